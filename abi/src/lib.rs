@@ -1,0 +1,2 @@
+//! Xen 4.17's public x86-64 PV interface.
+#![no_std]

@@ -1,0 +1,8 @@
+//! What the Paravane hypervisor decides: frames and their types, page-table checks, events, time, the
+//! boot-time domain builder, instruction emulation. Hardware is known only through the traits here.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;

@@ -1,0 +1,2 @@
+//! The small runtime that the user programs share.
+#![no_std]

@@ -1,0 +1,2 @@
+//! `cargo xtask`: builds, runs and tests Paravane.
+fn main() {}
