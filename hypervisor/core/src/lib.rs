@@ -7,5 +7,9 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod addr;
 pub mod build;
 pub mod cmdline;
+pub mod flush;
+pub mod frame;
+pub mod memory;

@@ -1,0 +1,293 @@
+//! The frame table: whose each machine frame is, how many references it has, what it is used as.
+//!
+//! Two counts per frame keep guests apart. The *reference count* keeps a frame from being freed while
+//! anything names it. The *type count* keeps it from being two things at once: a page table, a page of
+//! segment descriptors, or a page its owner may write. A guest that can write a page table's entries
+//! itself owns the machine; the type count is what stops it.
+//!
+//! Concurrency: every method that changes something takes `&mut self`. The caller keeps the table behind
+//! one lock, together with the paging operations that use it, and holds it for a whole operation. Guests
+//! running on other CPUs meanwhile change accessed and dirty bits of tables and the contents of writable
+//! frames, nothing else.
+
+mod info;
+mod refs;
+mod types;
+mod writer;
+
+pub use info::{Direction, FrameInfo, FrameType, Owner, Partial};
+pub use refs::RefError;
+pub use types::TypeError;
+pub(crate) use types::{Begun, Released};
+pub use writer::FrameWriter;
+
+use crate::addr::{DomainId, Mfn};
+use crate::flush::Tlb;
+use crate::memory::Memory;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+/// End of the free list.
+const END: u32 = u32::MAX;
+
+/// How many frames a domain has and may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// The domain.
+    pub domain: DomainId,
+    /// Frames allocated to it (shared pages of the hypervisor's are not counted).
+    pub allocated: u64,
+    /// How many it may have.
+    pub max: u64,
+}
+
+/// Why no frame was allocated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AllocError {
+    /// No frame is free.
+    OutOfMemory,
+    /// The domain has all the frames it may have.
+    OverLimit,
+    /// No such domain was opened.
+    NoDomain,
+}
+
+/// The records of all frames. See the module's text for the locking.
+#[derive(Debug)]
+pub struct FrameTable {
+    frames: &'static mut [FrameInfo],
+    free_head: u32,
+    free_count: u64,
+    accounts: Vec<Account>,
+}
+
+impl FrameTable {
+    /// A table over `storage`, record N being that of frame N. Every frame counts as no RAM until
+    /// [`Self::add_ram`] or [`Self::add_hypervisor`] names it.
+    ///
+    /// # Panics
+    /// If there are more than 2^32 - 2 records (16 TiB of address space).
+    pub fn new(storage: &'static mut [FrameInfo]) -> Self {
+        assert!(storage.len() < END as usize, "frame numbers must fit the free list's links");
+        storage.fill(FrameInfo::NOT_RAM);
+        Self { frames: storage, free_head: END, free_count: 0, accounts: Vec::new() }
+    }
+
+    /// Gives the storage back.
+    pub fn into_storage(self) -> &'static mut [FrameInfo] {
+        self.frames
+    }
+
+    /// Makes RAM available for allocation. Frames that already have an owner, or lie past the end of the
+    /// table, are left alone, so reserve with [`Self::add_hypervisor`] first.
+    pub fn add_ram(&mut self, range: Range<Mfn>) {
+        let end = range.end.index().min(self.frames.len());
+        // From the top down, so that the list hands out low frames first.
+        for index in (range.start.index()..end).rev() {
+            if self.frames[index].owner == Owner::NotRam {
+                self.push_free(index, 0);
+            }
+        }
+    }
+
+    /// Names frames the hypervisor itself uses for good: its image, modules, this table.
+    pub fn add_hypervisor(&mut self, range: Range<Mfn>) {
+        let end = range.end.index().min(self.frames.len());
+        for index in range.start.index()..end {
+            let frame = &mut self.frames[index];
+            if frame.owner == Owner::NotRam {
+                frame.owner = Owner::Hypervisor;
+                frame.refs = 1;
+                frame.flags = FrameInfo::ALLOCATED;
+            }
+        }
+    }
+
+    /// Makes frames given by [`Self::add_hypervisor`] available for allocation: boot modules after use.
+    pub fn release_hypervisor_range(&mut self, tlb: &impl Tlb, range: Range<Mfn>) {
+        let end = range.end.index().min(self.frames.len());
+        for index in (range.start.index()..end).rev() {
+            if self.frames[index].owner == Owner::Hypervisor {
+                self.free_hypervisor(tlb, Mfn::new(index as u64));
+            }
+        }
+    }
+
+    /// Number of records.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Whether there is no record.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Frames on the free list.
+    #[inline]
+    pub fn free_frames(&self) -> u64 {
+        self.free_count
+    }
+
+    /// The record of a frame, RAM or not.
+    #[inline]
+    pub fn info(&self, frame: Mfn) -> Option<&FrameInfo> {
+        self.frames.get(frame.index())
+    }
+
+    /// Whether a frame is `domain`'s.
+    #[inline]
+    pub fn is_owned_by(&self, frame: Mfn, domain: DomainId) -> bool {
+        self.info(frame).is_some_and(|info| info.owner == Owner::Domain(domain))
+    }
+
+    /// Opens the account of a domain. False when it has one.
+    pub fn open_account(&mut self, domain: DomainId, max: u64) -> bool {
+        if self.account(domain).is_some() {
+            return false;
+        }
+        self.accounts.push(Account { domain, allocated: 0, max });
+        true
+    }
+
+    /// Closes the account of a domain that has no frame left. False when it has some, or no account.
+    pub fn close_account(&mut self, domain: DomainId) -> bool {
+        let Some(at) = self.accounts.iter().position(|account| account.domain == domain) else {
+            return false;
+        };
+        if self.accounts[at].allocated != 0 || self.frames.iter().any(|f| f.owner == Owner::Domain(domain)) {
+            return false;
+        }
+        self.accounts.swap_remove(at);
+        true
+    }
+
+    /// The account of a domain.
+    pub fn account(&self, domain: DomainId) -> Option<&Account> {
+        self.accounts.iter().find(|account| account.domain == domain)
+    }
+
+    /// All accounts.
+    pub fn accounts(&self) -> &[Account] {
+        &self.accounts
+    }
+
+    /// Sets how many frames a domain may have. Frames above a lower limit stay.
+    pub fn set_max(&mut self, domain: DomainId, max: u64) -> bool {
+        self.account_mut(domain).map(|account| account.max = max).is_some()
+    }
+
+    fn account_mut(&mut self, domain: DomainId) -> Option<&mut Account> {
+        self.accounts.iter_mut().find(|account| account.domain == domain)
+    }
+
+    /// Allocates a frame to the hypervisor, filled with zeros.
+    pub fn alloc_hypervisor<M: Memory + Tlb>(&mut self, machine: &M) -> Option<Mfn> {
+        let frame = self.pop_free(machine, Owner::Hypervisor, FrameInfo::ALLOCATED)?;
+        let writer = self.hypervisor_writer(frame)?;
+        machine.zero(&writer);
+        Some(frame)
+    }
+
+    /// Frees a frame of the hypervisor's. False when it is none or still referred to.
+    pub fn free_hypervisor(&mut self, tlb: &impl Tlb, frame: Mfn) -> bool {
+        let Some(info) = self.frames.get_mut(frame.index()) else { return false };
+        if info.owner != Owner::Hypervisor || info.refs != 1 {
+            return false;
+        }
+        self.put_ref(tlb, frame);
+        true
+    }
+
+    /// Allocates a frame to a domain, filled with zeros: nothing of its former owner shows.
+    pub fn alloc_domain<M: Memory + Tlb>(
+        &mut self,
+        machine: &M,
+        domain: DomainId,
+    ) -> Result<Mfn, AllocError> {
+        let account = self.account_mut(domain).ok_or(AllocError::NoDomain)?;
+        if account.allocated >= account.max {
+            return Err(AllocError::OverLimit);
+        }
+        let frame = self
+            .pop_free(machine, Owner::Domain(domain), FrameInfo::ALLOCATED)
+            .ok_or(AllocError::OutOfMemory)?;
+        machine.zero(&FrameWriter::of_unused(self, frame));
+        if let Some(account) = self.account_mut(domain) {
+            account.allocated += 1;
+        }
+        Ok(frame)
+    }
+
+    /// Allocates a page of the hypervisor's that `domain` may map, writable (`shared_info`, rings): it
+    /// stays of the writable type, so the guest can make no page table of it. Not counted in the account.
+    pub fn alloc_shared<M: Memory + Tlb>(
+        &mut self,
+        machine: &M,
+        domain: DomainId,
+    ) -> Result<Mfn, AllocError> {
+        self.account(domain).ok_or(AllocError::NoDomain)?;
+        let flags = FrameInfo::ALLOCATED | FrameInfo::SHARED | FrameInfo::VALIDATED;
+        let frame = self.pop_free(machine, Owner::Domain(domain), flags).ok_or(AllocError::OutOfMemory)?;
+        let info = &mut self.frames[frame.index()];
+        info.kind = FrameType::Writable;
+        info.type_count = 1;
+        machine.zero(&FrameWriter::of_unused(self, frame));
+        Ok(frame)
+    }
+
+    /// Gives up the allocation of a domain's frame (`XENMEM_decrease_reservation`, teardown): it is freed
+    /// when its last other reference goes. False when it is not the domain's, already given up, or a
+    /// shared page of the hypervisor's.
+    pub fn release_allocation(&mut self, tlb: &impl Tlb, frame: Mfn, domain: DomainId) -> bool {
+        let Some(info) = self.frames.get_mut(frame.index()) else { return false };
+        if info.owner != Owner::Domain(domain) || !info.allocated() || info.shared() {
+            return false;
+        }
+        info.flags &= !FrameInfo::ALLOCATED;
+        self.put_ref(tlb, frame);
+        true
+    }
+
+    /// Gives up a page made by [`Self::alloc_shared`]: it is freed when the domain's last mapping goes.
+    pub fn release_shared(&mut self, tlb: &impl Tlb, frame: Mfn) -> bool {
+        let Some(info) = self.frames.get_mut(frame.index()) else { return false };
+        if !info.shared() || !info.allocated() {
+            return false;
+        }
+        info.flags &= !FrameInfo::ALLOCATED;
+        self.put_writable(tlb, frame);
+        self.put_ref(tlb, frame);
+        true
+    }
+
+    fn push_free(&mut self, index: usize, stamp: u64) {
+        self.frames[index] =
+            FrameInfo { stamp, owner: Owner::Free, next: self.free_head, ..FrameInfo::NOT_RAM };
+        self.free_head = index as u32;
+        self.free_count += 1;
+    }
+
+    fn pop_free(&mut self, tlb: &impl Tlb, owner: Owner, flags: u8) -> Option<Mfn> {
+        let index = self.free_head as usize;
+        let info = self.frames.get_mut(index)?;
+        self.free_head = info.next;
+        self.free_count -= 1;
+        let stamp = info.stamp;
+        *info = FrameInfo { stamp, owner, refs: 1, flags, ..FrameInfo::NOT_RAM };
+        // The former owner's CPUs may still have it in their TLBs.
+        tlb.flush_stale(stamp);
+        Some(Mfn::new(index as u64))
+    }
+
+    /// The frames of the free list, in order; at most as many as there are records, should it be a ring.
+    pub(crate) fn free_list(&self) -> impl Iterator<Item = Mfn> + '_ {
+        let mut next = self.free_head;
+        (0..=self.frames.len()).map_while(move |_| {
+            let index = next;
+            next = self.frames.get(index as usize)?.next;
+            Some(Mfn::new(u64::from(index)))
+        })
+    }
+}
