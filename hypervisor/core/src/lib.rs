@@ -10,6 +10,7 @@ extern crate std;
 pub mod addr;
 pub mod build;
 pub mod cmdline;
+pub mod event;
 pub mod flush;
 pub mod frame;
 pub mod memory;

@@ -1,0 +1,103 @@
+//! Event channels, in Xen's two-level form (`xen/event_channel.h`).
+//!
+//! An event channel is a numbered port of a domain. What a port is connected to is the hypervisor's private state,
+//! a [`PortTable`]; whether a port is pending or masked is a bit in the shared-info page, which the guest
+//! changes at any time ([`SharedBits`]). Both levels of the bitmap are set here, in Xen's order, and what comes out
+//! is the vcpu to wake, if any ([`Raised`]).
+//!
+//! Ports that connect two domains change two tables. The table that is asked first finishes its own half and
+//! hands out an obligation for the other ([`RemoteSend`], [`PeerClosed`]), so no operation but
+//! [`bind_interdomain`] needs two tables at once.
+//!
+//! Rules from Xen's advisories:
+//! - A port once valid stays valid: the table never shrinks, not even on reset (XSA-338).
+//! - One reset at a time; a preempted reset goes on where it stopped (XSA-343).
+//! - A failed operation leaves no port allocated (XSA-317).
+//! - A poll checks each port it is given before it looks at its bit (XSA-221).
+
+mod audit;
+mod bits;
+mod fake;
+mod poll;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use audit::{AuditError, audit};
+pub use bits::{Raised, SharedBits, mark_all_pending};
+pub use fake::FakeBits;
+pub use poll::{POLL_PORTS_MAX, Poll, PollWait};
+pub use table::{PeerClosed, PortTable, RemoteSend, Reset, Sent, bind_interdomain};
+
+use crate::addr::DomainId;
+
+/// A port number. Port 0 is never bound, so guests use it for "none".
+pub type Port = u32;
+/// A vcpu's number in its domain.
+pub type VcpuId = u32;
+
+/// Ports of the two-level form: 64 words of 64 bits.
+pub const PORTS_MAX: u32 = 4096;
+/// Ports become valid in groups of this size, as in Xen (a page of `struct evtchn`): it decides which numbers
+/// answer -EINVAL and which merely "closed".
+pub(crate) const GROUP: usize = 64;
+
+/// A part of the hypervisor that holds the other end of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// The guest's console.
+    Console,
+}
+
+/// What a port is connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// Nothing; may be allocated.
+    Free,
+    /// Nothing, for good (port 0).
+    Reserved,
+    /// Nothing yet: `remote` may bind to it.
+    Unbound {
+        /// The domain that may bind.
+        remote: DomainId,
+    },
+    /// A port of another domain, or another port of this one.
+    Interdomain {
+        /// The peer's domain.
+        remote: DomainId,
+        /// The peer.
+        port: Port,
+    },
+    /// The hypervisor itself.
+    Backend(Backend),
+    /// A virtual interrupt line.
+    Virq(u32),
+    /// The domain's own sends.
+    Ipi,
+}
+
+/// Answer to EVTCHNOP_status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortStatus {
+    /// What the port is connected to; [`Channel::Free`] and [`Channel::Reserved`] both read "closed".
+    pub channel: Channel,
+    /// The vcpu the port notifies.
+    pub vcpu: VcpuId,
+}
+
+/// The domain a guest means: DOMID_SELF stands for the caller.
+pub fn resolve(domid: u16, caller: DomainId) -> DomainId {
+    if domid == DOMID_SELF { caller } else { DomainId(domid) }
+}
+
+/// DOMID_SELF of `xen/xen.h`.
+const DOMID_SELF: u16 = 0x7ff0;
+
+pub(crate) mod abi_event {
+    pub const NR_VIRQS: usize = 24;
+    pub const VIRQ_TIMER: u32 = 0;
+    pub const VIRQ_DEBUG: u32 = 1;
+    pub const VIRQ_CONSOLE: u32 = 2;
+    pub const VIRQ_XENOPROF: u32 = 7;
+    pub const VIRQ_XENPMU: u32 = 13;
+}
