@@ -1,1 +1,5 @@
-//! The in-QEMU test harness.
+//! What the tests of Paravane share: exit statuses, the reader of a guest's console, the debug-stub and
+//! pseudo-terminal drivers, and the scenarios that run a whole machine under QEMU.
+
+pub mod console;
+pub mod status;

@@ -1,2 +1,31 @@
-//! `cargo xtask`: builds, runs and tests Paravane.
-fn main() {}
+//! `cargo xtask`: sets up, builds, runs and tests Paravane. One file or folder per command.
+
+mod build;
+mod cli;
+mod digest;
+mod project;
+mod qemu;
+mod run;
+mod setup;
+mod stop;
+mod test;
+
+use clap::Parser;
+use paravane_tests::status::Status;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let status = dispatch(cli).unwrap_or_else(|error| stop::report(&error));
+    ExitCode::from(status.code())
+}
+
+fn dispatch(cli: cli::Cli) -> anyhow::Result<Status> {
+    let project = project::Project::find()?;
+    match cli.command {
+        cli::Command::Setup(options) => setup::command(&project, &options),
+        cli::Command::Build(options) => build::command(&project, &options),
+        cli::Command::Qemu(options) => qemu::command(&project, &options),
+        cli::Command::Test(options) => test::command(&project, &options),
+    }
+}

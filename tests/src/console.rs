@@ -1,0 +1,128 @@
+//! Reads what a machine prints on its serial line: whole lines, the unfinished one, and the demonstration's
+//! own words.
+
+/// The sum that ends a demonstration: `demo: N ok, M failed`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Checks that held.
+    pub ok: usize,
+    /// Checks that did not.
+    pub failed: usize,
+}
+
+/// Everything a machine has printed so far.
+#[derive(Clone, Debug, Default)]
+pub struct Console {
+    lines: Vec<String>,
+    open: Vec<u8>,
+}
+
+impl Console {
+    /// Takes the next bytes of the serial line.
+    pub fn push(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            match byte {
+                b'\n' => {
+                    let line = core::mem::take(&mut self.open);
+                    self.lines.push(String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned());
+                }
+                _ => self.open.push(byte),
+            }
+        }
+    }
+
+    /// The whole lines, without their ends.
+    #[must_use]
+    pub fn lines(&self) -> &[String] {
+        &self.lines
+    }
+
+    /// The line still being printed: a prompt stands here.
+    #[must_use]
+    pub fn open_line(&self) -> String {
+        String::from_utf8_lossy(&self.open).into_owned()
+    }
+
+    /// Whether the guest's shell waits for a line.
+    #[must_use]
+    pub fn at_prompt(&self) -> bool {
+        self.open.ends_with(b"$ ")
+    }
+
+    /// The demonstration's good lines.
+    #[must_use]
+    pub fn ok_lines(&self) -> Vec<&str> {
+        self.starting_with("ok ")
+    }
+
+    /// The demonstration's bad lines.
+    #[must_use]
+    pub fn failed_lines(&self) -> Vec<&str> {
+        self.starting_with("FAILED ")
+    }
+
+    fn starting_with(&self, start: &str) -> Vec<&str> {
+        self.lines.iter().map(String::as_str).filter(|line| line.starts_with(start)).collect()
+    }
+
+    /// The demonstration's last word, when it has spoken it.
+    #[must_use]
+    pub fn summary(&self) -> Option<Summary> {
+        self.lines.iter().rev().find_map(|line| parse_summary(line))
+    }
+
+    /// The line in which the hypervisor says that it panicked.
+    #[must_use]
+    pub fn panic_line(&self) -> Option<&str> {
+        self.lines.iter().map(String::as_str).find(|line| {
+            line.strip_prefix("(PV) ").is_some_and(|rest| rest.to_ascii_lowercase().contains("panic"))
+        })
+    }
+}
+
+/// Reads `demo: N ok, M failed`.
+#[must_use]
+pub fn parse_summary(line: &str) -> Option<Summary> {
+    let (ok, failed) = line.strip_prefix("demo: ")?.split_once(", ")?;
+    Some(Summary {
+        ok: ok.strip_suffix(" ok")?.parse().ok()?,
+        failed: failed.strip_suffix(" failed")?.parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_cut_wherever_the_bytes_were() {
+        let mut c = Console::default();
+        for piece in ["ok ri", "ngs\r", "\nok fork\n/ ", "$ "] {
+            c.push(piece.as_bytes());
+        }
+        assert_eq!(c.lines(), ["ok rings", "ok fork"]);
+        assert_eq!(c.open_line(), "/ $ ");
+        assert!(c.at_prompt());
+        c.push(b"ls\n");
+        assert!(!c.at_prompt());
+        assert_eq!(c.ok_lines().len(), 2);
+    }
+
+    #[test]
+    fn summaries() {
+        assert_eq!(parse_summary("demo: 21 ok, 0 failed"), Some(Summary { ok: 21, failed: 0 }));
+        assert_eq!(parse_summary("demo: 20 ok, 1 failed"), Some(Summary { ok: 20, failed: 1 }));
+        for bad in ["demo: ok, 0 failed", "demo: 1 ok", "xdemo: 1 ok, 0 failed", "demo: 1 ok, 0 failed."] {
+            assert_eq!(parse_summary(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_the_hypervisors_own_panic_counts() {
+        let mut c = Console::default();
+        c.push(b"guest says panic\n(PV) booting\n");
+        assert_eq!(c.panic_line(), None);
+        c.push(b"(PV) PANIC at frame.rs:3\n");
+        assert_eq!(c.panic_line(), Some("(PV) PANIC at frame.rs:3"));
+    }
+}

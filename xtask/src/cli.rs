@@ -1,0 +1,181 @@
+//! The command line.
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Builds, runs and tests Paravane.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Find what is missing on this machine, and bring it
+    Setup(Setup),
+    /// Build the hypervisor, the guest kernel and its programs
+    Build(Build),
+    /// Boot the hypervisor with a guest under QEMU
+    Qemu(Box<Qemu>),
+    /// Run the tests
+    Test(Test),
+}
+
+const SETUP_EXAMPLES: &str = "\
+Examples:
+  cargo xtask setup              bring everything: QEMU, the kernel toolchain, headers, BusyBox
+  cargo xtask setup --unpack     install nothing: unpack packages under the cache folder, even as root
+  cargo xtask setup --no-setup   only say what is missing, and how to bring it (status 3)";
+
+/// Options of `setup`.
+#[derive(Args, Clone, Copy, Debug, Default)]
+#[command(after_help = SETUP_EXAMPLES)]
+pub struct Setup {
+    /// Bring nothing; end with status 3 and the command to run when something is missing
+    #[arg(long)]
+    pub no_setup: bool,
+    /// Install no package into the system, even as root: unpack them under the cache folder
+    #[arg(long)]
+    pub unpack: bool,
+}
+
+const BUILD_EXAMPLES: &str = "\
+Examples:
+  cargo xtask build              print the images and their hashes
+  cargo xtask build --no-setup   fail with status 3 if no kernel toolchain is here";
+
+/// Options of `build`.
+#[derive(Args, Clone, Copy, Debug, Default)]
+#[command(after_help = BUILD_EXAMPLES)]
+pub struct Build {
+    #[command(flatten)]
+    pub setup: Setup,
+}
+
+const QEMU_EXAMPLES: &str = "\
+Examples:
+  cargo xtask qemu                               the guest's shell on this terminal; Ctrl-] leaves
+  cargo xtask qemu </dev/null                    the self-checking demonstration
+  echo 'uname -a' | cargo xtask qemu             type lines to the guest's shell, then power off
+  cargo xtask qemu --demo --timeout 60           give up after a minute (status 12)
+  cargo xtask qemu --gdb                         wait for a debugger on port 1234 while running
+  cargo xtask qemu --append quiet --memory 64M   the guest's command line and memory
+
+Exit status: 0 good; 1 a check failed; 2 usage; 3 something is missing; 10 guest crash;
+11 hypervisor panic; 12 hang (--timeout); 13 silence; 130 interrupted.";
+
+/// Options of `qemu`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = QEMU_EXAMPLES)]
+pub struct Qemu {
+    /// What the guest runs on: pv-ring1
+    #[arg(long, default_value = "pv-ring1")]
+    pub machine: String,
+    /// The hypervisor: paravane
+    #[arg(long, default_value = "paravane")]
+    pub hypervisor: String,
+    /// The guest kernel: pv-guest, or an ELF file with Xen's notes
+    #[arg(long, value_name = "NAME|FILE")]
+    pub guest: Vec<PathBuf>,
+    /// The guest's first file system, instead of the one that is built
+    #[arg(long, value_name = "FILE")]
+    pub initramfs: Option<PathBuf>,
+    /// More words for the guest's command line
+    #[arg(long, value_name = "STR", allow_hyphen_values = true)]
+    pub append: Option<String>,
+    /// More words for the hypervisor's command line, in Xen's names
+    #[arg(long, value_name = "STR", allow_hyphen_values = true)]
+    pub hypervisor_append: Option<String>,
+    /// Processors of the machine
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub smp: u32,
+    /// Virtual processors of the guest
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub vcpus: u32,
+    /// The guest's memory: MiB, or with K, M or G
+    #[arg(long, default_value = "128M", value_name = "SIZE")]
+    pub memory: String,
+    /// Run the self-checking demonstration, whatever standard input is
+    #[arg(long)]
+    pub demo: bool,
+    /// Give up after this many seconds (status 12)
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub timeout: Option<f64>,
+    /// Give up after this many seconds without output (status 13)
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub silence: Option<f64>,
+    /// Count instructions: each takes one nanosecond of the guest's time, and runs repeat exactly
+    #[arg(long)]
+    pub icount: bool,
+    /// What executes the machine: tcg or kvm
+    #[arg(long, default_value = "tcg")]
+    pub accel: String,
+    /// Open QEMU's debug stub, on port 1234 or where QEMU's -gdb says
+    #[arg(long, value_name = "DEVICE", num_args = 0..=1, require_equals = true,
+          default_missing_value = "tcp::1234")]
+    pub gdb: Option<String>,
+    /// With --gdb: do not start before the debugger says so
+    #[arg(long, requires = "gdb")]
+    pub gdb_wait: bool,
+    /// Write QEMU's log of these items (its -d option)
+    #[arg(long, value_name = "ITEMS")]
+    pub qemu_log: Option<String>,
+    /// Show QEMU's command line and the hypervisor's messages; twice for all of them
+    #[arg(short, long, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// Boot the images as they were built last
+    #[arg(long)]
+    pub no_build: bool,
+    #[command(flatten)]
+    pub setup: Setup,
+}
+
+/// A positive number of seconds.
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number > 0.0 && number < 1e9 => Ok(number),
+        _ => Err("a positive number of seconds is needed".into()),
+    }
+}
+
+const TEST_EXAMPLES: &str = "\
+Examples:
+  cargo xtask test               the tier that CI runs
+  cargo xtask test --full        everything: mutants, the bare machine, long runs
+  cargo xtask test rings         only the tests whose name contains `rings`";
+
+/// Options of `test`.
+#[derive(Args, Clone, Debug, Default)]
+#[command(after_help = TEST_EXAMPLES)]
+pub struct Test {
+    /// Run only the tests whose name contains this
+    pub name: Option<String>,
+    /// Run the long tests too
+    #[arg(long)]
+    pub full: bool,
+    #[command(flatten)]
+    pub setup: Setup,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_examples() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Examples:"), "{} has no examples", command.get_name());
+        }
+    }
+}

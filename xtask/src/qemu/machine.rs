@@ -1,0 +1,204 @@
+//! From options to the emulator's command line. Pure, apart from naming files.
+
+use crate::cli;
+use crate::stop;
+use anyhow::Result;
+use std::ffi::OsString;
+use std::path::Path;
+
+/// The port the hypervisor writes its verdict to; `paravane.exit=` tells it.
+const EXIT_PORT: &str = "0xf4";
+
+/// What the machine has beyond the guest's memory: the hypervisor, its tables and the modules.
+const HYPERVISOR_MIB: u64 = 256;
+
+/// Least memory of a domain: the kernel, its first file system and room to run.
+const LEAST_GUEST_MIB: u64 = 16;
+
+/// Most memory of a domain: what the emulated machine maps below and above 4 GiB without further options.
+const MOST_GUEST_MIB: u64 = 64 * 1024;
+
+/// Refuses what cannot be, and says what can.
+pub fn check(options: &cli::Qemu) -> Result<()> {
+    let one_of = |option: &str, value: &str, allowed: &[&str]| {
+        if allowed.contains(&value) {
+            return Ok(());
+        }
+        let allowed = allowed.join(", ");
+        Err(stop::usage(format!("{option} {value} is not available; allowed: {allowed}")))
+    };
+    one_of("--machine", &options.machine, &["pv-ring1"])?;
+    one_of("--hypervisor", &options.hypervisor, &["paravane"])?;
+    one_of("--smp", &options.smp.to_string(), &["1"])?;
+    one_of("--vcpus", &options.vcpus.to_string(), &["1"])?;
+    one_of("--accel", &options.accel, &["tcg", "kvm"])?;
+    if options.icount && options.accel != "tcg" {
+        return Err(stop::usage("--icount counts emulated instructions; allowed with: --accel tcg"));
+    }
+    if options.guest.len() > 1 {
+        return Err(stop::usage("one --guest is allowed"));
+    }
+    memory_mib(&options.memory)?;
+    Ok(())
+}
+
+/// Reads a size: a number of MiB, or one with K, M or G after it.
+pub fn memory_mib(text: &str) -> Result<u64> {
+    let bad = |why: &str| stop::usage(format!("--memory {text}: {why}; for example 128M or 1G"));
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..split].parse().map_err(|_| bad("not a size"))?;
+    let mib = match text[split..].to_ascii_uppercase().as_str() {
+        "" | "M" | "MB" | "MIB" => Some(number),
+        "G" | "GB" | "GIB" => number.checked_mul(1024),
+        "K" | "KB" | "KIB" if number.is_multiple_of(1024) => Some(number / 1024),
+        "K" | "KB" | "KIB" => return Err(bad("not a whole number of MiB")),
+        _ => return Err(bad("unknown unit")),
+    };
+    mib.filter(|mib| (LEAST_GUEST_MIB..=MOST_GUEST_MIB).contains(mib))
+        .ok_or_else(|| bad(&format!("allowed: {LEAST_GUEST_MIB}M to {MOST_GUEST_MIB}M")))
+}
+
+/// The hypervisor's command line, in Xen's words.
+pub fn hypervisor_arguments(options: &cli::Qemu) -> String {
+    let levels = match options.verbose {
+        0 => "loglvl=warning guest_loglvl=warning",
+        1 => "loglvl=info guest_loglvl=info",
+        _ => "loglvl=all guest_loglvl=all",
+    };
+    let mut line = format!("console=com1 com1=115200 {levels} paravane.exit={EXIT_PORT}");
+    if let Some(extra) = &options.hypervisor_append {
+        line.push(' ');
+        line.push_str(extra);
+    }
+    line
+}
+
+/// The guest kernel's command line.
+pub fn guest_arguments(options: &cli::Qemu, demonstration: bool) -> String {
+    let mut words: Vec<&str> = Vec::new();
+    if demonstration {
+        words.push("demo");
+    }
+    words.extend(options.append.as_deref());
+    words.join(" ")
+}
+
+/// QEMU's arguments.
+pub fn qemu_arguments(options: &cli::Qemu, hypervisor: &Path, bundle: &Path) -> Result<Vec<OsString>> {
+    let memory = memory_mib(&options.memory)? + HYPERVISOR_MIB;
+    let exit_device = format!("isa-debug-exit,iobase={EXIT_PORT},iosize=0x04");
+    let memory = format!("{memory}M");
+    let smp = options.smp.to_string();
+    let cpu = if options.accel == "kvm" { "host" } else { "max" };
+    let mut args: Vec<OsString> = [
+        ["-accel", options.accel.as_str()],
+        ["-cpu", cpu],
+        ["-machine", "q35"],
+        ["-m", &memory],
+        ["-smp", &smp],
+    ]
+    .concat()
+    .into_iter()
+    .map(OsString::from)
+    .collect();
+    args.extend(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"].map(OsString::from));
+    // Not stdio's own handling of signals and of the terminal: this command does both.
+    args.extend(["-chardev", "stdio,id=com1,signal=off", "-serial", "chardev:com1"].map(OsString::from));
+    args.extend(["-device".into(), exit_device.into()]);
+    if options.icount {
+        args.extend(["-icount", "shift=0,sleep=off"].map(OsString::from));
+    }
+    if let Some(address) = &options.gdb {
+        args.extend(["-gdb".into(), OsString::from(address)]);
+        if options.gdb_wait {
+            args.push("-S".into());
+        }
+    }
+    if let Some(items) = &options.qemu_log {
+        args.extend(["-d".into(), OsString::from(items)]);
+        args.extend(["-D".into(), bundle.with_file_name("qemu.log").into_os_string()]);
+    }
+    args.extend(["-kernel".into(), hypervisor.as_os_str().to_owned()]);
+    args.extend(["-initrd".into(), bundle.as_os_str().to_owned()]);
+    args.extend(["-append".into(), hypervisor_arguments(options).into()]);
+    Ok(args)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use paravane_tests::status::Status;
+
+    fn options(words: &str) -> cli::Qemu {
+        let words = ["cargo xtask", "qemu"].into_iter().chain(words.split_whitespace());
+        match cli::Cli::try_parse_from(words).unwrap().command {
+            cli::Command::Qemu(options) => *options,
+            _ => unreachable!("the word is qemu"),
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_names_what_can() {
+        for (words, allowed) in [
+            ("--machine svm", "pv-ring1"),
+            ("--machine pv-ring3", "pv-ring1"),
+            ("--hypervisor xen", "paravane"),
+            ("--smp 2", "1"),
+            ("--vcpus 0", "1"),
+            ("--accel hax", "tcg, kvm"),
+            ("--icount --accel kvm", "--accel tcg"),
+            ("--memory 1", "16M"),
+            ("--guest a --guest b", "one --guest"),
+        ] {
+            let error = check(&options(words)).unwrap_err();
+            assert_eq!(stop::status_of(&error), Status::Usage, "{words}");
+            assert!(error.to_string().contains(allowed), "{words}: {error}");
+        }
+        assert!(check(&options("")).is_ok());
+        assert!(check(&options("--machine pv-ring1 --smp 1 --icount")).is_ok());
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, mib) in [("64", 64), ("64M", 64), ("1g", 1024), ("65536K", 64), ("2GiB", 2048)] {
+            assert_eq!(memory_mib(text).unwrap(), mib, "{text}");
+        }
+        for text in ["", "M", "1T", "65537K", "-5", "99999999999999999999", "18446744073709551615G", "15"] {
+            assert!(memory_mib(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_has_what_the_options_say() {
+        let text = |words: &str| {
+            let args =
+                qemu_arguments(&options(words), Path::new("/i/paravane.elf"), Path::new("/i/bundle.cpio"))
+                    .unwrap();
+            args.iter().map(|arg| arg.to_string_lossy()).collect::<Vec<_>>().join(" ")
+        };
+        let plain = text("");
+        assert!(plain.contains("-kernel /i/paravane.elf -initrd /i/bundle.cpio"), "{plain}");
+        assert!(
+            plain.contains("isa-debug-exit,iobase=0xf4,iosize=0x04") && plain.contains("paravane.exit=0xf4")
+        );
+        for absent in ["-icount", "-gdb", "-S", " -d "] {
+            assert!(!plain.contains(absent), "{absent} in {plain}");
+        }
+        assert!(text("--icount").contains("-icount shift=0,sleep=off"));
+        assert!(text("--gdb").contains("-gdb tcp::1234"));
+        assert!(text("--gdb=unix:/tmp/s,server=on,wait=off").contains("-gdb unix:/tmp/s,server=on,wait=off"));
+        assert!(text("--qemu-log int").contains("-d int -D /i/qemu.log"));
+        assert!(text("--memory 1G").contains("-m 1280M"));
+        assert!(text("-vv").contains("loglvl=all guest_loglvl=all"));
+        assert!(text("--hypervisor-append x=y").ends_with("paravane.exit=0xf4 x=y"));
+    }
+
+    #[test]
+    fn the_guest_is_told_to_demonstrate() {
+        assert_eq!(guest_arguments(&options(""), true), "demo");
+        assert_eq!(guest_arguments(&options("--append quiet"), true), "demo quiet");
+        assert_eq!(guest_arguments(&options("--append quiet"), false), "quiet");
+        assert_eq!(guest_arguments(&options(""), false), "");
+    }
+}

@@ -1,0 +1,162 @@
+//! `cargo xtask qemu`: boots the hypervisor with a guest, and gives the user its console.
+
+mod machine;
+mod script;
+mod session;
+mod terminal;
+mod vm;
+
+use crate::build::{self, Built, Domain};
+use crate::cli;
+use crate::project::Project;
+use crate::setup::{self, Bring};
+use crate::{run, stop};
+use anyhow::{Context, Result};
+use paravane_tests::status::{Expect, Status, verdict};
+use rustix::fs::FileType;
+use session::{Input, Limits, Session};
+use std::fs;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+/// The name of the guest kernel of this project, as `--guest` takes it.
+const OWN_GUEST: &str = "pv-guest";
+
+/// Longest time without output before a run that nobody watches is given up.
+const SILENCE: Duration = Duration::from_secs(120);
+
+/// Longest time of such a run, unless `--timeout` says otherwise.
+const TIMEOUT: Duration = Duration::from_secs(900);
+
+/// Where the guest's input comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Terminal,
+    Script,
+    Demonstration,
+}
+
+/// Runs `qemu`.
+pub fn command(project: &Project, options: &cli::Qemu) -> Result<Status> {
+    machine::check(options)?;
+    let bring = Bring::from_options(&options.setup);
+    let built = if options.no_build { build::made(project)? } else { build::all(project, bring)? };
+    let qemu = {
+        let _lock = setup::lock(project)?;
+        setup::qemu::need(project, bring)?
+    };
+    let mode = mode(options.demo);
+    let bundle = Bundle::write(project, options, &built, mode)?;
+    let mut command = qemu.command();
+    command.args(machine::qemu_arguments(options, &built.hypervisor, &bundle.path)?);
+    if options.verbose > 0 {
+        run::say(run::shown(&command));
+    }
+    if options.qemu_log.is_some() {
+        run::say(format_args!("QEMU's log: {}", bundle.path.with_file_name("qemu.log").display()));
+    }
+    let stop = stop_flag()?;
+    if mode == Mode::Terminal {
+        run::say("the guest's console: Ctrl-] leaves and stops the machine, Ctrl-C goes to the guest");
+    }
+    let raw = if mode == Mode::Terminal { Some(terminal::Raw::enter()?) } else { None };
+    let (vm, streams) = vm::Vm::start(command)?;
+    let input = match mode {
+        Mode::Terminal => Input::Terminal,
+        Mode::Script => Input::Script(script::Script::default()),
+        Mode::Demonstration => Input::Nothing,
+    };
+    let ended = Session::new(vm, streams, input, limits(options, mode), stop).run();
+    drop(raw);
+    let (end, console) = ended?;
+    let expect = if mode == Mode::Demonstration { Expect::Demonstration } else { Expect::PowerOff };
+    let (status, text) = verdict(end, expect, &console);
+    run::say(text);
+    Ok(status)
+}
+
+fn mode(demo: bool) -> Mode {
+    if demo || stdin_is_null() {
+        Mode::Demonstration
+    } else if std::io::stdin().is_terminal() {
+        Mode::Terminal
+    } else {
+        Mode::Script
+    }
+}
+
+/// Whether standard input is `/dev/null`, which on Linux is character device 1:3.
+fn stdin_is_null() -> bool {
+    rustix::fs::fstat(std::io::stdin()).is_ok_and(|stat| {
+        FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+            && (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev)) == (1, 3)
+    })
+}
+
+fn limits(options: &cli::Qemu, mode: Mode) -> Limits {
+    let timeout = options.timeout.map(Duration::from_secs_f64);
+    let silence = options.silence.map(Duration::from_secs_f64);
+    if options.gdb.is_some() {
+        // A machine in a debugger's hands stands still as long as it is told to.
+        return Limits { timeout, silence };
+    }
+    let timeout = timeout.or((mode != Mode::Terminal).then_some(TIMEOUT));
+    Limits { timeout, silence: silence.or(Some(SILENCE)) }
+}
+
+/// A flag that SIGINT, SIGTERM and SIGHUP set.
+fn stop_flag() -> Result<Arc<AtomicBool>> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&flag)).context("setting a signal handler")?;
+    }
+    Ok(flag)
+}
+
+/// The boot archive of one run; dropped with it.
+struct Bundle {
+    path: PathBuf,
+}
+
+impl Bundle {
+    fn write(project: &Project, options: &cli::Qemu, built: &Built, mode: Mode) -> Result<Self> {
+        let kernel = match options.guest.first() {
+            Some(guest) if guest.as_os_str() != OWN_GUEST => {
+                read(guest, "--guest", "an ELF file or pv-guest")?
+            }
+            _ => fs::read(&built.guest).context("reading the guest kernel")?,
+        };
+        let ramdisk = match &options.initramfs {
+            Some(file) => read(file, "--initramfs", "a cpio archive")?,
+            None => fs::read(&built.initramfs).context("reading the initramfs")?,
+        };
+        let bytes = build::pack_bundle(&Domain {
+            memory_kib: machine::memory_mib(&options.memory)? * 1024,
+            vcpus: options.vcpus,
+            kernel: &kernel,
+            ramdisk: &ramdisk,
+            arguments: &machine::guest_arguments(options, mode == Mode::Demonstration),
+        });
+        let folder = project.kernel_target().join("images");
+        fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+        let path = folder.join(format!("bundle-{}.cpio", std::process::id()));
+        fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))?;
+        Ok(Self { path })
+    }
+}
+
+impl Drop for Bundle {
+    fn drop(&mut self) {
+        // A file left in the target folder harms nothing.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn read(path: &Path, option: &str, allowed: &str) -> Result<Vec<u8>> {
+    fs::read(path)
+        .map_err(|error| stop::usage(format!("{option} {}: {error}; allowed: {allowed}", path.display())))
+}

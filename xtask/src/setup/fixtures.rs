@@ -1,0 +1,54 @@
+//! Third-party files that tests and images use as they are: fetched as packages, never installed, never
+//! committed.
+
+use super::Bring;
+use super::apt::Apt;
+use super::store::{self, Set};
+use crate::project::Project;
+use crate::stop;
+use anyhow::Result;
+use std::path::PathBuf;
+
+const BUSYBOX: Set = Set {
+    name: "busybox",
+    purpose: "Debian's unmodified BusyBox, which the guest kernel runs in ring 3",
+    packages: &["busybox-static"],
+    closure: false,
+    family: None,
+    at_least: None,
+    checked: &["bin/busybox"],
+};
+
+const XEN_HEADERS: Set = Set {
+    name: "xen-headers",
+    purpose: "the public headers of Xen 4.17, which the abi crate's layout is compared with",
+    packages: &["libxen-dev"],
+    closure: false,
+    family: None,
+    at_least: None,
+    checked: &["usr/include/xen/xen.h", "usr/include/xen/arch-x86/xen-x86_64.h"],
+};
+
+/// The BusyBox program.
+pub fn busybox(project: &Project, bring: Bring) -> Result<PathBuf> {
+    Ok(need(project, bring, &BUSYBOX)?.join("bin/busybox"))
+}
+
+/// The folder of include files that holds `xen/xen.h`.
+pub fn xen_headers(project: &Project, bring: Bring) -> Result<PathBuf> {
+    Ok(need(project, bring, &XEN_HEADERS)?.join("usr/include"))
+}
+
+fn need(project: &Project, bring: Bring, set: &Set) -> Result<PathBuf> {
+    if let Some(folder) = store::present(project, set) {
+        return Ok(folder);
+    }
+    let what = set.packages.join(", ");
+    if bring == Bring::Nothing {
+        return Err(stop::missing(what, "cargo xtask setup"));
+    }
+    if !Apt::present() {
+        return Err(stop::missing(what, store::ROUTES));
+    }
+    store::bring(project, &Apt::new(project)?, set)
+}

@@ -1,0 +1,119 @@
+//! `cargo xtask setup`, and what every other command calls to get what it needs.
+
+mod apt;
+pub mod fixtures;
+mod index;
+pub mod qemu;
+mod store;
+pub mod toolchain;
+
+use crate::cli;
+use crate::project::Project;
+use crate::run;
+use anyhow::{Context, Result};
+use paravane_tests::status::Status;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+
+/// How far a command may go to get what it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bring {
+    /// Fail with the command that brings it.
+    Nothing,
+    /// Fetch and unpack under the cache folder.
+    Unpacked,
+    /// Install into the system where the user may and agrees; unpack otherwise.
+    Everything,
+}
+
+impl Bring {
+    /// What the options allow.
+    pub fn from_options(options: &cli::Setup) -> Self {
+        match options {
+            cli::Setup { no_setup: true, .. } => Self::Nothing,
+            cli::Setup { unpack: true, .. } => Self::Unpacked,
+            _ => Self::Everything,
+        }
+    }
+}
+
+/// Runs `setup`.
+pub fn command(project: &Project, options: &cli::Setup) -> Result<Status> {
+    let bring = Bring::from_options(options);
+    let _lock = lock(project)?;
+    let mut missing = None;
+    let mut note = |what: &str, found: Result<String>| match found {
+        Ok(text) => println!("{what}: {text}"),
+        Err(error) => {
+            println!("{what}: missing");
+            run::say(format_args!("{error:#}"));
+            missing.get_or_insert(crate::stop::status_of(&error));
+        }
+    };
+    note("kernel toolchain", toolchain::need(project, bring).map(|found| found.name));
+    note("emulator", qemu::need(project, bring).map(|found| found.program().display().to_string()));
+    note("BusyBox", fixtures::busybox(project, bring).map(|path| path.display().to_string()));
+    note("Xen headers", fixtures::xen_headers(project, bring).map(|path| path.display().to_string()));
+    Ok(missing.unwrap_or(Status::Good))
+}
+
+/// Keeps two commands from bringing the same thing at once; the lock goes with the value.
+pub fn lock(project: &Project) -> Result<std::fs::File> {
+    std::fs::create_dir_all(&project.cache).with_context(|| format!("making {}", project.cache.display()))?;
+    let file = std::fs::File::create(project.cache.join("lock")).context("opening the lock of the cache")?;
+    file.lock().context("waiting for another xtask that sets up")?;
+    Ok(file)
+}
+
+/// Asks on a terminal; elsewhere says what is done and goes on.
+fn ask(question: &str) -> Result<bool> {
+    if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+        run::say(format_args!("{question} Yes: this is not a terminal"));
+        return Ok(true);
+    }
+    eprint!("xtask: {question} [Y/n] ");
+    std::io::stderr().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(is_yes(&answer))
+}
+
+fn is_yes(answer: &str) -> bool {
+    // No line at all is the end of the input, and no agreement.
+    !answer.is_empty() && matches!(answer.trim().to_ascii_lowercase().as_str(), "" | "y" | "yes")
+}
+
+/// A program's place, looked up as a shell would.
+fn in_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_yes_or_the_default_installs() {
+        for yes in ["\n", "y\n", "YES\n", " y \n"] {
+            assert!(is_yes(yes), "{yes:?}");
+        }
+        for no in ["n\n", "no\n", "what\n", "q", ""] {
+            assert!(!is_yes(no), "{no:?}");
+        }
+    }
+
+    #[test]
+    fn options_bound_what_is_brought() {
+        let options = |no_setup, unpack| cli::Setup { no_setup, unpack };
+        assert_eq!(Bring::from_options(&options(false, false)), Bring::Everything);
+        assert_eq!(Bring::from_options(&options(false, true)), Bring::Unpacked);
+        assert_eq!(Bring::from_options(&options(true, true)), Bring::Nothing);
+    }
+
+    #[test]
+    fn programs_are_found_as_a_shell_finds_them() {
+        assert!(in_path("sh").is_some());
+        assert!(in_path("no-such-program-here").is_none());
+    }
+}

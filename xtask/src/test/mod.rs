@@ -1,0 +1,88 @@
+//! `cargo xtask test`: everything that can be checked, counted in one sum.
+
+mod steps;
+mod tally;
+
+use crate::cli;
+use crate::project::Project;
+use crate::setup::{self, Bring, fixtures};
+use crate::{run, stop};
+use anyhow::Result;
+use paravane_tests::status::Status;
+use std::time::Instant;
+use tally::Tally;
+
+/// A test run under way.
+struct Run<'a> {
+    project: &'a Project,
+    filter: Option<&'a str>,
+    sum: Tally,
+}
+
+impl Run<'_> {
+    /// Whether the user asked for a step of this name.
+    fn wants(&self, name: &str) -> bool {
+        self.filter.is_none_or(|filter| name.contains(filter))
+    }
+
+    /// Runs one step and counts it as one test.
+    fn step(&mut self, name: &str, work: impl FnOnce(&Project) -> Result<()>) -> Result<()> {
+        if !self.wants(name) {
+            return Ok(());
+        }
+        let start = Instant::now();
+        run::say(name);
+        match work(self.project) {
+            Ok(()) => {
+                println!("test {name} ... ok ({:.1} s)", start.elapsed().as_secs_f32());
+                self.sum.passed += 1;
+            }
+            // What ends the run ends it whatever was being tested.
+            Err(error) if matches!(stop::status_of(&error), Status::Interrupted | Status::Missing) => {
+                return Err(error);
+            }
+            Err(error) => {
+                println!("test {name} ... FAILED");
+                println!("{error:#}");
+                self.sum.failed.push(name.to_owned());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Runs `test`.
+pub fn command(project: &Project, options: &cli::Test) -> Result<Status> {
+    let start = Instant::now();
+    let bring = Bring::from_options(&options.setup);
+    let mut run = Run { project, filter: options.name.as_deref(), sum: Tally::default() };
+    let (toolchain, headers) = {
+        let _lock = setup::lock(project)?;
+        (setup::toolchain::need(project, bring)?, fixtures::xen_headers(project, bring)?)
+    };
+    run.step("formatting", steps::formatting)?;
+    run.step("lints of the host crates", steps::host_lints)?;
+    for (name, image) in steps::image_lint_names() {
+        run.step(&name, |project| steps::image_lints(project, &toolchain, image))?;
+    }
+    run.step("documentation", steps::documentation)?;
+    run.sum.add(steps::host_tests(project, &headers, run.filter)?);
+    Ok(finish(&run.sum, start, run.filter))
+}
+
+/// Prints what failed, what was skipped and why, and the sum as the last line.
+fn finish(sum: &Tally, start: Instant, filter: Option<&str>) -> Status {
+    for name in &sum.skipped {
+        println!("skipped {name}");
+    }
+    for name in &sum.failed {
+        println!("failed {name}");
+    }
+    run::say(format_args!("tests took {:.0} s", start.elapsed().as_secs_f32()));
+    println!("{sum}");
+    match filter {
+        Some(filter) if !sum.ran() => stop::report(&stop::usage(format!("no test's name contains {filter}"))),
+        _ if !sum.failed.is_empty() || !sum.ran() => Status::CheckFailed,
+        _ => Status::Good,
+    }
+}
