@@ -1,2 +1,21 @@
 //! Xen 4.17's public x86-64 PV interface.
-#![no_std]
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+mod macros;
+#[macro_use]
+mod table;
+
+pub mod cpuid;
+pub mod elfnote;
+pub mod errno;
+pub mod hypercall;
+pub mod layout;
+pub mod mmu;
+pub mod pte;
+pub mod pvh;
+pub mod regs;
+pub mod ring1;
+pub mod segment;
+pub mod shared_info;
+pub mod start_info;

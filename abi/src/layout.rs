@@ -1,0 +1,76 @@
+//! The ABI as data: every struct, field and constant with the name Xen's headers give it.
+//!
+//! The numbers in [`STRUCTS`] and [`CONSTANTS`] are what rustc computes. `abi/tests/layout.rs` compares them with what
+//! gcc computes from Xen 4.17's public headers (Debian's `libxen-dev`), and gcc's numbers are also asserted at compile
+//! time below, so that a build anywhere fails when the two part.
+
+/// One struct.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StructRow {
+    /// The C type, such as `struct start_info`.
+    pub c_name: &'static str,
+    /// The Rust type's path, such as `paravane_abi::start_info::StartInfo`.
+    pub rust: &'static str,
+    /// Size in bytes.
+    pub size: usize,
+    /// Alignment in bytes.
+    pub align: usize,
+    /// Its fields, explicit padding left out.
+    pub fields: &'static [FieldRow],
+}
+
+/// One field of a struct.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FieldRow {
+    /// The C member, such as `console.domU.mfn`.
+    pub c_path: &'static str,
+    /// The Rust field.
+    pub rust: &'static str,
+    /// Offset in bytes.
+    pub offset: usize,
+    /// Size in bytes.
+    pub size: usize,
+}
+
+/// One constant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConstantRow {
+    /// The C macro or enumerator, such as `EVTCHNOP_send`.
+    pub c_name: &'static str,
+    /// The Rust constant's path.
+    pub rust: &'static str,
+    /// Its value.
+    pub value: i128,
+}
+
+/// The size of the field that `_field` selects, for use in constants.
+pub(crate) const fn size_of_field<T, F>(_field: fn(&T) -> &F) -> usize {
+    size_of::<F>()
+}
+
+/// Every struct, module by module.
+pub const STRUCTS: &[&[StructRow]] = &[
+    crate::start_info::XEN_STRUCTS,
+    crate::shared_info::XEN_STRUCTS,
+    crate::regs::XEN_STRUCTS,
+    crate::mmu::XEN_STRUCTS,
+    crate::pvh::XEN_STRUCTS,
+];
+
+/// Every constant, module by module.
+pub const CONSTANTS: &[&[ConstantRow]] = &[
+    crate::errno::XEN_CONSTANTS,
+    crate::hypercall::XEN_CONSTANTS,
+    crate::hypercall::XEN_OTHER_CONSTANTS,
+    crate::start_info::XEN_CONSTANTS,
+    crate::shared_info::XEN_CONSTANTS,
+    crate::regs::XEN_CONSTANTS,
+    crate::segment::XEN_CONSTANTS,
+    crate::mmu::XEN_CONSTANTS,
+    crate::cpuid::XEN_CONSTANTS,
+    crate::elfnote::XEN_CONSTANTS,
+    crate::pvh::XEN_CONSTANTS,
+];
+
+/// The constants of sub-operations, call by call.
+pub const SUB_OPERATION_CONSTANTS: &[&[ConstantRow]] = crate::hypercall::XEN_SUB_CONSTANTS;
