@@ -53,7 +53,17 @@ pub const STRUCTS: &[&[StructRow]] = &[
     crate::start_info::XEN_STRUCTS,
     crate::shared_info::XEN_STRUCTS,
     crate::regs::XEN_STRUCTS,
+    crate::trap::XEN_STRUCTS,
+    crate::multicall::XEN_STRUCTS,
     crate::mmu::XEN_STRUCTS,
+    crate::memory::XEN_STRUCTS,
+    crate::event::XEN_STRUCTS,
+    crate::sched::XEN_STRUCTS,
+    crate::vcpu::XEN_STRUCTS,
+    crate::version::XEN_STRUCTS,
+    crate::physdev::XEN_STRUCTS,
+    crate::callback::XEN_STRUCTS,
+    crate::console::XEN_STRUCTS,
     crate::pvh::XEN_STRUCTS,
 ];
 
@@ -61,15 +71,23 @@ pub const STRUCTS: &[&[StructRow]] = &[
 pub const CONSTANTS: &[&[ConstantRow]] = &[
     crate::errno::XEN_CONSTANTS,
     crate::hypercall::XEN_CONSTANTS,
-    crate::hypercall::XEN_OTHER_CONSTANTS,
     crate::start_info::XEN_CONSTANTS,
     crate::shared_info::XEN_CONSTANTS,
     crate::regs::XEN_CONSTANTS,
     crate::segment::XEN_CONSTANTS,
     crate::mmu::XEN_CONSTANTS,
+    crate::memory::XEN_CONSTANTS,
+    crate::event::XEN_CONSTANTS,
+    crate::sched::XEN_CONSTANTS,
+    crate::vcpu::XEN_CONSTANTS,
+    crate::version::XEN_CONSTANTS,
+    crate::vm_assist::XEN_CONSTANTS,
+    crate::physdev::XEN_CONSTANTS,
+    crate::callback::XEN_CONSTANTS,
     crate::cpuid::XEN_CONSTANTS,
     crate::elfnote::XEN_CONSTANTS,
     crate::pvh::XEN_CONSTANTS,
+    crate::hypercall::XEN_OTHER_CONSTANTS,
 ];
 
 /// The constants of sub-operations, call by call.
