@@ -16,3 +16,5 @@ pub mod flush;
 pub mod frame;
 pub mod memory;
 pub mod time;
+pub mod guest_memory;
+pub mod pagetable;
