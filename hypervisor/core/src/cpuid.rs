@@ -1,0 +1,327 @@
+//! CPUID as a PV guest's kernel sees it through the forced-emulation prefix.
+//!
+//! Features are an allow-list: a bit this file does not name is hidden, so that no CPU to come shows a guest
+//! something that cannot work in rings 1 or 3 or that this hypervisor does not switch.
+
+use crate::descriptor::Policy;
+use paravane_abi::{cpuid as xen, ring1};
+
+/// One answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct CpuidLeaf {
+    pub eax: u32,
+    pub ebx: u32,
+    pub ecx: u32,
+    pub edx: u32,
+}
+
+/// What a domain's answers depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuidPolicy {
+    /// Where the kernel runs; ring-1 domains see the extension's leaves.
+    pub kernel: Policy,
+    /// Xen version the interface is compatible with: major, minor.
+    pub version: (u16, u16),
+    /// Whether the kernel may set CR4.FSGSBASE (XSA-293: the hardware's must follow the guest's).
+    pub fsgsbase: bool,
+    /// Whether the TSC is invariant and the domain never moves.
+    pub invariant_tsc: bool,
+    /// TSC frequency the guest sees.
+    pub tsc_khz: u32,
+    /// Multiplier from TSC ticks to nanoseconds, a 32-bit fraction.
+    pub tsc_to_ns: u32,
+    /// Power of two that goes with the multiplier.
+    pub tsc_shift: i8,
+    /// Machine frames' width in bits, page offset included. Above 44, Linux asks for grant table version 2.
+    pub machine_address_bits: u8,
+}
+
+const MAX_BASIC: u32 = 0xd;
+const MAX_EXTENDED: u32 = 0x8000_0008;
+
+/// Bits by position.
+const fn bits<const N: usize>(positions: [u32; N]) -> u32 {
+    let (mut mask, mut n) = (0, 0);
+    while n < N {
+        mask |= 1 << positions[n];
+        n += 1;
+    }
+    mask
+}
+
+/// SSE3, PCLMULQDQ, SSSE3, CX16, SSE4.1, SSE4.2, MOVBE, POPCNT, AES, RDRAND. XSAVE is hidden, and with it
+/// OSXSAVE, AVX, F16C and FMA.
+const LEAF_1_ECX: u32 = bits([0, 1, 9, 13, 19, 20, 22, 23, 25, 30]);
+const HYPERVISOR: u32 = 1 << 31;
+/// FPU, DE, TSC, MSR, PAE, MCE, CX8, APIC, SEP, MCA, CMOV, PAT, CLFLUSH, MMX, FXSR, SSE, SSE2, HTT. No VME, PSE,
+/// PGE, MTRR, PSE36: they mean page sizes, global pages and registers a PV guest does not have.
+const LEAF_1_EDX: u32 = bits([0, 2, 4, 5, 6, 7, 8, 9, 11, 14, 15, 16, 19, 23, 24, 25, 26, 28]);
+/// BMI1, FDP_EXCP_ONLY, BMI2, ERMS, NO_FPU_SEL, RDSEED, ADX, CLFLUSHOPT, SHA.
+const LEAF_7_EBX: u32 = bits([3, 6, 8, 9, 13, 18, 19, 23, 29]);
+const FSGSBASE: u32 = 1 << 0;
+/// GFNI, RDPID, MOVDIRI, MOVDIR64B.
+const LEAF_7_ECX: u32 = bits([8, 22, 27, 28]);
+/// FSRM, MD_CLEAR, SERIALIZE.
+const LEAF_7_EDX: u32 = bits([4, 10, 14]);
+/// LAHF, CMP_LEGACY, ABM, SSE4A, MISALIGNSSE, 3DNOWPREFETCH.
+const EXTENDED_1_ECX: u32 = bits([0, 1, 5, 6, 7, 8]);
+/// SYSCALL, NX, MMXEXT, FFXSR, RDTSCP, LM; 1 GiB pages are hidden.
+const EXTENDED_1_EDX: u32 = bits([11, 20, 22, 25, 27, 29]);
+/// Leaf 1 EDX bits that AMD repeats in leaf 0x80000001.
+const EXTENDED_1_EDX_SHARED: u32 = 0x0183_f3ff;
+const INVARIANT_TSC: u32 = 1 << 8;
+/// CLZERO, RSTR_FP_ERR_PTRS.
+const EXTENDED_8_EBX: u32 = bits([0, 2]);
+
+/// The guest's answer. `native` executes the instruction.
+pub fn filter(
+    leaf: u32,
+    subleaf: u32,
+    native: impl Fn(u32, u32) -> CpuidLeaf,
+    policy: &CpuidPolicy,
+) -> CpuidLeaf {
+    match leaf {
+        0..=MAX_BASIC => basic(leaf, subleaf, native, policy),
+        0x4000_0000..=0x4000_00ff => hypervisor(leaf, subleaf, policy),
+        0x4000_0100..=0x4000_01ff if policy.kernel == Policy::Ring1 => extension(leaf),
+        0x8000_0000..=MAX_EXTENDED => extended(leaf, native, policy),
+        // Beyond the limits all vendors' guests get AMD's answer, zeros.
+        _ => CpuidLeaf::default(),
+    }
+}
+
+fn basic(leaf: u32, subleaf: u32, native: impl Fn(u32, u32) -> CpuidLeaf, policy: &CpuidPolicy) -> CpuidLeaf {
+    let limits = native(0, 0);
+    if leaf > limits.eax {
+        return CpuidLeaf::default();
+    }
+    match leaf {
+        0 => CpuidLeaf { eax: limits.eax.min(MAX_BASIC), ..limits },
+        1 => {
+            let raw = native(1, 0);
+            CpuidLeaf {
+                eax: raw.eax,
+                // The initial APIC number would be that of whatever CPU answers.
+                ebx: raw.ebx & 0x00ff_ffff,
+                ecx: (raw.ecx & LEAF_1_ECX) | HYPERVISOR,
+                edx: raw.edx & LEAF_1_EDX,
+            }
+        }
+        2 | 4 => native(leaf, subleaf),
+        7 if subleaf == 0 => {
+            let raw = native(7, 0);
+            let optional = if policy.fsgsbase { FSGSBASE } else { 0 };
+            CpuidLeaf {
+                eax: 0,
+                ebx: raw.ebx & (LEAF_7_EBX | optional),
+                ecx: raw.ecx & LEAF_7_ECX,
+                edx: raw.edx & LEAF_7_EDX,
+            }
+        }
+        // Serial number, MONITOR, thermal, counters, topology, XSAVE: nothing a guest may use.
+        _ => CpuidLeaf::default(),
+    }
+}
+
+fn extended(leaf: u32, native: impl Fn(u32, u32) -> CpuidLeaf, policy: &CpuidPolicy) -> CpuidLeaf {
+    let limits = native(0x8000_0000, 0);
+    if leaf > limits.eax {
+        return CpuidLeaf::default();
+    }
+    let raw = native(leaf, 0);
+    match leaf & 0xff {
+        0 => CpuidLeaf { eax: limits.eax.min(MAX_EXTENDED), ..limits },
+        1 => CpuidLeaf {
+            ecx: raw.ecx & EXTENDED_1_ECX,
+            edx: raw.edx & (EXTENDED_1_EDX | (EXTENDED_1_EDX_SHARED & LEAF_1_EDX)),
+            ..raw
+        },
+        2..=6 => raw,
+        7 => CpuidLeaf {
+            edx: if policy.invariant_tsc { raw.edx & INVARIANT_TSC } else { 0 },
+            ..CpuidLeaf::default()
+        },
+        8 => CpuidLeaf {
+            // 48 bits of linear address: five-level paging is hidden.
+            eax: (raw.eax & 0xff) | 48 << 8,
+            ebx: raw.ebx & EXTENDED_8_EBX,
+            ..CpuidLeaf::default()
+        },
+        _ => CpuidLeaf::default(),
+    }
+}
+
+/// Xen's leaves (`xen/arch-x86/cpuid.h`).
+fn hypervisor(leaf: u32, subleaf: u32, policy: &CpuidPolicy) -> CpuidLeaf {
+    let zero = CpuidLeaf::default();
+    match leaf {
+        xen::XEN_CPUID_FIRST_LEAF => {
+            let (ebx, ecx, edx) = xen::signature_registers(xen::SIGNATURE);
+            CpuidLeaf { eax: xen::XEN_CPUID_FIRST_LEAF + xen::XEN_CPUID_MAX_NUM_LEAVES, ebx, ecx, edx }
+        }
+        xen::LEAF_VERSION => {
+            let (major, minor) = policy.version;
+            CpuidLeaf { eax: (major as u32) << 16 | minor as u32, ..zero }
+        }
+        xen::LEAF_HYPERCALL => CpuidLeaf {
+            eax: 1,
+            ebx: 0x4000_0000,
+            ecx: xen::XEN_CPUID_FEAT1_MMU_PT_UPDATE_PRESERVE_AD,
+            edx: 0,
+        },
+        xen::LEAF_TSC => tsc(subleaf, policy),
+        xen::LEAF_PV if subleaf == 0 => CpuidLeaf { ebx: policy.machine_address_bits as u32, ..zero },
+        _ => zero,
+    }
+}
+
+/// The guest's TSC is the hardware's: neither emulated nor offset.
+fn tsc(subleaf: u32, policy: &CpuidPolicy) -> CpuidLeaf {
+    let zero = CpuidLeaf::default();
+    match subleaf {
+        0 => {
+            const SAFE: u32 = 1 << 1;
+            CpuidLeaf { eax: if policy.invariant_tsc { SAFE } else { 0 }, ecx: policy.tsc_khz, ..zero }
+        }
+        1 => CpuidLeaf { ecx: policy.tsc_to_ns, edx: policy.tsc_shift as u8 as u32, ..zero },
+        2 => CpuidLeaf { eax: policy.tsc_khz, ..zero },
+        _ => zero,
+    }
+}
+
+/// The ring-1 extension's leaves.
+fn extension(leaf: u32) -> CpuidLeaf {
+    match leaf {
+        ring1::CPUID_LEAF_SIGNATURE => {
+            let (ebx, ecx, edx) = ring1::signature_registers();
+            CpuidLeaf { eax: ring1::CPUID_LEAF_MAX, ebx, ecx, edx }
+        }
+        ring1::CPUID_LEAF_VERSION => CpuidLeaf { eax: ring1::INTERFACE_VERSION, ..CpuidLeaf::default() },
+        _ => CpuidLeaf::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: CpuidPolicy = CpuidPolicy {
+        kernel: Policy::Ring1,
+        version: (4, 17),
+        fsgsbase: false,
+        invariant_tsc: true,
+        tsc_khz: 2_000_000,
+        tsc_to_ns: 0x8000_0000,
+        tsc_shift: -1,
+        machine_address_bits: 40,
+    };
+
+    /// A CPU with every feature there will ever be.
+    fn everything(leaf: u32, _: u32) -> CpuidLeaf {
+        match leaf {
+            0 => CpuidLeaf { eax: 0x20, ebx: 1, ecx: 2, edx: 3 },
+            0x8000_0000 => CpuidLeaf { eax: 0x8000_0026, ebx: 1, ecx: 2, edx: 3 },
+            _ => CpuidLeaf { eax: !0, ebx: !0, ecx: !0, edx: !0 },
+        }
+    }
+
+    fn ask(leaf: u32, subleaf: u32) -> CpuidLeaf {
+        filter(leaf, subleaf, everything, &POLICY)
+    }
+
+    #[test]
+    fn limits_are_cut() {
+        assert_eq!(ask(0, 0), CpuidLeaf { eax: 0xd, ebx: 1, ecx: 2, edx: 3 });
+        assert_eq!(ask(0x8000_0000, 0).eax, 0x8000_0008);
+        for leaf in [5, 6, 0xa, 0xb, 0xd, 0xe, 0x14, 0x20, 0x8000_0009, 0x8000_001d, 0x2000_0000, u32::MAX] {
+            assert_eq!(ask(leaf, 0), CpuidLeaf::default(), "{leaf:#x}");
+        }
+        let small = |leaf, _| CpuidLeaf { eax: if leaf == 0 { 1 } else { !0 }, ..CpuidLeaf::default() };
+        assert_eq!(filter(0, 0, small, &POLICY).eax, 1);
+        assert_eq!(filter(7, 0, small, &POLICY), CpuidLeaf::default());
+    }
+
+    #[test]
+    fn what_cannot_work_is_hidden() {
+        let one = ask(1, 0);
+        // MONITOR, VMX, FMA, PCID, x2APIC, TSC deadline, XSAVE, OSXSAVE, AVX, F16C.
+        for bit in [3, 5, 12, 17, 21, 24, 26, 27, 28, 29] {
+            assert_eq!(one.ecx & 1 << bit, 0, "leaf 1 ECX bit {bit}");
+        }
+        // VME, PSE, MTRR, PGE, PSE36.
+        for bit in [1, 3, 12, 13, 17] {
+            assert_eq!(one.edx & 1 << bit, 0, "leaf 1 EDX bit {bit}");
+        }
+        let seven = ask(7, 0);
+        // FSGSBASE, AVX2, SMEP, INVPCID, RTM, MPX, AVX512F, SMAP.
+        for bit in [0, 5, 7, 10, 11, 14, 16, 20] {
+            assert_eq!(seven.ebx & 1 << bit, 0, "leaf 7 EBX bit {bit}");
+        }
+        // UMIP, PKU, CET_SS, LA57, PKS.
+        for bit in [2, 3, 7, 16, 31] {
+            assert_eq!(seven.ecx & 1 << bit, 0, "leaf 7 ECX bit {bit}");
+        }
+        // CET_IBT, IBRSB, ARCH_CAPS.
+        for bit in [20, 26, 29] {
+            assert_eq!(seven.edx & 1 << bit, 0, "leaf 7 EDX bit {bit}");
+        }
+        assert_eq!(ask(7, 1), CpuidLeaf::default());
+        let extended = ask(0x8000_0001, 0);
+        assert_eq!(extended.ecx & (1 << 2 | 1 << 22 | 1 << 26), 0);
+        assert_eq!(extended.edx & (1 << 26 | 1 << 3 | 1 << 13 | 1 << 12 | 1 << 17), 0);
+    }
+
+    #[test]
+    fn what_a_kernel_needs_is_kept() {
+        let one = ask(1, 0);
+        for bit in [0, 4, 5, 6, 8, 11, 15, 16, 24, 25, 26] {
+            assert_ne!(one.edx & 1 << bit, 0, "leaf 1 EDX bit {bit}");
+        }
+        assert_ne!(one.ecx & 1 << 13, 0);
+        assert_eq!(one.ebx >> 24, 0);
+        let extended = ask(0x8000_0001, 0);
+        for bit in [11, 20, 27, 29] {
+            assert_ne!(extended.edx & 1 << bit, 0, "leaf 0x80000001 EDX bit {bit}");
+        }
+        assert_eq!(ask(0x8000_0008, 0).eax >> 8, 48);
+        assert_eq!(ask(0x8000_0007, 0).edx, 1 << 8);
+        // Nothing the CPU lacks is invented but the hypervisor bit.
+        let none = |leaf, _| CpuidLeaf { eax: if leaf == 0 { 0x20 } else { 0 }, ..CpuidLeaf::default() };
+        let empty = filter(1, 0, none, &POLICY);
+        assert_eq!((empty.ecx, empty.edx), (1 << 31, 0));
+    }
+
+    #[test]
+    fn hypervisor_leaves_say_xen() {
+        let first = ask(0x4000_0000, 0);
+        assert_eq!(
+            first,
+            CpuidLeaf { eax: 0x4000_0005, ebx: 0x566e_6558, ecx: 0x6558_4d4d, edx: 0x4d4d_566e }
+        );
+        assert_eq!(ask(0x4000_0001, 0).eax, 4 << 16 | 17);
+        assert_eq!(ask(0x4000_0002, 0), CpuidLeaf { eax: 1, ebx: 0x4000_0000, ecx: 1, edx: 0 });
+        assert_eq!(ask(0x4000_0003, 0).ecx, 2_000_000);
+        assert_eq!(ask(0x4000_0003, 1).edx, 0xff);
+        assert_eq!(ask(0x4000_0004, 0), CpuidLeaf::default());
+        assert_eq!(ask(0x4000_0005, 0).ebx, 40);
+        assert_eq!(ask(0x4000_0006, 0), CpuidLeaf::default());
+    }
+
+    #[test]
+    fn only_ring_1_domains_see_the_extension() {
+        assert_eq!(ask(0x4000_0100, 0).eax, 0x4000_0101);
+        assert_eq!(ask(0x4000_0101, 0).eax, 1);
+        assert_eq!(ask(0x4000_0102, 0), CpuidLeaf::default());
+        let xen = CpuidPolicy { kernel: Policy::Ring3, ..POLICY };
+        for leaf in 0x4000_0100..0x4000_0110 {
+            assert_eq!(filter(leaf, 0, everything, &xen), CpuidLeaf::default());
+        }
+    }
+
+    #[test]
+    fn fsgsbase_follows_the_policy() {
+        let with = CpuidPolicy { fsgsbase: true, ..POLICY };
+        assert_eq!(filter(7, 0, everything, &with).ebx & 1, 1);
+    }
+}

@@ -1,0 +1,268 @@
+//! From instruction bytes to the privileged instruction they hold.
+
+use super::gpr::Gpr;
+use super::{MAX_LENGTH, Segment};
+use crate::descriptor::CodeBits;
+use iced_x86::{Code, Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
+
+/// Which way data moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the port.
+    In,
+    /// To the port.
+    Out,
+}
+
+/// How a port is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// In the instruction.
+    Immediate(u8),
+    /// By DX.
+    Dx,
+}
+
+/// Loads and stores of descriptor table registers and of the machine status word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum TableOp {
+    Lgdt,
+    Lidt,
+    Lldt,
+    Ltr,
+    Sgdt,
+    Sidt,
+    Sldt,
+    Str,
+    Lmsw,
+    Smsw,
+}
+
+/// A privileged or sensitive instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Form {
+    Cli,
+    Sti,
+    Hlt,
+    Clts,
+    Port {
+        direction: Direction,
+        width: u8,
+        port: Port,
+    },
+    StringPort {
+        direction: Direction,
+        width: u8,
+        repeat: bool,
+        address_width: u8,
+        segment: Segment,
+    },
+    ReadCr {
+        cr: u8,
+        to: Gpr,
+    },
+    WriteCr {
+        cr: u8,
+        from: Gpr,
+    },
+    ReadDr {
+        dr: u8,
+        to: Gpr,
+    },
+    WriteDr {
+        dr: u8,
+        from: Gpr,
+    },
+    Table(TableOp),
+    Rdmsr,
+    Wrmsr,
+    Rdtsc,
+    Rdtscp,
+    Rdpmc,
+    Cpuid,
+    Xsetbv,
+    Xgetbv,
+    Invlpg,
+    Invd,
+    Wbinvd,
+    Wbnoinvd,
+    Swapgs,
+    Sysret,
+    Sysexit,
+    SetAc(bool),
+    /// `int n`, `int3` (3), `int1` (1), `into` (4).
+    Int(u8),
+    /// `iretq`.
+    Iretq,
+    /// Anything else that decodes.
+    Other,
+}
+
+/// A decoded instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decoded {
+    /// What it is.
+    pub form: Form,
+    /// Its length in bytes.
+    pub length: u8,
+}
+
+/// Why bytes are no instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoInstruction {
+    /// The bytes end within it; the next one could not be fetched.
+    Truncated,
+    /// An invalid encoding, or longer than a CPU accepts.
+    Invalid,
+}
+
+pub(super) fn raw(bytes: &[u8], bits: CodeBits, rip: u64) -> Result<Instruction, NoInstruction> {
+    let bytes = &bytes[..bytes.len().min(MAX_LENGTH)];
+    let mut decoder = Decoder::with_ip(bits.number(), bytes, rip, DecoderOptions::NONE);
+    let instruction = decoder.decode();
+    match decoder.last_error() {
+        DecoderError::None => Ok(instruction),
+        DecoderError::NoMoreBytes if bytes.len() < MAX_LENGTH => Err(NoInstruction::Truncated),
+        _ => Err(NoInstruction::Invalid),
+    }
+}
+
+/// Decodes one instruction; `None` if the bytes hold none.
+pub fn decode(bytes: &[u8], bits: CodeBits, rip: u64) -> Option<Decoded> {
+    raw(bytes, bits, rip).ok().map(|instruction| classify(&instruction))
+}
+
+pub(super) fn classify(instruction: &Instruction) -> Decoded {
+    Decoded { form: form(instruction), length: instruction.len() as u8 }
+}
+
+fn form(instruction: &Instruction) -> Form {
+    use TableOp::*;
+    match instruction.mnemonic() {
+        Mnemonic::Mov => moves(instruction),
+        Mnemonic::In | Mnemonic::Out => port(instruction),
+        Mnemonic::Insb | Mnemonic::Insw | Mnemonic::Insd => string_port(instruction, Direction::In),
+        Mnemonic::Outsb | Mnemonic::Outsw | Mnemonic::Outsd => string_port(instruction, Direction::Out),
+        Mnemonic::Cli => Form::Cli,
+        Mnemonic::Sti => Form::Sti,
+        Mnemonic::Hlt => Form::Hlt,
+        Mnemonic::Clts => Form::Clts,
+        Mnemonic::Lgdt => Form::Table(Lgdt),
+        Mnemonic::Lidt => Form::Table(Lidt),
+        Mnemonic::Lldt => Form::Table(Lldt),
+        Mnemonic::Ltr => Form::Table(Ltr),
+        Mnemonic::Sgdt => Form::Table(Sgdt),
+        Mnemonic::Sidt => Form::Table(Sidt),
+        Mnemonic::Sldt => Form::Table(Sldt),
+        Mnemonic::Str => Form::Table(Str),
+        Mnemonic::Lmsw => Form::Table(Lmsw),
+        Mnemonic::Smsw => Form::Table(Smsw),
+        Mnemonic::Rdmsr => Form::Rdmsr,
+        Mnemonic::Wrmsr => Form::Wrmsr,
+        Mnemonic::Rdtsc => Form::Rdtsc,
+        Mnemonic::Rdtscp => Form::Rdtscp,
+        Mnemonic::Rdpmc => Form::Rdpmc,
+        Mnemonic::Cpuid => Form::Cpuid,
+        Mnemonic::Xsetbv => Form::Xsetbv,
+        Mnemonic::Xgetbv => Form::Xgetbv,
+        Mnemonic::Invlpg => Form::Invlpg,
+        Mnemonic::Invd => Form::Invd,
+        Mnemonic::Wbinvd => Form::Wbinvd,
+        Mnemonic::Wbnoinvd => Form::Wbnoinvd,
+        Mnemonic::Swapgs => Form::Swapgs,
+        Mnemonic::Sysret | Mnemonic::Sysretq => Form::Sysret,
+        Mnemonic::Sysexit | Mnemonic::Sysexitq => Form::Sysexit,
+        Mnemonic::Stac => Form::SetAc(true),
+        Mnemonic::Clac => Form::SetAc(false),
+        Mnemonic::Int => Form::Int(instruction.immediate8()),
+        Mnemonic::Int3 => Form::Int(3),
+        Mnemonic::Int1 => Form::Int(1),
+        Mnemonic::Into => Form::Int(4),
+        Mnemonic::Iretq => Form::Iretq,
+        _ => Form::Other,
+    }
+}
+
+fn moves(instruction: &Instruction) -> Form {
+    let (first, second) = (instruction.op0_register(), instruction.op1_register());
+    match instruction.code() {
+        Code::Mov_r64_cr | Code::Mov_r32_cr => match (control(second), Gpr::of(first)) {
+            (Some(cr), Some(to)) => Form::ReadCr { cr, to },
+            _ => Form::Other,
+        },
+        Code::Mov_cr_r64 | Code::Mov_cr_r32 => match (control(first), Gpr::of(second)) {
+            (Some(cr), Some(from)) => Form::WriteCr { cr, from },
+            _ => Form::Other,
+        },
+        Code::Mov_r64_dr | Code::Mov_r32_dr => match (debug(second), Gpr::of(first)) {
+            (Some(dr), Some(to)) => Form::ReadDr { dr, to },
+            _ => Form::Other,
+        },
+        Code::Mov_dr_r64 | Code::Mov_dr_r32 => match (debug(first), Gpr::of(second)) {
+            (Some(dr), Some(from)) => Form::WriteDr { dr, from },
+            _ => Form::Other,
+        },
+        _ => Form::Other,
+    }
+}
+
+/// Sixteen control registers and sixteen debug registers can be encoded, in order.
+fn numbered(register: Register, first: Register) -> Option<u8> {
+    let number = (register as usize).checked_sub(first as usize)?;
+    (number < 16).then_some(number as u8)
+}
+
+fn control(register: Register) -> Option<u8> {
+    numbered(register, Register::CR0)
+}
+
+fn debug(register: Register) -> Option<u8> {
+    numbered(register, Register::DR0)
+}
+
+fn port(instruction: &Instruction) -> Form {
+    let input = instruction.mnemonic() == Mnemonic::In;
+    let (data, port) = if input { (0, 1) } else { (1, 0) };
+    let port = match instruction.op_kind(port) {
+        OpKind::Immediate8 => Port::Immediate(instruction.immediate8()),
+        _ => Port::Dx,
+    };
+    let direction = if input { Direction::In } else { Direction::Out };
+    match Gpr::of(instruction.op_register(data)) {
+        Some(gpr) => Form::Port { direction, width: gpr.width(), port },
+        None => Form::Other,
+    }
+}
+
+fn string_port(instruction: &Instruction, direction: Direction) -> Form {
+    let width = match instruction.mnemonic() {
+        Mnemonic::Insb | Mnemonic::Outsb => 1,
+        Mnemonic::Insw | Mnemonic::Outsw => 2,
+        _ => 4,
+    };
+    let operand = if direction == Direction::In { 0 } else { 1 };
+    let address_width = match instruction.op_kind(operand) {
+        OpKind::MemorySegRSI | OpKind::MemoryESRDI => 8,
+        OpKind::MemorySegESI | OpKind::MemoryESEDI => 4,
+        _ => 2,
+    };
+    let segment = match direction {
+        Direction::In => Segment::Es,
+        Direction::Out => segment(instruction.memory_segment()),
+    };
+    let repeat = instruction.has_rep_prefix() || instruction.has_repne_prefix();
+    Form::StringPort { direction, width, repeat, address_width, segment }
+}
+
+pub(super) fn segment(register: Register) -> Segment {
+    match register {
+        Register::ES => Segment::Es,
+        Register::CS => Segment::Cs,
+        Register::SS => Segment::Ss,
+        Register::FS => Segment::Fs,
+        Register::GS => Segment::Gs,
+        _ => Segment::Ds,
+    }
+}
