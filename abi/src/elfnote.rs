@@ -81,7 +81,7 @@ pub const fn padded(len: usize) -> usize {
 }
 
 const fn copy_padded<const N: usize>(from: &[u8]) -> [u8; N] {
-    assert!(from.len() <= N && N % 4 == 0, "the array is not the padded length");
+    assert!(from.len() <= N && N.is_multiple_of(4), "the array is not the padded length");
     let mut to = [0; N];
     let mut i = 0;
     while i < from.len() {

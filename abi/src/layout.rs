@@ -48,6 +48,30 @@ pub(crate) const fn size_of_field<T, F>(_field: fn(&T) -> &F) -> usize {
     size_of::<F>()
 }
 
+/// Asserts a struct's size, alignment, and its fields' offsets and sizes.
+macro_rules! measured_struct {
+    ($ty:path: $size:literal, $align:literal { $($field:ident: $offset:literal, $field_size:literal;)* }) => {
+        ::static_assertions::const_assert_eq!(::core::mem::size_of::<$ty>(), $size);
+        ::static_assertions::const_assert_eq!(::core::mem::align_of::<$ty>(), $align);
+        $(
+            ::static_assertions::const_assert_eq!(::core::mem::offset_of!($ty, $field), $offset);
+            ::static_assertions::const_assert_eq!(
+                $crate::layout::size_of_field(|value: &$ty| &value.$field),
+                $field_size
+            );
+        )*
+    };
+}
+pub(crate) use measured_struct;
+
+/// Asserts a constant's value.
+macro_rules! measured_constant {
+    ($constant:path: $value:literal) => {
+        ::static_assertions::const_assert_eq!($constant as i128, $value);
+    };
+}
+pub(crate) use measured_constant;
+
 /// Every struct, module by module.
 pub const STRUCTS: &[&[StructRow]] = &[
     crate::start_info::XEN_STRUCTS,

@@ -15,6 +15,7 @@ pub mod errno;
 pub mod event;
 pub mod hypercall;
 pub mod layout;
+mod layout_asserts;
 pub mod memory;
 pub mod mmu;
 pub mod multicall;
