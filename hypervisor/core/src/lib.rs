@@ -26,3 +26,6 @@ pub mod descriptor;
 pub mod emulate;
 pub mod iret;
 pub mod msr;
+pub mod audit;
+#[cfg(any(test, feature = "fake"))]
+pub mod fake_machine;

@@ -12,6 +12,8 @@
 
 mod info;
 mod refs;
+#[cfg(test)]
+mod tests;
 mod types;
 mod writer;
 

@@ -1,0 +1,226 @@
+//! A CPU's root and caches.
+
+use super::FakeMachine;
+use crate::addr::{DomainId, ENTRIES, Level, Mfn, PAGE_SIZE, VirtAddr, is_reserved_slot};
+use crate::flush::RootChange;
+use crate::frame::{FrameTable, FrameType, Owner};
+use crate::memory::Memory;
+use crate::pagetable::Pte;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// Something a CPU holds that lets its guest reach what it must not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stale {
+    /// A translation of a page that is another owner's now.
+    ForeignPage {
+        /// The CPU.
+        cpu: usize,
+        /// The page's address.
+        address: u64,
+        /// The frame.
+        frame: Mfn,
+    },
+    /// A translation that allows writing a page that is a table now.
+    WritableTable {
+        /// The CPU.
+        cpu: usize,
+        /// The page's address.
+        address: u64,
+        /// The frame.
+        frame: Mfn,
+    },
+    /// A cached upper entry that names as a table what is none now.
+    NoTable {
+        /// The CPU.
+        cpu: usize,
+        /// The frame.
+        frame: Mfn,
+        /// The level it was cached as.
+        level: Level,
+    },
+    /// A root that is not a copy of the guest's L4.
+    Root {
+        /// The CPU.
+        cpu: usize,
+        /// The slot that differs.
+        slot: usize,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Translation {
+    frame: Mfn,
+    /// RW and US, as all levels together have them.
+    rights: u64,
+}
+
+/// A CPU.
+#[derive(Debug)]
+pub(super) struct Cpu {
+    domain: Option<DomainId>,
+    base: Option<Mfn>,
+    /// The copy of the base L4 that the CPU walks.
+    root: Vec<u64>,
+    last_flush: u64,
+    pages: BTreeMap<u64, Translation>,
+    tables: BTreeSet<(Mfn, Level)>,
+}
+
+impl Cpu {
+    pub(super) fn new() -> Self {
+        Self {
+            domain: None,
+            base: None,
+            root: vec![0; ENTRIES],
+            last_flush: 0,
+            pages: BTreeMap::new(),
+            tables: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn runs(&self, domain: DomainId) -> bool {
+        self.domain == Some(domain)
+    }
+
+    pub(super) fn last_flush(&self) -> u64 {
+        self.last_flush
+    }
+
+    pub(super) fn flush_all(&mut self, now: u64) {
+        self.pages.clear();
+        self.tables.clear();
+        self.last_flush = now;
+    }
+
+    pub(super) fn flush_page(&mut self, address: u64) {
+        self.pages.remove(&(address & !(PAGE_SIZE as u64 - 1)));
+        // INVLPG drops the cached upper entries for the address; holding none is the same and simpler,
+        // but would hide a missing flush of another address, so the rest stays.
+    }
+
+    pub(super) fn holds(&self, address: u64) -> bool {
+        self.pages.contains_key(&(address & !(PAGE_SIZE as u64 - 1)))
+    }
+
+    pub(super) fn load(&mut self, domain: DomainId, base: Option<Mfn>, machine: &FakeMachine) {
+        self.domain = Some(domain);
+        self.base = base;
+        for (slot, entry) in self.root.iter_mut().enumerate() {
+            let source = base.filter(|_| !is_reserved_slot(slot));
+            *entry = source.map_or(0, |base| machine.read_word(base, slot));
+        }
+    }
+
+    pub(super) fn root_changed(&mut self, change: RootChange) {
+        if self.base == Some(change.l4) {
+            self.root[change.slot] = change.entry;
+        }
+    }
+
+    /// Caches all that the root reaches.
+    pub(super) fn fill(&mut self, machine: &FakeMachine) {
+        if self.base.is_none() {
+            return;
+        }
+        let rights = Pte::RW | Pte::US;
+        let root: Vec<(usize, u64)> =
+            self.root.iter().copied().enumerate().filter(|(_, entry)| *entry != 0).collect();
+        for (slot, entry) in root {
+            self.fill_below(machine, Pte(entry), Level::L3, place(0, slot, Level::L4), rights);
+        }
+    }
+
+    fn fill_below(&mut self, machine: &FakeMachine, entry: Pte, level: Level, at: u64, rights: u64) {
+        if !entry.present() || entry.frame().index() >= machine.frames() {
+            return;
+        }
+        let table = entry.frame();
+        let rights = rights & entry.0;
+        self.tables.insert((table, level));
+        for (slot, word) in machine.nonzero(table) {
+            let (entry, at) = (Pte(word), place(at, slot, level));
+            match level.below() {
+                Some(below) => self.fill_below(machine, entry, below, at, rights),
+                None if entry.present() => {
+                    let rights = rights & entry.0;
+                    self.pages.insert(at, Translation { frame: entry.frame(), rights });
+                }
+                None => {}
+            }
+        }
+    }
+
+    pub(super) fn touch(
+        &mut self,
+        machine: &FakeMachine,
+        address: u64,
+        write: bool,
+        user: bool,
+    ) -> Option<Mfn> {
+        let va = VirtAddr::new(address)?;
+        let must = if write { Pte::RW } else { 0 } | if user { Pte::US } else { 0 };
+        if let Some(cached) = self.pages.get(&va.page().get()) {
+            return (cached.rights & must == must).then_some(cached.frame);
+        }
+        self.base?;
+        let mut table = None;
+        for level in Level::DOWN {
+            let slot = va.slot(level);
+            let entry = Pte(table.map_or(self.root[slot], |table| machine.read_word(table, slot)));
+            if !entry.has(must | Pte::P) {
+                return None;
+            }
+            let marks = Pte::A | if write && level == Level::L1 { Pte::D } else { 0 };
+            match table {
+                Some(table) => machine.poke(table, slot, entry.0 | marks),
+                None => self.root[slot] |= marks,
+            }
+            table = Some(entry.frame());
+        }
+        table
+    }
+
+    pub(super) fn stale(
+        &self,
+        cpu: usize,
+        machine: &FakeMachine,
+        frames: &FrameTable,
+        found: &mut Vec<Stale>,
+    ) {
+        let Some(domain) = self.domain else { return };
+        for (&address, page) in &self.pages {
+            let Some(info) = frames.info(page.frame) else { continue };
+            if info.owner() != Owner::Domain(domain) && info.owner() != Owner::Free {
+                found.push(Stale::ForeignPage { cpu, address, frame: page.frame });
+            } else if page.rights & Pte::RW != 0
+                && info.type_count() > 0
+                && info.kind() != FrameType::Writable
+            {
+                found.push(Stale::WritableTable { cpu, address, frame: page.frame });
+            }
+        }
+        for &(frame, level) in &self.tables {
+            let Some(info) = frames.info(frame) else { continue };
+            let foreign = info.owner() != Owner::Domain(domain) && info.owner() != Owner::Free;
+            if foreign || (info.type_count() > 0 && info.kind() != FrameType::table(level)) {
+                found.push(Stale::NoTable { cpu, frame, level });
+            }
+        }
+        if let Some(base) = self.base {
+            let differs = |slot: &usize| {
+                !is_reserved_slot(*slot)
+                    && (self.root[*slot] ^ machine.read_word(base, *slot)) & !(Pte::A | Pte::D) != 0
+            };
+            found.extend((0..ENTRIES).filter(differs).map(|slot| Stale::Root { cpu, slot }));
+        }
+    }
+}
+
+/// The lowest address of what entry `slot` of a table of `level` maps, the table itself mapping from `at`.
+fn place(at: u64, slot: usize, level: Level) -> u64 {
+    let at = at | (slot as u64) << level.shift();
+    // Bit 47 is copied upwards.
+    (((at << 16) as i64) >> 16) as u64
+}

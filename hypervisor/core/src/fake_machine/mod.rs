@@ -1,0 +1,263 @@
+//! A machine in memory, for tests: frames as arrays of words, and CPUs that remember every translation
+//! they could have cached until they are told to forget it.
+//!
+//! The CPUs are the strict part. After [`FakeMachine::fill`] a CPU holds each translation its root
+//! reaches, as a real one might by speculation; [`FakeMachine::stale`] then lists what they hold of frames
+//! that have become something else. A real machine shows a missing flush once in a million runs, this one
+//! every time.
+
+mod cpu;
+#[cfg(test)]
+mod tests;
+
+pub use cpu::Stale;
+
+use crate::addr::{DomainId, ENTRIES, Mfn, PAGE_SIZE, Pfn};
+use crate::flush::{Flush, FlushWhat, FlushWho, RootChange, Tlb};
+use crate::frame::{FrameInfo, FrameTable};
+use crate::memory::{FrameWriter, Memory};
+use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::cell::{Cell, RefCell};
+use cpu::Cpu;
+
+/// How often the machine was asked for what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Complete flushes of a CPU.
+    pub full_flushes: u64,
+    /// Flushes of one page on a CPU.
+    pub page_flushes: u64,
+    /// L4 entries copied into roots.
+    pub root_changes: u64,
+    /// Changes of base tables.
+    pub base_changes: u64,
+}
+
+/// The machine. CPU N runs vcpu N of whatever domain was last put there.
+#[derive(Debug)]
+pub struct FakeMachine {
+    words: Vec<Cell<u64>>,
+    m2p: Vec<Cell<Pfn>>,
+    cpus: RefCell<Vec<Cpu>>,
+    current: Cell<usize>,
+    clock: Cell<u64>,
+    counters: Cell<Counters>,
+}
+
+impl FakeMachine {
+    /// A machine of so many frames and CPUs; the first CPU is the one that runs.
+    pub fn new(frames: usize, cpus: usize) -> Self {
+        Self {
+            words: vec![Cell::new(0); frames * ENTRIES],
+            m2p: vec![Cell::new(Pfn::INVALID); frames],
+            cpus: RefCell::new((0..cpus).map(|_| Cpu::new()).collect()),
+            current: Cell::new(0),
+            clock: Cell::new(1),
+            counters: Cell::new(Counters::default()),
+        }
+    }
+
+    /// A machine and a frame table over it, in which all frames from `first_free` on are free, those
+    /// before it the hypervisor's.
+    pub fn with_frames(frames: usize, cpus: usize, first_free: usize) -> (Self, FrameTable) {
+        let storage = Box::leak(vec![FrameInfo::NOT_RAM; frames].into_boxed_slice());
+        let mut table = FrameTable::new(storage);
+        table.add_hypervisor(Mfn::new(0)..Mfn::new(first_free as u64));
+        table.add_ram(Mfn::new(0)..Mfn::new(frames as u64));
+        (Self::new(frames, cpus), table)
+    }
+
+    /// Number of frames.
+    pub fn frames(&self) -> usize {
+        self.m2p.len()
+    }
+
+    /// Number of CPUs.
+    pub fn cpus(&self) -> usize {
+        self.cpus.borrow().len()
+    }
+
+    /// Makes `cpu` the one that runs what follows.
+    pub fn switch_to(&self, cpu: usize) {
+        assert!(cpu < self.cpus(), "no CPU {cpu}");
+        self.current.set(cpu);
+    }
+
+    /// The CPU that runs.
+    pub fn current(&self) -> usize {
+        self.current.get()
+    }
+
+    /// What was asked for so far.
+    pub fn counters(&self) -> Counters {
+        self.counters.get()
+    }
+
+    /// Writes a word as a guest does through a writable mapping: nobody is asked.
+    pub fn poke(&self, frame: Mfn, index: usize, value: u64) {
+        self.word(frame, index).set(value);
+    }
+
+    /// The words of a frame that are not zero.
+    pub fn nonzero(&self, frame: Mfn) -> impl Iterator<Item = (usize, u64)> + '_ {
+        let start = frame.index() * ENTRIES;
+        let words = &self.words[start..start + ENTRIES];
+        words.iter().map(Cell::get).enumerate().filter(|(_, word)| *word != 0)
+    }
+
+    fn word(&self, frame: Mfn, index: usize) -> &Cell<u64> {
+        assert!(frame.index() < self.frames() && index < ENTRIES, "word {index} of {frame}");
+        &self.words[frame.index() * ENTRIES + index]
+    }
+
+    fn count(&self, change: impl FnOnce(&mut Counters)) {
+        let mut counters = self.counters.get();
+        change(&mut counters);
+        self.counters.set(counters);
+    }
+
+    fn flush_cpu(&self, cpu: &mut Cpu) {
+        self.clock.set(self.clock.get() + 1);
+        cpu.flush_all(self.clock.get());
+        self.count(|counters| counters.full_flushes += 1);
+    }
+
+    /// Lets every CPU that has a root cache all it can reach.
+    pub fn fill(&self) {
+        for cpu in self.cpus.borrow_mut().iter_mut() {
+            cpu.fill(self);
+        }
+    }
+
+    /// Lets a CPU use an address as its guest would: from the TLB if it is there, else by a walk that
+    /// sets A and D. Returns the frame, or nothing when the CPU would fault.
+    pub fn touch(&self, cpu: usize, address: u64, write: bool, user: bool) -> Option<Mfn> {
+        self.cpus.borrow_mut()[cpu].touch(self, address, write, user)
+    }
+
+    /// What the CPUs still hold of frames that are something else now.
+    pub fn stale(&self, frames: &FrameTable) -> Vec<Stale> {
+        let mut found = Vec::new();
+        for (number, cpu) in self.cpus.borrow().iter().enumerate() {
+            cpu.stale(number, self, frames, &mut found);
+        }
+        found
+    }
+
+    /// Whether a CPU holds a translation of this page.
+    pub fn holds(&self, cpu: usize, address: u64) -> bool {
+        self.cpus.borrow()[cpu].holds(address)
+    }
+}
+
+impl Memory for FakeMachine {
+    fn read_word(&self, frame: Mfn, index: usize) -> u64 {
+        self.word(frame, index).get()
+    }
+
+    fn read_bytes(&self, frame: Mfn, offset: usize, bytes: &mut [u8]) {
+        assert!(offset + bytes.len() <= PAGE_SIZE, "{} bytes at {offset} of {frame}", bytes.len());
+        for (at, byte) in (offset..).zip(bytes) {
+            *byte = self.word(frame, at / 8).get().to_le_bytes()[at % 8];
+        }
+    }
+
+    fn write_word(&self, frame: &FrameWriter<'_>, index: usize, value: u64) {
+        self.word(frame.frame(), index).set(value);
+    }
+
+    fn compare_exchange_word(
+        &self,
+        frame: &FrameWriter<'_>,
+        index: usize,
+        expected: u64,
+        new: u64,
+    ) -> Result<(), u64> {
+        let word = self.word(frame.frame(), index);
+        if word.get() != expected {
+            return Err(word.get());
+        }
+        word.set(new);
+        Ok(())
+    }
+
+    fn write_bytes(&self, frame: &FrameWriter<'_>, offset: usize, bytes: &[u8]) {
+        assert!(offset + bytes.len() <= PAGE_SIZE, "{} bytes at {offset} of {frame:?}", bytes.len());
+        for (at, byte) in (offset..).zip(bytes) {
+            let word = self.word(frame.frame(), at / 8);
+            let mut parts = word.get().to_le_bytes();
+            parts[at % 8] = *byte;
+            word.set(u64::from_le_bytes(parts));
+        }
+    }
+
+    fn zero(&self, frame: &FrameWriter<'_>) {
+        for index in 0..ENTRIES {
+            self.word(frame.frame(), index).set(0);
+        }
+    }
+
+    fn copy_frame(&self, to: &FrameWriter<'_>, from: Mfn) {
+        for index in 0..ENTRIES {
+            self.word(to.frame(), index).set(self.word(from, index).get());
+        }
+    }
+
+    fn m2p(&self, frame: Mfn) -> Pfn {
+        self.m2p[frame.index()].get()
+    }
+
+    fn set_m2p(&self, frame: Mfn, pfn: Pfn) {
+        self.m2p[frame.index()].set(pfn);
+    }
+}
+
+impl Tlb for FakeMachine {
+    fn flush_clock(&self) -> u64 {
+        self.clock.get()
+    }
+
+    fn flush_stale(&self, stamp: u64) {
+        for cpu in self.cpus.borrow_mut().iter_mut() {
+            if cpu.last_flush() <= stamp {
+                self.flush_cpu(cpu);
+            }
+        }
+    }
+
+    fn flush(&self, domain: DomainId, flush: Flush) {
+        for (number, cpu) in self.cpus.borrow_mut().iter_mut().enumerate() {
+            let meant = match flush.who {
+                FlushWho::ThisCpu => number == self.current.get(),
+                FlushWho::Vcpus(vcpus) => cpu.runs(domain) && vcpus >> number & 1 != 0,
+                FlushWho::Domain => cpu.runs(domain),
+            };
+            match flush.what {
+                FlushWhat::All if meant => self.flush_cpu(cpu),
+                FlushWhat::Page(va) if meant => {
+                    cpu.flush_page(va.get());
+                    self.count(|counters| counters.page_flushes += 1);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn root_changed(&self, domain: DomainId, change: RootChange) {
+        self.count(|counters| counters.root_changes += 1);
+        for cpu in self.cpus.borrow_mut().iter_mut().filter(|cpu| cpu.runs(domain)) {
+            cpu.root_changed(change);
+        }
+    }
+
+    fn base_changed(&self, domain: DomainId, kernel: Option<Mfn>, _user: Option<Mfn>) {
+        self.count(|counters| counters.base_changes += 1);
+        let mut cpus = self.cpus.borrow_mut();
+        let cpu = &mut cpus[self.current.get()];
+        cpu.load(domain, kernel, self);
+        // Loading CR3 is a complete flush, as no entry is global.
+        self.flush_cpu(cpu);
+    }
+}
