@@ -1,19 +1,22 @@
 //! The hypervisor's end of a guest's PV console (`xen/io/console.h`): a page with two byte rings and four
 //! free-running indices, all writable by the guest. Each index is read once and believed only within the ring.
 
+use core::mem::offset_of;
 use core::sync::atomic::{Ordering, fence};
 
-/// Bytes of the ring from the keyboard to the guest; a power of two.
-pub const IN_SIZE: u32 = 1024;
-/// Bytes of the ring from the guest to the screen; a power of two.
-pub const OUT_SIZE: u32 = 2048;
+use paravane_abi::console::{IN_RING_SIZE, OUT_RING_SIZE, XenconsInterface};
 
-const IN: usize = 0;
-const OUT: usize = 1024;
-const IN_CONS: usize = 0xc00;
-const IN_PROD: usize = 0xc04;
-const OUT_CONS: usize = 0xc08;
-const OUT_PROD: usize = 0xc0c;
+/// Bytes of the ring from the keyboard to the guest; a power of two.
+pub const IN_SIZE: u32 = IN_RING_SIZE as u32;
+/// Bytes of the ring from the guest to the screen; a power of two.
+pub const OUT_SIZE: u32 = OUT_RING_SIZE as u32;
+
+const IN: usize = offset_of!(XenconsInterface, input);
+const OUT: usize = offset_of!(XenconsInterface, output);
+const IN_CONS: usize = offset_of!(XenconsInterface, in_cons);
+const IN_PROD: usize = offset_of!(XenconsInterface, in_prod);
+const OUT_CONS: usize = offset_of!(XenconsInterface, out_cons);
+const OUT_PROD: usize = offset_of!(XenconsInterface, out_prod);
 
 /// Access to the ring page. The guest writes it at the same time, so nothing read twice need be the same.
 pub trait RingPage {

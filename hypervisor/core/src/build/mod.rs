@@ -5,4 +5,6 @@
 
 pub mod bundle;
 pub mod devicetree;
+pub mod elf;
 pub mod fdt;
+pub mod layout;

@@ -29,6 +29,8 @@ pub use fake::FakeBits;
 pub use poll::{POLL_PORTS_MAX, Poll, PollWait};
 pub use table::{PeerClosed, PortTable, RemoteSend, Reset, Sent, bind_interdomain};
 
+use paravane_abi::mmu::DOMID_SELF;
+
 use crate::addr::DomainId;
 
 /// A port number. Port 0 is never bound, so guests use it for "none".
@@ -88,16 +90,4 @@ pub struct PortStatus {
 /// The domain a guest means: DOMID_SELF stands for the caller.
 pub fn resolve(domid: u16, caller: DomainId) -> DomainId {
     if domid == DOMID_SELF { caller } else { DomainId(domid) }
-}
-
-/// DOMID_SELF of `xen/xen.h`.
-const DOMID_SELF: u16 = 0x7ff0;
-
-pub(crate) mod abi_event {
-    pub const NR_VIRQS: usize = 24;
-    pub const VIRQ_TIMER: u32 = 0;
-    pub const VIRQ_DEBUG: u32 = 1;
-    pub const VIRQ_CONSOLE: u32 = 2;
-    pub const VIRQ_XENOPROF: u32 = 7;
-    pub const VIRQ_XENPMU: u32 = 13;
 }

@@ -3,12 +3,14 @@
 
 use alloc::vec::Vec;
 
-use super::abi_event::{NR_VIRQS, VIRQ_DEBUG, VIRQ_TIMER, VIRQ_XENOPROF, VIRQ_XENPMU};
 use paravane_abi::errno::Errno;
+use paravane_abi::event::{NR_VIRQS, virq_is_per_vcpu};
 
 use super::bits::{self, Raised, SharedBits};
 use super::{Backend, Channel, GROUP, PORTS_MAX, Port, PortStatus, VcpuId};
 use crate::addr::DomainId;
+
+const VIRQS: usize = NR_VIRQS as usize;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
@@ -29,7 +31,7 @@ pub struct PortTable {
     /// The valid ports: a multiple of [`GROUP`], only ever growing.
     pub(super) entries: Vec<Entry>,
     /// Per vcpu, the port bound to each VIRQ; 0 for none. Global VIRQs stand under vcpu 0.
-    pub(super) virqs: Vec<[Port; NR_VIRQS]>,
+    pub(super) virqs: Vec<[Port; VIRQS]>,
     /// Ports that are neither free nor reserved.
     pub(super) active: u32,
     /// Where a reset in progress goes on; 0 when there is none.
@@ -93,7 +95,7 @@ impl PortTable {
         entries.resize(GROUP, Entry::FREE);
         entries[0].channel = Channel::Reserved;
         let mut virqs = Vec::new();
-        virqs.resize(vcpus as usize, [0; NR_VIRQS]);
+        virqs.resize(vcpus as usize, [0; VIRQS]);
         Self {
             domain,
             port_max: port_max.min(PORTS_MAX - 1),
@@ -133,7 +135,7 @@ impl PortTable {
 
     /// EVTCHNOP_bind_virq. A global VIRQ must be bound on vcpu 0 (it can be moved later).
     pub fn bind_virq(&mut self, virq: u32, vcpu: VcpuId) -> Result<Port, Errno> {
-        if virq as usize >= NR_VIRQS || (is_global(virq) && vcpu != 0) {
+        if virq >= NR_VIRQS || (is_global(virq) && vcpu != 0) {
             return Err(Errno::EINVAL);
         }
         self.check_vcpu(vcpu)?;
@@ -371,5 +373,5 @@ pub fn bind_interdomain(
 
 /// Whether a VIRQ belongs to the domain rather than to each vcpu.
 pub(super) fn is_global(virq: u32) -> bool {
-    !matches!(virq, VIRQ_TIMER | VIRQ_DEBUG | VIRQ_XENOPROF | VIRQ_XENPMU)
+    !virq_is_per_vcpu(virq)
 }

@@ -1,7 +1,7 @@
-use super::abi_event::{NR_VIRQS, VIRQ_CONSOLE, VIRQ_DEBUG, VIRQ_TIMER};
 use super::*;
 use alloc::vec::Vec;
 use paravane_abi::errno::Errno;
+use paravane_abi::event::{NR_VIRQS, VIRQ_CONSOLE, VIRQ_DEBUG, VIRQ_TIMER};
 use std::collections::BTreeMap;
 
 const D1: DomainId = DomainId(1);
@@ -84,7 +84,7 @@ fn virqs_are_bound_once_per_vcpu_or_once() {
     assert_eq!(table.bind_virq(VIRQ_TIMER, 1), Ok(2));
     assert_eq!(table.bind_virq(VIRQ_TIMER, 0), Err(Errno::EEXIST));
     assert_eq!(table.bind_virq(VIRQ_TIMER, 2), Err(Errno::ENOENT));
-    assert_eq!(table.bind_virq(NR_VIRQS as u32, 0), Err(Errno::EINVAL));
+    assert_eq!(table.bind_virq(NR_VIRQS, 0), Err(Errno::EINVAL));
     assert_eq!(table.bind_virq(u32::MAX, 0), Err(Errno::EINVAL));
     // A global VIRQ on another vcpu is wrong even when that vcpu does not exist.
     assert_eq!(table.bind_virq(VIRQ_CONSOLE, 1), Err(Errno::EINVAL));

@@ -5,12 +5,11 @@ use core::mem::offset_of;
 use core::sync::atomic::{Ordering, fence};
 
 use paravane_abi::shared_info::{SharedInfo, VcpuTimeInfo};
+use paravane_abi::vcpu::{VcpuRunstateInfo, XEN_RUNSTATE_UPDATE};
 use zerocopy::IntoBytes;
 
 /// Offset of the wall clock in the shared-info page.
 const WALLCLOCK: usize = offset_of!(SharedInfo, wc_version);
-/// State_entry_time's top bit while a runstate is being written (XEN_RUNSTATE_UPDATE).
-const RUNSTATE_UPDATE: u64 = 1 << 63;
 
 /// The version counter of one published structure. It is kept here and not read back, because the guest can write
 /// the copy it sees.
@@ -52,26 +51,21 @@ impl TimePublisher {
     }
 }
 
-/// Publishes a runstate as `vcpu_runstate_info` bytes (state, entry time, four times). With `announce`
-/// (VMASST_TYPE_runstate_update_flag) the entry time carries a bit while the rest is inconsistent.
-pub fn publish_runstate(
-    state: u32,
-    entry_time: u64,
-    times: [u64; 4],
-    announce: bool,
-    mut write: impl FnMut(usize, &[u8]),
-) {
-    let mut words = [u64::from(state), entry_time, times[0], times[1], times[2], times[3]];
+/// Publishes a runstate; offsets count from its `vcpu_runstate_info`. With `announce` (VMASST_TYPE_runstate_update_flag)
+/// the entry time carries a bit while the rest is inconsistent.
+pub fn publish_runstate(info: &VcpuRunstateInfo, announce: bool, mut write: impl FnMut(usize, &[u8])) {
     if !announce {
-        write(0, words.as_bytes());
+        write(0, info.as_bytes());
         return;
     }
-    words[1] |= RUNSTATE_UPDATE;
-    write(8, words[1].as_bytes());
+    let entry_time = offset_of!(VcpuRunstateInfo, state_entry_time);
+    let mut marked = *info;
+    marked.state_entry_time |= XEN_RUNSTATE_UPDATE;
+    write(entry_time, marked.state_entry_time.as_bytes());
     fence(Ordering::SeqCst);
-    write(0, words.as_bytes());
+    write(0, marked.as_bytes());
     fence(Ordering::SeqCst);
-    write(8, entry_time.as_bytes());
+    write(entry_time, info.state_entry_time.as_bytes());
 }
 
 #[cfg(test)]
@@ -129,17 +123,18 @@ mod tests {
 
     #[test]
     fn a_runstate_announces_its_update() {
+        let info = VcpuRunstateInfo { state: 2, pad: 0, state_entry_time: 1000, time: [1, 2, 3, 4] };
         let mut page = [0u8; 48];
         let mut entry = Vec::new();
-        publish_runstate(2, 1000, [1, 2, 3, 4], true, |offset, bytes| {
+        publish_runstate(&info, true, |offset, bytes| {
             page[offset..offset + bytes.len()].copy_from_slice(bytes);
             entry.push(u64::from_le_bytes(page[8..16].try_into().unwrap()));
         });
         assert_eq!(entry, [1000 | 1 << 63, 1000 | 1 << 63, 1000]);
-        assert_eq!((word(&page, 0), page[16], page[40]), (2, 1, 4));
+        assert_eq!(page, info.as_bytes());
         let mut writes = 0;
-        publish_runstate(0, 5, [0; 4], false, |offset, bytes| {
-            assert_eq!((offset, bytes.len()), (0, 48));
+        publish_runstate(&info, false, |offset, bytes| {
+            assert_eq!((offset, bytes), (0, info.as_bytes()));
             writes += 1;
         });
         assert_eq!(writes, 1);

@@ -1,17 +1,21 @@
 //! How long a vcpu was in each state (`xen/vcpu.h`): guests compute stolen time from it.
 
+use paravane_abi::vcpu::{
+    RUNSTATE_BLOCKED, RUNSTATE_OFFLINE, RUNSTATE_RUNNABLE, RUNSTATE_RUNNING, VcpuRunstateInfo,
+};
+
 /// What a vcpu is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Runstate {
     /// Executing on a CPU.
-    Running = 0,
+    Running = RUNSTATE_RUNNING,
     /// Able to run, but no CPU has time for it: stolen time.
-    Runnable = 1,
+    Runnable = RUNSTATE_RUNNABLE,
     /// Waiting for an event.
-    Blocked = 2,
+    Blocked = RUNSTATE_BLOCKED,
     /// Not up, or paused.
-    Offline = 3,
+    Offline = RUNSTATE_OFFLINE,
 }
 
 /// A vcpu's account.
@@ -39,16 +43,16 @@ impl RunstateClock {
         self.state = state;
     }
 
-    /// State, time it was entered, and times per state up to `now`: the contents of `vcpu_runstate_info`.
-    pub fn read(&self, now: u64) -> (Runstate, u64, [u64; 4]) {
+    /// The state, when it was entered, and the times per state up to `now`, as the guest gets them.
+    pub fn read(&self, now: u64) -> VcpuRunstateInfo {
         let mut copy = *self;
         copy.book(now);
-        (self.state, self.since, copy.times)
+        VcpuRunstateInfo { state: self.state as u32, pad: 0, state_entry_time: self.since, time: copy.times }
     }
 
     /// Time spent in a state up to `now`.
     pub fn spent(&self, state: Runstate, now: u64) -> u64 {
-        self.read(now).2[state as usize]
+        self.read(now).time[state as usize]
     }
 
     fn book(&mut self, now: u64) {
@@ -69,12 +73,12 @@ mod tests {
         clock.enter(Runstate::Running, 170);
         clock.enter(Runstate::Blocked, 300);
         clock.enter(Runstate::Running, 1000);
-        let (state, since, times) = clock.read(1100);
-        assert_eq!((state, since), (Runstate::Running, 1000));
-        assert_eq!(times, [130 + 100, 20, 700, 50]);
-        assert_eq!(times.iter().sum::<u64>(), 1100 - 100);
+        let info = clock.read(1100);
+        assert_eq!((info.state, info.state_entry_time), (RUNSTATE_RUNNING, 1000));
+        assert_eq!(info.time, [130 + 100, 20, 700, 50]);
+        assert_eq!(info.time.iter().sum::<u64>(), 1100 - 100);
         // Reading changes nothing.
-        assert_eq!(clock.read(1100), (state, since, times));
+        assert_eq!(clock.read(1100), info);
         assert_eq!(clock.spent(Runstate::Blocked, 5000), 700);
         assert_eq!(clock.state(), Runstate::Running);
     }
@@ -83,14 +87,9 @@ mod tests {
     fn time_that_runs_backwards_is_not_booked() {
         let mut clock = RunstateClock::new(100);
         clock.enter(Runstate::Running, 90);
-        assert_eq!(clock.read(95), (Runstate::Running, 100, [0; 4]));
+        let info = clock.read(95);
+        assert_eq!((info.state, info.state_entry_time, info.time), (RUNSTATE_RUNNING, 100, [0; 4]));
         clock.enter(Runstate::Blocked, 130);
-        assert_eq!(clock.read(130).2, [30, 0, 0, 0]);
-    }
-
-    #[test]
-    fn the_numbers_are_xens() {
-        let states = [Runstate::Running, Runstate::Runnable, Runstate::Blocked, Runstate::Offline];
-        assert_eq!(states.map(|state| state as u32), [0, 1, 2, 3]);
+        assert_eq!(clock.read(130).time, [30, 0, 0, 0]);
     }
 }
