@@ -2,4 +2,5 @@
 //! pseudo-terminal drivers, and the scenarios that run a whole machine under QEMU.
 
 pub mod console;
+pub mod source;
 pub mod status;
