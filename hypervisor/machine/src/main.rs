@@ -1,9 +1,22 @@
-//! The Paravane hypervisor image.
+//! The Paravane hypervisor image: boot, entry paths, processor tables, devices. All `unsafe` code and all
+//! assembly of the hypervisor is here; what it is told to do is decided in `paravane_core`.
 #![no_std]
 #![no_main]
 
-/// Stops the machine; replaced once the boot path lands.
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}
+extern crate alloc;
+
+mod boot;
+mod clock;
+mod cpu;
+mod device;
+mod direct_map;
+mod domains;
+mod entry;
+mod handlers;
+mod hardware;
+mod heap;
+mod logger;
+mod panic;
+mod stack;
+mod start;
+mod tables;

@@ -1,0 +1,78 @@
+//! callback_op and set_callbacks: where events, system calls and failed reloads enter the kernel.
+
+use paravane_abi::callback::{
+    CALLBACKF_MASK_EVENTS, CALLBACKOP_REGISTER, CALLBACKOP_UNREGISTER, CALLBACKTYPE_EVENT,
+    CALLBACKTYPE_FAILSAFE, CALLBACKTYPE_NMI, CALLBACKTYPE_SYSCALL, CALLBACKTYPE_SYSCALL32,
+    CALLBACKTYPE_SYSENTER, CallbackRegister, CallbackUnregister,
+};
+use paravane_abi::errno::Errno;
+
+use super::{Answer, Call};
+use crate::addr::VirtAddr;
+use crate::domain::{Callback, Callbacks};
+use crate::hypervisor::Hypervisor;
+use crate::machine::Machine;
+
+/// The place of a callback type, if the type exists for 64-bit guests.
+fn place(callbacks: &mut Callbacks, kind: u16) -> Option<&mut Option<Callback>> {
+    Some(match kind {
+        CALLBACKTYPE_EVENT => &mut callbacks.event,
+        CALLBACKTYPE_FAILSAFE => &mut callbacks.failsafe,
+        CALLBACKTYPE_SYSCALL => &mut callbacks.syscall,
+        CALLBACKTYPE_SYSCALL32 => &mut callbacks.syscall32,
+        CALLBACKTYPE_SYSENTER => &mut callbacks.sysenter,
+        CALLBACKTYPE_NMI => &mut callbacks.nmi,
+        _ => return None,
+    })
+}
+
+impl<M: Machine> Hypervisor<M> {
+    /// `callback_op`.
+    pub(super) fn callback_op(&mut self, call: &mut Call<'_>) -> Answer {
+        match call.args[0] as u32 {
+            CALLBACKOP_REGISTER => self.register_callback(call.args[1]),
+            CALLBACKOP_UNREGISTER => {
+                let request: CallbackUnregister = self.read_guest(call.args[1])?;
+                // Xen lets a guest give back its NMI callback only.
+                match request.kind {
+                    CALLBACKTYPE_NMI => self.vcpu_mut().callbacks.nmi = None,
+                    CALLBACKTYPE_EVENT
+                    | CALLBACKTYPE_FAILSAFE
+                    | CALLBACKTYPE_SYSCALL
+                    | CALLBACKTYPE_SYSCALL32
+                    | CALLBACKTYPE_SYSENTER => return Err(Errno::EINVAL.into()),
+                    _ => return Err(Errno::ENOSYS.into()),
+                }
+                Ok(0)
+            }
+            _ => Err(Errno::ENOSYS.into()),
+        }
+    }
+
+    fn register_callback(&mut self, pointer: u64) -> Answer {
+        let request: CallbackRegister = self.read_guest(pointer)?;
+        if !VirtAddr::is_canonical(request.address) {
+            return Err(Errno::EINVAL.into());
+        }
+        let callback =
+            Callback { address: request.address, mask_events: request.flags & CALLBACKF_MASK_EVENTS != 0 };
+        let slot = place(&mut self.vcpu_mut().callbacks, request.kind).ok_or(Errno::ENOSYS)?;
+        *slot = Some(callback);
+        self.load_syscall_entry();
+        Ok(0)
+    }
+
+    /// `set_callbacks`: the older form, for events, failed reloads and system calls at once.
+    pub(super) fn set_callbacks(&mut self, call: &mut Call<'_>) -> Answer {
+        let callbacks = &mut self.vcpu_mut().callbacks;
+        let slots = [&mut callbacks.event, &mut callbacks.failsafe, &mut callbacks.syscall];
+        for (slot, address) in slots.into_iter().zip(call.args) {
+            // Xen ignores an address that is not canonical here, and still answers 0.
+            if VirtAddr::is_canonical(address) {
+                *slot = Some(Callback { address, mask_events: slot.is_some_and(|old| old.mask_events) });
+            }
+        }
+        self.load_syscall_entry();
+        Ok(0)
+    }
+}

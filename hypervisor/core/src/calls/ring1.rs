@@ -1,0 +1,22 @@
+//! ring1_op: Paravane's own call.
+
+use paravane_abi::errno::Errno;
+use paravane_abi::ring1::RING1_OP_READ_COUNTERS;
+
+use super::{Answer, Call};
+use crate::hypervisor::Hypervisor;
+use crate::machine::Machine;
+
+impl<M: Machine> Hypervisor<M> {
+    /// `ring1_op`.
+    pub(super) fn ring1_op(&mut self, call: &mut Call<'_>) -> Answer {
+        match call.args[0] as u32 {
+            RING1_OP_READ_COUNTERS => {
+                let counters = self.counters;
+                self.write_guest(call.args[1], &counters)?;
+                Ok(0)
+            }
+            _ => Err(Errno::ENOSYS.into()),
+        }
+    }
+}

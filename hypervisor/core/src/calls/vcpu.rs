@@ -1,0 +1,133 @@
+//! vcpu_op: a vcpu's state, areas and timers.
+
+use paravane_abi::errno::Errno;
+use paravane_abi::hypercall::vcpu_op::VcpuCommand;
+use paravane_abi::shared_info::VcpuInfo;
+use paravane_abi::vcpu::*;
+
+use super::{Answer, Call, Stop};
+use crate::addr::{Mfn, PAGE_SIZE};
+use crate::domain::{Bits, InfoPlace, RunState, Shutdown};
+use crate::event;
+use crate::hypervisor::Hypervisor;
+use crate::machine::Machine;
+use crate::pagetable::Budget;
+
+impl<M: Machine> Hypervisor<M> {
+    /// `vcpu_op`.
+    pub(super) fn vcpu_op(&mut self, call: &mut Call<'_>) -> Answer {
+        let (number, pointer) = (call.args[1] as u32, call.args[2]);
+        if self.domain().vcpu(number).is_none() {
+            return Err(Errno::ENOENT.into());
+        }
+        match VcpuCommand::from_number(call.args[0] as u32).ok_or(Errno::ENOSYS)? {
+            // The one vcpu there is was initialised by the builder and is up.
+            VcpuCommand::Initialise => Err(Errno::EEXIST.into()),
+            VcpuCommand::Up => Ok(0),
+            VcpuCommand::Down => self.vcpu_down(number),
+            VcpuCommand::IsUp => {
+                Ok(u64::from(self.domain().vcpu(number).is_some_and(|vcpu| vcpu.state != RunState::Offline)))
+            }
+            VcpuCommand::GetRunstateInfo => {
+                let info = self.runstate_info(number);
+                self.write_guest(pointer, &info)?;
+                Ok(0)
+            }
+            VcpuCommand::RegisterRunstateMemoryArea => {
+                let request: VcpuRegisterRunstateMemoryArea = self.read_guest(pointer)?;
+                self.domain_mut().vcpus[number as usize].runstate_area = request.addr;
+                let info = self.runstate_info(number);
+                // As in Xen, an area that cannot be written is no error: it is tried again at each change.
+                let _ = self.write_guest(request.addr, &info);
+                Ok(0)
+            }
+            VcpuCommand::SetPeriodicTimer => self.set_periodic(number, pointer),
+            VcpuCommand::StopPeriodicTimer => {
+                self.domain_mut().vcpus[number as usize].timers.stop_periodic();
+                self.program_timer();
+                Ok(0)
+            }
+            VcpuCommand::SetSingleshotTimer => self.set_singleshot(number, pointer),
+            VcpuCommand::StopSingleshotTimer => {
+                self.check_current(number)?;
+                self.vcpu_mut().timers.stop_singleshot();
+                self.program_timer();
+                Ok(0)
+            }
+            VcpuCommand::RegisterVcpuInfo => self.register_vcpu_info(number, pointer),
+            VcpuCommand::RegisterVcpuTimeMemoryArea => {
+                let request: VcpuRegisterTimeMemoryArea = self.read_guest(pointer)?;
+                self.domain_mut().vcpus[number as usize].time_area = request.addr;
+                let _ = self.write_guest(request.addr, &self.clock.time_info(0));
+                Ok(0)
+            }
+            // Non-maskable events and physical processor numbers are not offered.
+            VcpuCommand::SendNmi | VcpuCommand::GetPhysid => Err(Errno::ENOSYS.into()),
+        }
+    }
+
+    fn check_current(&self, number: u32) -> Result<(), Stop> {
+        if number as usize == self.running_vcpu { Ok(()) } else { Err(Errno::EINVAL.into()) }
+    }
+
+    fn vcpu_down(&mut self, number: u32) -> Answer {
+        self.domain_mut().vcpus[number as usize].state = RunState::Offline;
+        let all_down = self.domain().vcpus.iter().all(|vcpu| vcpu.state == RunState::Offline);
+        if all_down {
+            self.domain_mut().shutdown = Some(Shutdown::PowerOff);
+        }
+        Ok(0)
+    }
+
+    fn runstate_info(&self, number: u32) -> VcpuRunstateInfo {
+        let runstate = &self.domain().vcpus[number as usize].runstate;
+        runstate.read(self.now())
+    }
+
+    fn set_periodic(&mut self, number: u32, pointer: u64) -> Answer {
+        let request: VcpuSetPeriodicTimer = self.read_guest(pointer)?;
+        let now = self.now();
+        let vcpu = &mut self.domain_mut().vcpus[number as usize];
+        if vcpu.timers.set_periodic(request.period_ns, now)? {
+            self.raise_virq(self.current_domain(), 0, number);
+        }
+        self.program_timer();
+        Ok(0)
+    }
+
+    fn set_singleshot(&mut self, number: u32, pointer: u64) -> Answer {
+        self.check_current(number)?;
+        let request: VcpuSetSingleshotTimer = self.read_guest(pointer)?;
+        let now = self.now();
+        if request.flags & VCPU_SSHOTTMR_FUTURE != 0 && request.timeout_abs_ns < now {
+            return Err(Errno::ETIME.into());
+        }
+        if self.vcpu_mut().timers.set_singleshot(request.timeout_abs_ns, now) {
+            self.raise_virq(self.current_domain(), 0, number);
+        }
+        self.program_timer();
+        Ok(0)
+    }
+
+    /// Moves a vcpu's `vcpu_info` to a frame of the guest's, which is held as writable from then on.
+    fn register_vcpu_info(&mut self, number: u32, pointer: u64) -> Answer {
+        let request: VcpuRegisterVcpuInfo = self.read_guest(pointer)?;
+        let offset = request.offset as usize;
+        let old = self.domain().vcpus[number as usize].info;
+        if offset > PAGE_SIZE - size_of::<VcpuInfo>() || offset % align_of::<VcpuInfo>() != 0 {
+            return Err(Errno::EINVAL.into());
+        }
+        if old.registered {
+            return Err(Errno::EINVAL.into());
+        }
+        let frame = Mfn::new(request.mfn);
+        self.paging(Budget::HYPERCALL).hold_writable(frame)?;
+        let new = InfoPlace { frame, offset, registered: true };
+        self.shared().copy_info(old, new);
+        self.domain_mut().vcpus[number as usize].info = new;
+        // An event may have gone to the old place just before: the guest looks at everything once.
+        let bits = Bits::of(&self.frames, &self.machine, self.domain());
+        event::mark_all_pending(&bits, number);
+        Ok(0)
+    }
+}

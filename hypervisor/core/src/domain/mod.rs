@@ -1,0 +1,92 @@
+//! Domains and their vcpus: what the hypervisor remembers of a guest.
+//!
+//! State is kept in architectural form (selectors, descriptors, addresses as the guest gave them): what a
+//! processor is loaded with is worked out from it when a vcpu starts to run, and nowhere else.
+
+mod shared;
+mod vcpu;
+
+pub use shared::{Bits, SharedPages};
+pub use vcpu::{Callback, Callbacks, InfoPlace, RunState, TRAPS, Vcpu};
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::addr::{DomainId, Mfn};
+use crate::descriptor::Policy;
+use crate::event::{Port, PortTable};
+use crate::pagetable::DomainMemory;
+
+/// Why a domain stopped, by its own account or the hypervisor's (`SHUTDOWN_*`, `xen/sched.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    /// Power off.
+    PowerOff,
+    /// Start again.
+    Reboot,
+    /// Suspend.
+    Suspend,
+    /// It crashed, or the hypervisor crashed it.
+    Crash,
+    /// Its watchdog fired.
+    Watchdog,
+    /// Soft reset.
+    SoftReset,
+}
+
+impl Shutdown {
+    /// The reason a guest gives, by its number; an unknown one is refused.
+    pub fn from_reason(reason: u32) -> Option<Self> {
+        Some(match reason {
+            0 => Self::PowerOff,
+            1 => Self::Reboot,
+            2 => Self::Suspend,
+            3 => Self::Crash,
+            4 => Self::Watchdog,
+            5 => Self::SoftReset,
+            _ => return None,
+        })
+    }
+}
+
+/// The PV console of a domain.
+#[derive(Clone, Copy, Debug)]
+pub struct ConsolePlace {
+    /// The frame of the ring page.
+    pub frame: Mfn,
+    /// The guest's end of the event channel.
+    pub port: Port,
+}
+
+/// One guest.
+pub struct Domain {
+    /// Its number.
+    pub id: DomainId,
+    /// Its name, for the log.
+    pub name: String,
+    /// Where its kernel runs; the paging policy follows from it.
+    pub policy: Policy,
+    /// Its part of the paging state.
+    pub memory: DomainMemory,
+    /// Event channels.
+    pub ports: PortTable,
+    /// Its vcpus, by number.
+    pub vcpus: Vec<Vcpu>,
+    /// The shared-info page.
+    pub shared_info: Mfn,
+    /// The console ring.
+    pub console: ConsolePlace,
+    /// `VMASST_TYPE_*` bits that are on.
+    pub vm_assist: u64,
+    /// Set when it has stopped.
+    pub shutdown: Option<Shutdown>,
+    /// The highest guest frame number with a frame behind it.
+    pub max_pfn: u64,
+}
+
+impl Domain {
+    /// The vcpu with a number.
+    pub fn vcpu(&self, id: u32) -> Option<&Vcpu> {
+        self.vcpus.get(id as usize)
+    }
+}

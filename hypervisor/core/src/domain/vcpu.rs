@@ -1,0 +1,113 @@
+//! A virtual processor, in architectural form.
+
+use alloc::boxed::Box;
+
+use paravane_abi::regs::CpuUserRegs;
+use paravane_abi::trap::TrapInfo;
+
+use crate::addr::Mfn;
+use crate::debugreg::DebugRegs;
+use crate::machine::GUEST_GDT_PAGES;
+use crate::pagetable::VcpuPaging;
+use crate::time::{RunstateClock, VcpuTimers};
+
+/// Traps a guest can have handlers for.
+pub const TRAPS: usize = 256;
+
+/// Whether a vcpu can run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunState {
+    /// It runs or waits for a processor.
+    Runnable,
+    /// It waits for an event (`SCHEDOP_block`, `SCHEDOP_poll`).
+    Blocked,
+    /// It was never brought up, or was taken down.
+    Offline,
+}
+
+/// A guest address the hypervisor enters the kernel at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Callback {
+    /// Where.
+    pub address: u64,
+    /// Whether events are masked on entry (`CALLBACKF_mask_events`).
+    pub mask_events: bool,
+}
+
+/// The entry points registered by `callback_op` and `set_callbacks`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Callbacks {
+    /// For events.
+    pub event: Option<Callback>,
+    /// When a segment cannot be reloaded.
+    pub failsafe: Option<Callback>,
+    /// `syscall` in 64-bit code.
+    pub syscall: Option<Callback>,
+    /// `syscall` in 32-bit code.
+    pub syscall32: Option<Callback>,
+    /// `sysenter`.
+    pub sysenter: Option<Callback>,
+    /// Non-maskable events.
+    pub nmi: Option<Callback>,
+}
+
+/// Where a vcpu's `vcpu_info` is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InfoPlace {
+    /// The frame.
+    pub frame: Mfn,
+    /// Offset of the structure in the frame, in bytes; a multiple of 8.
+    pub offset: usize,
+    /// Registered by the guest: the frame is held by a reference and a writable-type count.
+    pub registered: bool,
+}
+
+/// One virtual processor.
+pub struct Vcpu {
+    /// Its number in the domain.
+    pub id: u32,
+    /// General registers while it does not run; while it does, they stand on the entry stack.
+    pub regs: CpuUserRegs,
+    /// Whether it can run.
+    pub state: RunState,
+    /// Stack for entries from ring 3.
+    pub kernel_sp: u64,
+    /// Trap handlers by vector.
+    pub traps: Box<[TrapInfo; TRAPS]>,
+    /// Descriptor frames, each held by a segment-descriptor type count.
+    pub gdt: [Option<Mfn>; GUEST_GDT_PAGES],
+    /// Descriptors in them.
+    pub gdt_entries: u32,
+    /// Entry points.
+    pub callbacks: Callbacks,
+    /// Debug registers.
+    pub debug: DebugRegs,
+    /// CR0.TS as the guest wants it.
+    pub task_switched: bool,
+    /// Virtual I/O privilege level, 0 to 3.
+    pub iopl: u8,
+    /// Guest address of the I/O permission bitmap, 0 for none.
+    pub io_bitmap: u64,
+    /// Ports it covers.
+    pub io_ports: u32,
+    /// CR4 bits the guest chose.
+    pub cr4: u64,
+    /// Bases of FS, user GS and kernel GS while it does not run.
+    pub bases: [u64; 3],
+    /// TSC_AUX.
+    pub tsc_aux: u32,
+    /// Its base tables and unfinished page-table operations.
+    pub paging: VcpuPaging,
+    /// Its `vcpu_info`.
+    pub info: InfoPlace,
+    /// Time in each run state.
+    pub runstate: RunstateClock,
+    /// Guest address of the registered runstate area, 0 for none.
+    pub runstate_area: u64,
+    /// Guest address of the registered time area, 0 for none.
+    pub time_area: u64,
+    /// Armed timers.
+    pub timers: VcpuTimers,
+    /// A poll in progress.
+    pub poll: Option<crate::event::PollWait>,
+}

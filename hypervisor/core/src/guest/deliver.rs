@@ -1,0 +1,129 @@
+//! Entering the guest's kernel: exceptions, events, and what is looked at before every return.
+
+use paravane_abi::regs::CpuUserRegs;
+use zerocopy::IntoBytes;
+
+use crate::bounce::{self, Entry, Kind, Origin};
+use crate::crash::Reason;
+use crate::domain::{RunState, Shutdown};
+use crate::emulate::vector::PAGE_FAULT;
+use crate::emulate::{Fault, Mode};
+use crate::hypervisor::{Hypervisor, Leave, Next};
+use crate::machine::Machine;
+
+/// Trap-table flag: mask events on entry (`TI_SET_IF`, bit 2).
+const TRAP_MASKS_EVENTS: u8 = 4;
+
+impl<M: Machine> Hypervisor<M> {
+    /// Which half of the guest the registers belong to.
+    #[inline]
+    pub(super) fn mode(&self, regs: &CpuUserRegs) -> Mode {
+        if regs.cs & 3 == 3 { Mode::User } else { Mode::Kernel }
+    }
+
+    /// Gives the guest an exception.
+    pub(super) fn inject(&mut self, regs: &mut CpuUserRegs, fault: Fault) -> Result<(), Reason> {
+        let mode = self.mode(regs);
+        let vcpu = self.vcpu();
+        let trap = &vcpu.traps[usize::from(fault.vector)];
+        let error_code = match (fault.vector, fault.error_code) {
+            (PAGE_FAULT, Some(raw)) => Some(bounce::page_fault_error_code(raw, mode)),
+            (_, code) => code,
+        };
+        let entry = Entry {
+            handler: trap.address,
+            mask_events: trap.flags & TRAP_MASKS_EVENTS != 0,
+            kind: error_code.map_or(Kind::Plain, Kind::WithErrorCode),
+        };
+        self.enter_kernel(regs, &entry)?;
+        if let Some(address) = fault.address {
+            self.shared().set_cr2(self.vcpu().info, address);
+        }
+        self.counters.traps_bounced += 1;
+        Ok(())
+    }
+
+    /// Writes a bounce frame and points the registers at the handler.
+    fn enter_kernel(&mut self, regs: &mut CpuUserRegs, entry: &Entry) -> Result<(), Reason> {
+        let vcpu = self.vcpu();
+        let place = vcpu.info;
+        let (_, upcall_mask) = self.shared().upcall(place);
+        let origin = Origin {
+            policy: self.domain().policy,
+            mode: self.mode(regs),
+            kernel_sp: vcpu.kernel_sp,
+            upcall_mask,
+            shown_iopl: self.architectural_iopl().then_some(vcpu.iopl),
+        };
+        let frame = bounce::bounce(regs, &origin, entry)?;
+        let memory = self.kernel_memory().ok_or(Reason::NoPageTable)?;
+        memory
+            .copy_to_guest(frame.sp, frame.words.as_bytes())
+            .map_err(|fault| Reason::StackFault { sp: frame.sp, address: fault.address })?;
+        if frame.upcall_mask != upcall_mask {
+            self.shared().set_upcall_mask(place, frame.upcall_mask);
+        }
+        frame.enter(regs);
+        Ok(())
+    }
+
+    /// Says what the processor does next, having delivered what is to be delivered.
+    #[inline]
+    pub fn prepare_return(&mut self, regs: &mut CpuUserRegs) -> Next {
+        self.counters.cr3_loads += 2;
+        if self.domain().shutdown.is_some() || self.vcpu().state != RunState::Runnable {
+            return self.cannot_run();
+        }
+        let (pending, masked) = self.shared().upcall(self.vcpu().info);
+        if !pending {
+            self.show_user_code(true);
+            return Next::Guest;
+        }
+        self.deliver_event(regs, masked)
+    }
+
+    /// An event is pending: ring 3 always takes it, ring 1 unless it masks them; and if it does, its way to
+    /// ring 3 leads through the hypervisor (invariant 8).
+    #[cold]
+    fn deliver_event(&mut self, regs: &mut CpuUserRegs, masked: bool) -> Next {
+        if masked && self.mode(regs) == Mode::Kernel {
+            self.show_user_code(false);
+            return Next::Guest;
+        }
+        let callback = self.vcpu().callbacks.event;
+        let handler = callback.map_or(0, |callback| callback.address);
+        let entry = Entry { handler, mask_events: true, kind: Kind::Plain };
+        match self.enter_kernel(regs, &entry) {
+            Ok(()) => {
+                self.counters.events_delivered += 1;
+                // The handler has it now. Should it return without taking it, or should another come, the
+                // next entry finds it pending and masked.
+                self.show_user_code(true);
+                Next::Guest
+            }
+            Err(reason) => {
+                self.crash(regs, reason);
+                self.cannot_run()
+            }
+        }
+    }
+
+    #[inline]
+    fn show_user_code(&mut self, present: bool) {
+        if self.user_code_present != present {
+            self.user_code_present = present;
+            self.machine.set_user_code_present(present);
+        }
+    }
+
+    /// The running vcpu cannot go on: waits, or leaves when its domain is over.
+    #[cold]
+    fn cannot_run(&mut self) -> Next {
+        match self.domain().shutdown {
+            None => Next::Idle,
+            Some(Shutdown::PowerOff | Shutdown::Suspend) => Next::Leave(Leave::PowerOff),
+            Some(Shutdown::Reboot | Shutdown::SoftReset) => Next::Leave(Leave::Reboot),
+            Some(Shutdown::Crash | Shutdown::Watchdog) => Next::Leave(Leave::Crash),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Performing what the emulator decided.
+
+use paravane_abi::regs::{CpuUserRegs, IretContext};
+
+use crate::addr::Mfn;
+use crate::crash::Reason;
+use crate::debugreg::DebugRegs;
+use crate::emulate::{self, Direction, Effect, Fault, NotEmulated, Retire, SegmentBases, StringIo, MAX_LENGTH};
+use crate::hypervisor::Hypervisor;
+use crate::iret::{self, NotPresent};
+use crate::machine::{Machine, SegmentBase};
+use crate::msr::MsrEffect;
+use crate::pagetable::{Budget, Paging, PtWrite};
+
+/// What a port that belongs to no device reads as.
+const NO_DEVICE: u32 = u32::MAX;
+/// Attempts at a compare-and-exchange before the guest is let run again.
+const COMPARE_ATTEMPTS: usize = 8;
+
+impl<M: Machine> Hypervisor<M> {
+    /// Performs an instruction's effect. The result is the instruction to be committed, or none when the effect
+    /// was refused and the original exception stands.
+    pub(super) fn apply(&mut self, retire: Retire) -> Option<Retire> {
+        match retire.effect {
+            Effect::None | Effect::FlushCaches | Effect::PortWrite { .. } => {}
+            // No domain has a device; Xen answers reads of ports that are not the guest's with ones.
+            Effect::PortRead { .. } => return Some(retire.with_port_value(NO_DEVICE)),
+            Effect::SetTs(set) => self.set_task_switched(set),
+            Effect::SetCr2(address) => self.shared().set_cr2(self.vcpu().info, address),
+            Effect::LoadBase(cr3) => {
+                let frame = Mfn::containing(cr3);
+                self.paging(Budget::HYPERCALL).set_base(frame).ok()?;
+            }
+            Effect::WriteCr4(value) => self.vcpu_mut().cr4 = value,
+            Effect::SetDebugRegs(debug) => self.load_debug_registers(debug),
+            Effect::WriteMsr(effect) => self.write_msr(effect)?,
+            // XSAVE is hidden; the decoder never asks for it.
+            Effect::WriteXcr0(_) => return None,
+        }
+        Some(retire)
+    }
+
+    fn write_msr(&mut self, effect: MsrEffect) -> Option<()> {
+        match effect {
+            MsrEffect::Ignored => {}
+            MsrEffect::FsBase(base) => self.machine.set_segment_base(SegmentBase::Fs, base),
+            MsrEffect::GsBase(base) => self.machine.set_segment_base(SegmentBase::GsUser, base),
+            MsrEffect::GsBaseInactive(base) => self.machine.set_segment_base(SegmentBase::GsKernel, base),
+            MsrEffect::TscAux(value) => self.vcpu_mut().tsc_aux = value,
+            MsrEffect::HypercallPage(_) => return None,
+        }
+        Some(())
+    }
+
+    /// The paging operations of the running vcpu.
+    #[inline]
+    pub(crate) fn paging(&mut self, budget: Budget) -> Paging<'_, M> {
+        let (domain, vcpu) = (self.running_domain, self.running_vcpu);
+        let Self { frames, machine, domains, .. } = self;
+        let domain = &mut domains[domain];
+        Paging::new(frames, machine, &domain.memory, &mut domain.vcpus[vcpu].paging, budget)
+    }
+
+    /// Gives the running vcpu these debug registers.
+    pub(crate) fn load_debug_registers(&mut self, debug: DebugRegs) {
+        self.vcpu_mut().debug = debug;
+        for (index, value) in debug.dr.into_iter().enumerate() {
+            self.machine.set_debug_register(index as u8, value);
+        }
+        self.machine.set_debug_register(7, debug.dr7);
+    }
+
+    /// Completes the kernel's `iretq` to ring 3. A return that the processor itself would refuse gives the
+    /// fault it would raise.
+    pub(super) fn complete_iretq(&mut self, regs: &mut CpuUserRegs) -> Result<Option<Fault>, Reason> {
+        let mut buffer = [0; MAX_LENGTH];
+        let bytes = self.fetch(regs, &mut buffer);
+        let frame: Result<[u64; 5], _> = match self.kernel_memory() {
+            Some(memory) => memory.read(regs.rsp),
+            None => return Ok(None),
+        };
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(fault) => return Ok(Some(Fault::page(fault.address, fault.code))),
+        };
+        Ok(match iret::intercepted(self, regs, bytes, frame) {
+            NotPresent::Return(to) => {
+                to.enter(regs);
+                None
+            }
+            NotPresent::Fault(fault) => {
+                Some(Fault { vector: fault.vector, error_code: Some(fault.error_code), address: None })
+            }
+            NotPresent::NotOurs => {
+                let vector = regs.entry_vector as u8;
+                Some(Fault { vector, error_code: Some(regs.error_code), address: None })
+            }
+        })
+    }
+
+    /// The `iret` hypercall.
+    pub(crate) fn guest_iret(&mut self, regs: &mut CpuUserRegs) -> Result<(), Reason> {
+        let memory = self.kernel_memory().ok_or(Reason::IretContext { address: regs.rsp })?;
+        let context: IretContext =
+            memory.read(regs.rsp).map_err(|fault| Reason::IretContext { address: fault.address })?;
+        // Ring 1 shares one table with its programs; elsewhere they need their own.
+        let paging = &self.vcpu().paging;
+        let user_table = self.domain().policy == crate::descriptor::Policy::Ring1 || paging.user_base().is_some();
+        let to = iret::hypercall(self.domain().policy, &context, user_table, self.architectural_iopl())?;
+        to.enter(regs);
+        if let Some(masked) = to.upcall_mask {
+            self.shared().set_upcall_mask(self.vcpu().info, masked);
+        }
+        if let Some(iopl) = to.iopl {
+            self.vcpu_mut().iopl = iopl;
+        }
+        Ok(())
+    }
+
+    /// Emulates a write to a live page table; false when the fault is not that.
+    pub(super) fn emulate_table_write(&mut self, regs: &mut CpuUserRegs, address: u64) -> Result<bool, Reason> {
+        let mut paging = self.paging(Budget::HYPERCALL);
+        if paging.trapped_table(address).is_none() {
+            return Ok(false);
+        }
+        let mut buffer = [0; MAX_LENGTH];
+        let bytes = self.fetch(regs, &mut buffer);
+        let bases = SegmentBases {
+            fs: self.machine.segment_base(SegmentBase::Fs),
+            gs: self.machine.segment_base(SegmentBase::GsUser),
+        };
+        let write = match emulate::page_table_write(bytes, regs, address, bases) {
+            Ok(write) => write,
+            Err(NotEmulated::Unhandled) => return Ok(false),
+            Err(NotEmulated::Fetch(fault)) => {
+                self.inject(regs, fault)?;
+                return Ok(true);
+            }
+        };
+        paging = self.paging(Budget::HYPERCALL);
+        // Only a processor that sets A or D can make the exchange fail; if it keeps doing so, the guest's
+        // instruction is executed again.
+        for _ in 0..COMPARE_ATTEMPTS {
+            let Some(old) = paging.read_trapped(write.entry, 8) else { return Ok(false) };
+            match paging.emulate_pt_write(write.entry, 8, write.apply(old), Some(old)) {
+                PtWrite::Done => {
+                    self.counters.emulated += 1;
+                    let due = write.commit(regs, old);
+                    self.debug_due(regs, due)?;
+                    return Ok(true);
+                }
+                PtWrite::Mismatch(_) => {}
+                PtWrite::Refused(_) => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Moves a step of a string instruction: reads give ones, writes go nowhere. The result is the #DB that is
+    /// due, and the fault that ended the step.
+    pub(super) fn move_string(&mut self, io: &StringIo, regs: &mut CpuUserRegs) -> (u32, Option<Fault>) {
+        let Some(memory) = self.running_memory(regs) else { return (0, Some(Fault::PROTECTION)) };
+        let mut moved = 0;
+        let mut stopped = None;
+        let mut address = io.address;
+        while moved < io.count && stopped.is_none() {
+            let mut item = NO_DEVICE.to_le_bytes();
+            let item = &mut item[..usize::from(io.width)];
+            let result = match io.direction {
+                Direction::In => memory.copy_to_guest(address, item),
+                Direction::Out => memory.copy_from_guest(address, item),
+            };
+            match result {
+                Ok(()) => moved += 1,
+                Err(fault) => stopped = Some(Fault::page(fault.address, fault.code)),
+            }
+            address = address.wrapping_add_signed(io.stride);
+        }
+        (io.commit(regs, moved), stopped)
+    }
+}

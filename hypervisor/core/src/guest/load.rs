@@ -1,0 +1,105 @@
+//! Loading a vcpu onto the processor.
+
+use paravane_abi::regs::CpuUserRegs;
+use paravane_abi::trap::TrapInfo;
+
+use crate::crash::{Reason, Report};
+use crate::descriptor::direct_gate;
+use crate::domain::{Shutdown, TRAPS};
+use crate::hypervisor::Hypervisor;
+use crate::machine::{Machine, SegmentBase};
+
+/// Stack words in a crash report.
+const STACK_WORDS: usize = 16;
+
+impl<M: Machine> Hypervisor<M> {
+    /// Makes the processor ready for vcpu 0 of the first domain, and gives its registers.
+    ///
+    /// # Panics
+    /// When there is no domain.
+    pub fn first_vcpu(&mut self) -> CpuUserRegs {
+        (self.running_domain, self.running_vcpu) = (0, 0);
+        let id = self.domain().id;
+        let (base, user) = (self.vcpu().paging.base(), self.vcpu().paging.user_base());
+        self.machine.base_changed(id, base, user);
+        let vcpu = &self.domains[0].vcpus[0];
+        self.machine.set_kernel_stack(vcpu.kernel_sp);
+        self.machine.show_gdt(&vcpu.gdt);
+        self.machine.set_task_switched(vcpu.task_switched);
+        for (which, base) in [SegmentBase::Fs, SegmentBase::GsUser, SegmentBase::GsKernel].into_iter().zip(vcpu.bases) {
+            self.machine.set_segment_base(which, base);
+        }
+        let (regs, debug) = (vcpu.regs, vcpu.debug);
+        self.load_debug_registers(debug);
+        self.load_syscall_entry();
+        for vector in 0..TRAPS {
+            self.load_gate(vector as u8);
+        }
+        let now = self.now();
+        self.vcpu_mut().runstate.enter(crate::time::Runstate::Running, now);
+        self.program_timer();
+        regs
+    }
+
+    /// Points `syscall` at the running vcpu's callback.
+    pub(crate) fn load_syscall_entry(&mut self) {
+        let entry = self.vcpu().callbacks.syscall.map(|callback| callback.address);
+        self.machine.set_syscall_entry(entry);
+    }
+
+    /// Sets a trap handler of the running vcpu.
+    pub(crate) fn set_trap(&mut self, vector: u8, trap: TrapInfo) {
+        self.vcpu_mut().traps[usize::from(vector)] = trap;
+        self.load_gate(vector);
+    }
+
+    /// Installs the direct gate of a vector, or takes it away, where vectors can have one.
+    fn load_gate(&mut self, vector: u8) {
+        use paravane_abi::ring1::{DIRECT_GATE_FIRST, DIRECT_GATE_LAST};
+        if (DIRECT_GATE_FIRST..=DIRECT_GATE_LAST).contains(&vector) {
+            let mut trap = self.vcpu().traps[usize::from(vector)];
+            trap.vector = vector;
+            let gate = direct_gate(self.domain().policy, &trap);
+            self.machine.set_direct_gate(vector, gate);
+        }
+    }
+
+    /// Ends the running domain for breaking the contract, and says so.
+    #[cold]
+    pub(crate) fn crash(&mut self, regs: &CpuUserRegs, reason: Reason) {
+        self.report(regs, reason);
+        self.domain_mut().shutdown = Some(Shutdown::Crash);
+    }
+
+    /// The report of a crash: registers, page walks, code, stack, reason.
+    pub(crate) fn report(&self, regs: &CpuUserRegs, reason: Reason) {
+        let view = self.view(regs);
+        use crate::emulate::VirtualCpu;
+        let mut code = [0; crate::emulate::MAX_LENGTH];
+        let code = self.fetch(regs, &mut code);
+        let mut stack = [0u64; STACK_WORDS];
+        let words = self.running_memory(regs).map_or(0, |memory| {
+            let place = |index: usize| regs.rsp.wrapping_add(8 * index as u64);
+            (0..STACK_WORDS).take_while(|i| memory.read_u64(place(*i)).map(|word| stack[*i] = word).is_ok()).count()
+        });
+        let base = |which| self.machine.segment_base(which);
+        let report = Report {
+            domain: self.domain().id.0,
+            vcpu: self.vcpu().id,
+            reason,
+            context: if regs.cs & 3 == 3 { "program, ring 3" } else { "kernel, ring 1" },
+            regs,
+            control: [view.cr0(), view.cr2(), view.cr3(), view.cr4()],
+            bases: [base(SegmentBase::Fs), base(SegmentBase::GsUser), base(SegmentBase::GsKernel)],
+            code,
+            stack: &stack[..words],
+            walks: &[],
+        };
+        log::error!("{report}");
+        let Some(root) = self.vcpu().paging.base() else { return };
+        for address in [regs.rip, regs.rsp] {
+            let walk = crate::guest_memory::WalkReport::new(&self.frames, &self.machine, root, address);
+            log::error!("{walk}");
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! What happens between the running guest and the hypervisor outside hypercalls: its exceptions, the
+//! instructions that are emulated for it, the events it is given, and its end.
+
+mod console;
+mod deliver;
+mod emulation;
+mod exception;
+mod load;
+mod timers;
+mod view;
+
+pub use console::TYPED_MAX;
+pub use view::Processor;

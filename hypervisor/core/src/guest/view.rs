@@ -1,0 +1,236 @@
+//! The running vcpu as the emulator sees it.
+
+use paravane_abi::regs::CpuUserRegs;
+
+use crate::cpuid::{self, CpuidLeaf, CpuidPolicy};
+use crate::debugreg::DebugRegs;
+use crate::descriptor::{CodeBits, GuestTables, Policy, RESERVED_OFFSET, code_bits};
+use crate::emulate::{Cr4Rule, Mode, Segment, VirtualCpu};
+use crate::hypervisor::Hypervisor;
+use crate::machine::{Machine, SegmentBase};
+use crate::msr::{MsrView, Vendor};
+
+/// CR0 as a guest reads it: PG, AM, WP, NE, ET, MP, PE, as Xen sets it.
+const CR0: u64 = 0x8005_0033 | 1 << 1;
+const CR0_TS: u64 = 1 << 3;
+/// `VMASST_TYPE_architectural_iopl`.
+const ARCHITECTURAL_IOPL: u64 = 1 << 4;
+/// EFER of the hardware: SCE, LME, LMA, NXE.
+const EFER: u64 = 0xd01;
+/// The vector of #GP.
+const PROTECTION: usize = 13;
+
+/// What the processor is, asked once.
+#[derive(Clone, Copy, Debug)]
+pub struct Processor {
+    /// Its maker.
+    pub vendor: Vendor,
+    /// It has RDTSCP or RDPID.
+    pub has_tsc_aux: bool,
+    /// Physical address bits.
+    pub address_bits: u8,
+}
+
+impl Processor {
+    /// Asks CPUID.
+    pub fn detect(machine: &impl Machine) -> Self {
+        let [extended_max, ..] = machine.cpuid(0x8000_0000, 0);
+        let [_, name, ..] = machine.cpuid(0, 0);
+        let vendor = match &name.to_le_bytes() {
+            b"Genu" => Vendor::Intel,
+            b"Auth" => Vendor::Amd,
+            _ => Vendor::Other,
+        };
+        let [.., edx] = machine.cpuid(0x8000_0001, 0);
+        let width = if extended_max >= 0x8000_0008 { machine.cpuid(0x8000_0008, 0)[0] as u8 } else { 36 };
+        // Above 44 bits Linux would ask for grant table version 2.
+        Self { vendor, has_tsc_aux: edx >> 27 & 1 != 0, address_bits: width.min(44) }
+    }
+}
+
+/// The running vcpu and its registers.
+pub(super) struct View<'a, M> {
+    hypervisor: &'a Hypervisor<M>,
+    cs: u16,
+    ds_to_gs: [u16; 4],
+}
+
+impl<M: Machine> Hypervisor<M> {
+    /// The running vcpu as the emulator sees it.
+    pub(super) fn view(&self, regs: &CpuUserRegs) -> View<'_, M> {
+        View { hypervisor: self, cs: regs.cs, ds_to_gs: [regs.ds, regs.es, regs.fs, regs.gs] }
+    }
+
+    /// Whether the virtual IOPL shows in frames and counts from ring 0.
+    pub(super) fn architectural_iopl(&self) -> bool {
+        self.domain().vm_assist & ARCHITECTURAL_IOPL != 0
+    }
+
+    /// A data selector as GS can take it: null, or a present data segment of ring 3.
+    pub(crate) fn loadable_data_selector(&self, selector: u16) -> Option<u16> {
+        use crate::descriptor::bits::{CODE, PRESENT, SEGMENT, WRITABLE};
+        if selector & !3 == 0 {
+            return Some(0);
+        }
+        let selector = selector | 3;
+        let raw = self.descriptor(selector)?;
+        let readable = raw & CODE == 0 || raw & WRITABLE != 0;
+        let usable = raw & SEGMENT != 0 && raw & PRESENT != 0 && crate::descriptor::dpl(raw) == 3;
+        (usable && readable).then_some(selector)
+    }
+}
+
+impl<M: Machine> GuestTables for Hypervisor<M> {
+    fn descriptor(&self, selector: u16) -> Option<u64> {
+        // A ring-1 domain has no LDT.
+        if selector & 4 != 0 {
+            return None;
+        }
+        if selector >= RESERVED_OFFSET {
+            return self.reserved_gdt.get(usize::from(selector - RESERVED_OFFSET) / 8).copied();
+        }
+        let vcpu = self.vcpu();
+        let index = usize::from(selector) / 8;
+        let frame = vcpu.gdt[index / 512]?;
+        Some(self.machine.read_word(frame, index % 512))
+    }
+}
+
+impl<M: Machine> View<'_, M> {
+    fn cpuid_policy(&self) -> CpuidPolicy {
+        let clock = self.hypervisor.clock.time_info(0);
+        CpuidPolicy {
+            kernel: self.hypervisor.domain().policy,
+            version: (4, 17),
+            fsgsbase: false,
+            invariant_tsc: false,
+            tsc_khz: (self.hypervisor.clock.hz() / 1000) as u32,
+            tsc_to_ns: clock.tsc_to_system_mul,
+            tsc_shift: clock.tsc_shift,
+            machine_address_bits: self.hypervisor.processor.address_bits,
+        }
+    }
+}
+
+impl<M: Machine> VirtualCpu for View<'_, M> {
+    fn mode(&self) -> Mode {
+        if self.cs & 3 == 3 { Mode::User } else { Mode::Kernel }
+    }
+
+    fn code_bits(&self) -> CodeBits {
+        self.hypervisor.descriptor(self.cs).map_or(CodeBits::Bits64, code_bits)
+    }
+
+    fn iopl(&self) -> u8 {
+        self.hypervisor.vcpu().iopl
+    }
+
+    fn architectural_iopl(&self) -> bool {
+        self.hypervisor.architectural_iopl()
+    }
+
+    fn cr0(&self) -> u64 {
+        CR0 | if self.hypervisor.vcpu().task_switched { CR0_TS } else { 0 }
+    }
+
+    fn cr2(&self) -> u64 {
+        self.hypervisor.shared().cr2(self.hypervisor.vcpu().info)
+    }
+
+    fn cr3(&self) -> u64 {
+        self.hypervisor.vcpu().paging.base().map_or(0, |base| base.address())
+    }
+
+    fn cr4(&self) -> u64 {
+        self.cr4_rule().apply(self.hypervisor.vcpu().cr4)
+    }
+
+    fn cr4_rule(&self) -> Cr4Rule {
+        // TSD and DE; FSGSBASE and OSXSAVE follow CPUID, which shows neither.
+        Cr4Rule { settable: Cr4Rule::XEN_SETTABLE & 0xffff, visible: Cr4Rule::XEN_VISIBLE }
+    }
+
+    fn debug_registers(&self) -> DebugRegs {
+        self.hypervisor.vcpu().debug
+    }
+
+    fn msrs(&self) -> MsrView {
+        let machine = &self.hypervisor.machine;
+        let vcpu = self.hypervisor.vcpu();
+        let user = machine.segment_base(SegmentBase::GsUser);
+        let kernel = machine.segment_base(SegmentBase::GsKernel);
+        // A ring-1 kernel leaves GS to its programs, so there the user's base is always the live one.
+        let ring3_kernel = self.hypervisor.domain().policy == Policy::Ring3 && self.mode() == Mode::Kernel;
+        let (live, inactive) = if ring3_kernel { (kernel, user) } else { (user, kernel) };
+        MsrView {
+            vendor: self.hypervisor.processor.vendor,
+            vcpu: vcpu.id,
+            fs_base: machine.segment_base(SegmentBase::Fs),
+            gs_base: live,
+            gs_base_inactive: inactive,
+            efer: EFER,
+            tsc_aux: vcpu.tsc_aux,
+            has_tsc_aux: self.hypervisor.processor.has_tsc_aux,
+            misc_enable: None,
+            microcode: None,
+            protection_handler: vcpu.traps[PROTECTION].address != 0,
+        }
+    }
+
+    fn msr_exists(&self, _index: u32) -> bool {
+        // Before it has a #GP handler a guest reads 0 from what it may not see, whether it exists or not.
+        true
+    }
+
+    fn tsc(&self) -> u64 {
+        self.hypervisor.machine.tsc()
+    }
+
+    fn cpuid(&self, leaf: u32, subleaf: u32) -> CpuidLeaf {
+        let native = |leaf, subleaf| {
+            let [eax, ebx, ecx, edx] = self.hypervisor.machine.cpuid(leaf, subleaf);
+            CpuidLeaf { eax, ebx, ecx, edx }
+        };
+        cpuid::filter(leaf, subleaf, native, &self.cpuid_policy())
+    }
+
+    fn xcr0_mask(&self) -> u64 {
+        0
+    }
+
+    fn segment_base(&self, segment: Segment) -> Option<u64> {
+        match segment {
+            Segment::Fs => Some(self.hypervisor.machine.segment_base(SegmentBase::Fs)),
+            Segment::Gs => Some(self.hypervisor.machine.segment_base(SegmentBase::GsUser)),
+            _ if self.code_bits() == CodeBits::Bits64 => Some(0),
+            Segment::Ds => self.flat(self.ds_to_gs[0]),
+            Segment::Es => self.flat(self.ds_to_gs[1]),
+            Segment::Cs | Segment::Ss => Some(0),
+        }
+    }
+
+    fn io_bitmap(&self, port: u16, width: u8) -> Result<bool, u64> {
+        let vcpu = self.hypervisor.vcpu();
+        let end = u32::from(port) + u32::from(width);
+        if vcpu.io_bitmap == 0 || end > vcpu.io_ports {
+            return Ok(false);
+        }
+        let Some(memory) = self.hypervisor.kernel_memory() else { return Ok(false) };
+        for port in u32::from(port)..end {
+            let address = vcpu.io_bitmap.wrapping_add(u64::from(port / 8));
+            let byte: u8 = memory.read(address).map_err(|fault| fault.address)?;
+            if byte >> (port % 8) & 1 != 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl<M: Machine> View<'_, M> {
+    /// The base of a 32-bit program's data segment, if it is usable.
+    fn flat(&self, selector: u16) -> Option<u64> {
+        let raw = self.hypervisor.descriptor(selector | 3)?;
+        Some((raw >> 16 & 0xff_ffff) | (raw >> 56 & 0xff) << 24)
+    }
+}

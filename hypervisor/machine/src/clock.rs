@@ -1,0 +1,95 @@
+//! Time from the TSC, and the one-shot interrupt from the local APIC, both calibrated against the 8254.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::device::{apic, pit};
+
+static TSC_KHZ: AtomicU64 = AtomicU64::new(0);
+static APIC_KHZ: AtomicU64 = AtomicU64::new(0);
+
+/// Calibration time: long enough that the cost of reading a port does not matter, short enough to wait.
+const CALIBRATION_TICKS: u16 = 11_932;
+
+/// The time-stamp counter.
+#[inline]
+pub fn tsc() -> u64 {
+    // SAFETY: reading the TSC has no effect.
+    unsafe { core::arch::x86_64::_rdtsc() }
+}
+
+/// Measures both clocks. Interrupts must be off.
+pub fn calibrate() {
+    apic::start_free_running();
+    let sample = || (tsc(), apic::remaining());
+    let (start, end) = pit::time(CALIBRATION_TICKS, sample, sample);
+    let kilohertz = |ticks: u64| ticks * pit::FREQUENCY / u64::from(CALIBRATION_TICKS) / 1000;
+    TSC_KHZ.store(kilohertz(end.0 - start.0).max(1), Ordering::Relaxed);
+    APIC_KHZ.store(kilohertz(u64::from(start.1 - end.1)).max(1), Ordering::Relaxed);
+    apic::arm(0);
+}
+
+/// TSC ticks in a millisecond.
+pub fn tsc_khz() -> u64 {
+    TSC_KHZ.load(Ordering::Relaxed)
+}
+
+/// APIC timer ticks in a millisecond.
+pub fn apic_khz() -> u64 {
+    APIC_KHZ.load(Ordering::Relaxed)
+}
+
+/// Asks for the timer interrupt `nanoseconds` from now (at once when 0); `None` cancels it. A longer wait than
+/// the counter holds ends early, and the caller finds its deadline still ahead.
+pub fn arm(nanoseconds: Option<u64>) {
+    let Some(nanoseconds) = nanoseconds else { return apic::arm(0) };
+    let ticks = u128::from(nanoseconds) * u128::from(apic_khz()) / 1_000_000;
+    apic::arm(ticks.clamp(1, u128::from(u32::MAX)) as u32);
+}
+
+/// Seconds since 1970 from the real-time clock (MC146818, in UTC as QEMU and Xen keep it).
+pub fn wall_clock() -> u64 {
+    rtc::read()
+}
+
+mod rtc {
+    use x86_64::instructions::port::Port;
+
+    fn register(index: u8) -> u8 {
+        // SAFETY: the clock's index and data ports; bit 7 of the index (NMI mask) stays clear.
+        unsafe {
+            Port::<u8>::new(0x70).write(index);
+            Port::<u8>::new(0x71).read()
+        }
+    }
+
+    /// One reading: seconds, minutes, hours, day, month, year within the century.
+    fn reading() -> [u8; 6] {
+        while register(0x0a) & 0x80 != 0 {
+            core::hint::spin_loop();
+        }
+        [0x00, 0x02, 0x04, 0x07, 0x08, 0x09].map(register)
+    }
+
+    /// Reads until two readings agree, so that no update lies in between.
+    pub fn read() -> u64 {
+        let mut fields = reading();
+        loop {
+            let again = reading();
+            if again == fields {
+                break;
+            }
+            fields = again;
+        }
+        let binary = register(0x0b) & 0x04 != 0;
+        let decode = |value: u8| u64::from(if binary { value } else { (value >> 4) * 10 + (value & 0xf) });
+        let [second, minute, hour, day, month, year] = fields.map(decode);
+        seconds_since_1970(2000 + year, month, day) + hour * 3600 + minute * 60 + second
+    }
+
+    /// Days from the civil date, with years that begin in March so that the leap day is last.
+    fn seconds_since_1970(year: u64, month: u64, day: u64) -> u64 {
+        let (year, month) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
+        let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1;
+        (days - 719_468) * 86_400
+    }
+}

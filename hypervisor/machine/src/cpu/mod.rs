@@ -1,0 +1,90 @@
+//! The processor as the hypervisor sets it up once and never lets a guest change.
+
+pub mod interrupts;
+pub mod msr;
+
+use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags, Efer, EferFlags};
+
+/// Which optional protections the processor has.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Features {
+    /// User-mode instruction prevention: sgdt and its like fault outside ring 0.
+    pub umip: bool,
+    /// Supervisor-mode execution prevention: keeps ring 1 from running user pages.
+    pub smep: bool,
+    /// `rdfsbase` and its like exist.
+    pub fsgsbase: bool,
+    /// XSAVE exists.
+    pub xsave: bool,
+}
+
+impl Features {
+    /// Asks CPUID leaves 1 and 7.
+    pub fn detect() -> Self {
+        let leaf1 = core::arch::x86_64::__cpuid(1);
+        let max = core::arch::x86_64::__cpuid(0).eax;
+        let leaf7 = (max >= 7).then(|| core::arch::x86_64::__cpuid_count(7, 0));
+        let bit = |value: u32, bit: u32| value >> bit & 1 != 0;
+        Self {
+            umip: leaf7.is_some_and(|leaf| bit(leaf.ecx, 2)),
+            smep: leaf7.is_some_and(|leaf| bit(leaf.ebx, 7)),
+            fsgsbase: leaf7.is_some_and(|leaf| bit(leaf.ebx, 0)),
+            xsave: bit(leaf1.ecx, 26),
+        }
+    }
+}
+
+/// Sets CR0, CR4 and EFER for good.
+///
+/// WP is what makes page tables read-only to ring 1 (invariant 3). SMAP stays off: QEMU 7.2 does the stack
+/// reads of a ring-3 kernel's `iretq` as supervisor. PGE stays off: nothing is global. TSD and PCE stay off.
+pub fn initialise_control_registers(features: Features) {
+    let mut cr4 = Cr4Flags::PHYSICAL_ADDRESS_EXTENSION
+        | Cr4Flags::OSFXSR
+        | Cr4Flags::OSXMMEXCPT_ENABLE
+        | Cr4Flags::DEBUGGING_EXTENSIONS
+        | Cr4Flags::MACHINE_CHECK_EXCEPTION;
+    cr4.set(Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION, features.umip);
+    cr4.set(Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION, features.smep);
+    let cr0 = Cr0Flags::PROTECTED_MODE_ENABLE
+        | Cr0Flags::MONITOR_COPROCESSOR
+        | Cr0Flags::EXTENSION_TYPE
+        | Cr0Flags::NUMERIC_ERROR
+        | Cr0Flags::WRITE_PROTECT
+        | Cr0Flags::PAGING;
+    // SAFETY: long mode and paging stay as they are; the rest are the protections described above.
+    unsafe {
+        Cr4::write(cr4);
+        Cr0::write(cr0);
+        Efer::write(
+            EferFlags::SYSTEM_CALL_EXTENSIONS
+                | EferFlags::LONG_MODE_ENABLE
+                | EferFlags::LONG_MODE_ACTIVE
+                | EferFlags::NO_EXECUTE_ENABLE,
+        );
+    }
+}
+
+/// Writes a debug register; DR4 and DR5 are aliases and never passed.
+pub fn write_debug_register(index: u8, value: u64) {
+    use core::arch::asm;
+    // SAFETY: breakpoints act on guests only: `core` refuses addresses of the hypervisor's and DR7.GD.
+    unsafe {
+        match index {
+            0 => asm!("mov dr0, {}", in(reg) value, options(nomem, nostack, preserves_flags)),
+            1 => asm!("mov dr1, {}", in(reg) value, options(nomem, nostack, preserves_flags)),
+            2 => asm!("mov dr2, {}", in(reg) value, options(nomem, nostack, preserves_flags)),
+            3 => asm!("mov dr3, {}", in(reg) value, options(nomem, nostack, preserves_flags)),
+            6 => asm!("mov dr6, {}", in(reg) value, options(nomem, nostack, preserves_flags)),
+            7 => asm!("mov dr7, {}", in(reg) value, options(nomem, nostack, preserves_flags)),
+            _ => {}
+        }
+    }
+}
+
+/// Loads GS. The selector is null or names a present data segment of DPL 3 in the loaded GDT, which `core`
+/// has checked and no guest can change meanwhile; so this cannot fault.
+pub fn load_gs(selector: u16) {
+    // SAFETY: ring 0 keeps nothing in GS.
+    unsafe { core::arch::asm!("mov gs, {:e}", in(reg) u32::from(selector), options(nostack, preserves_flags)) }
+}

@@ -1,0 +1,7 @@
+//! The few devices a hypervisor cannot do without.
+
+pub mod apic;
+pub mod exit;
+pub mod pic;
+pub mod pit;
+pub mod serial;

@@ -1,0 +1,40 @@
+//! Entry and exit: the code that stands between ring 0 and everything else.
+
+pub mod area;
+
+use core::arch::global_asm;
+
+use paravane_abi::segment::{FLAT_RING3_CS64, FLAT_RING3_SS64};
+
+/// The pseudo-vector under which a `syscall` without a callback is reported.
+pub const VECTOR_SYSCALL_REFUSED: u32 = 0x100;
+
+global_asm!(
+    include_str!("entry.S"),
+    user_ss = const FLAT_RING3_SS64 as i32,
+    user_cs = const FLAT_RING3_CS64 as i32,
+    vector_syscall_refused = const VECTOR_SYSCALL_REFUSED,
+);
+
+unsafe extern "C" {
+    /// First of 32 stubs, 16 bytes apart, for vectors 0 to 31.
+    pub safe static exception_stubs: u8;
+    /// First of 32 stubs, 16 bytes apart, for vectors 0xe0 to 0xff.
+    pub safe static device_stubs: u8;
+    /// `int 0x82`.
+    pub safe static hypercall_entry: u8;
+    /// `syscall` when a callback is registered.
+    pub safe static syscall_entry: u8;
+    /// `syscall` when none is.
+    pub safe static syscall_refused: u8;
+    /// Vector 2.
+    pub safe static nmi_entry: u8;
+    /// Vector 8.
+    pub safe static double_fault_entry: u8;
+    /// Vector 18.
+    pub safe static machine_check_entry: u8;
+    /// Vector 1.
+    pub safe static debug_entry: u8;
+    /// Leaves for the guest whose registers stand in the entry stack's frame.
+    pub safe static return_to_guest: u8;
+}

@@ -1,0 +1,168 @@
+//! What entry code calls: one function per kind of entry, on the hypervisor's stack and tables, with
+//! interrupts off. They take the lock, hand the entry to `core`, and do what it says comes next.
+
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use paravane_abi::regs::CpuUserRegs;
+use paravane_core::hypervisor::{Hypervisor, Leave, Next};
+use spin::{Mutex, MutexGuard};
+use x86_64::instructions::interrupts;
+use x86_64::registers::control::Cr2;
+
+use crate::device::exit::{self, Reason};
+use crate::device::{apic, pic, serial};
+use crate::entry::{self, area};
+use crate::hardware::Hardware;
+use crate::stack;
+
+/// The hypervisor's state, from the moment the first domain is built.
+static HYPERVISOR: Mutex<Option<Hypervisor<Hardware>>> = Mutex::new(None);
+
+/// Interrupts taken in ring 0, while idle, for the idle loop to look at.
+static TIMER_FIRED: AtomicBool = AtomicBool::new(false);
+static SERIAL_FIRED: AtomicBool = AtomicBool::new(false);
+
+const VECTOR_NMI: u32 = 2;
+const VECTOR_PAGE_FAULT: u32 = 14;
+const VECTOR_SERIAL: u32 = (pic::VECTOR_BASE + serial::IRQ) as u32;
+const VECTOR_TIMER: u32 = apic::VECTOR_TIMER as u32;
+const VECTOR_SPURIOUS: u32 = apic::VECTOR_SPURIOUS as u32;
+const FIRST_DEVICE_VECTOR: u32 = pic::VECTOR_BASE as u32;
+
+/// Tells entry code where to go.
+pub fn fill(cpu: &mut area::CpuPage, hypervisor_root: u64, guest_root: u64) {
+    cpu.hypervisor_cr3 = hypervisor_root;
+    cpu.guest_cr3 = guest_root;
+    cpu.hypervisor_stack = stack::entry_top();
+    cpu.nmi_stack = stack::paranoid_top();
+    cpu.guest_handler = guest_entry as *const () as u64;
+    cpu.hypercall_handler = hypercall_entry as *const () as u64;
+    cpu.ring0_handler = ring0_entry as *const () as u64;
+    cpu.paranoid_handler = paranoid_entry as *const () as u64;
+    let user_entry = paravane_core::descriptor::Policy::Ring1;
+    // RIP and RSP come with the callback and the stack; until then `syscall` does not lead here.
+    cpu.syscall_frame = [0, user_entry.kernel_code().into(), 0x202, 0, user_entry.kernel_stack().into()];
+}
+
+/// An exception or an interrupt from a guest.
+extern "C" fn guest_entry(regs: &mut CpuUserRegs) {
+    let vector = regs.entry_vector;
+    let fault_address = if vector == VECTOR_PAGE_FAULT { Cr2::read_raw() } else { 0 };
+    let mut guard = HYPERVISOR.lock();
+    let hypervisor = running(&mut guard);
+    if (FIRST_DEVICE_VECTOR..=VECTOR_SPURIOUS).contains(&vector) {
+        hypervisor.count_interrupt();
+        acknowledge(vector);
+        match vector {
+            VECTOR_TIMER => hypervisor.timer_interrupt(),
+            VECTOR_SERIAL => hypervisor.console_interrupt(),
+            _ => {}
+        }
+    } else {
+        hypervisor.exception(regs, fault_address);
+    }
+    leave(guard, regs);
+}
+
+/// A hypercall from ring 1.
+extern "C" fn hypercall_entry(regs: &mut CpuUserRegs) {
+    let mut guard = HYPERVISOR.lock();
+    running(&mut guard).hypercall(regs);
+    leave(guard, regs);
+}
+
+/// An exception or an interrupt in ring 0. Interrupts come while idle; exceptions are the hypervisor's bugs.
+extern "C" fn ring0_entry(regs: &mut CpuUserRegs) {
+    match regs.entry_vector {
+        VECTOR_TIMER => TIMER_FIRED.store(true, Ordering::Relaxed),
+        VECTOR_SERIAL => SERIAL_FIRED.store(true, Ordering::Relaxed),
+        FIRST_DEVICE_VECTOR..=VECTOR_SPURIOUS => {}
+        vector => panic!(
+            "vector {vector} in ring 0 at {:#x}, error code {:#x}, CR2 {:#x}, RSP {:#x}",
+            regs.rip,
+            regs.error_code,
+            Cr2::read_raw(),
+            regs.rsp
+        ),
+    }
+    acknowledge(regs.entry_vector);
+}
+
+/// NMI, #DF, #MC: on a stack of their own, over whatever was interrupted.
+extern "C" fn paranoid_entry(regs: &mut CpuUserRegs) {
+    match regs.entry_vector {
+        // Nothing here raises NMIs; a stray one is no reason to stop.
+        VECTOR_NMI => {}
+        vector => panic!("vector {vector} at {:#x}:{:#x}, RSP {:#x}", regs.cs, regs.rip, regs.rsp),
+    }
+}
+
+fn acknowledge(vector: u32) {
+    match vector {
+        VECTOR_SERIAL => pic::acknowledge(),
+        // A spurious interrupt of either controller is not acknowledged (SDM vol. 3, 11.9; 8259A data sheet).
+        VECTOR_SPURIOUS => {}
+        vector if vector < FIRST_DEVICE_VECTOR + 16 => {}
+        _ => apic::acknowledge(),
+    }
+}
+
+type Guard<'a> = MutexGuard<'a, Option<Hypervisor<Hardware>>>;
+
+#[inline]
+fn running<'a>(guard: &'a mut Guard<'_>) -> &'a mut Hypervisor<Hardware> {
+    guard.as_mut().expect("no guest runs before there is a hypervisor")
+}
+
+/// Does what comes next until a guest can run.
+#[inline]
+fn leave(mut guard: Guard<'_>, regs: &mut CpuUserRegs) {
+    match running(&mut guard).prepare_return(regs) {
+        Next::Guest => {}
+        next => wait(guard, regs, next),
+    }
+}
+
+#[cold]
+fn wait(mut guard: Guard<'_>, regs: &mut CpuUserRegs, mut next: Next) {
+    loop {
+        match next {
+            Next::Guest => return,
+            Next::Leave(why) => stop(why),
+            Next::Idle => {}
+        }
+        drop(guard);
+        interrupts::enable_and_hlt();
+        interrupts::disable();
+        guard = HYPERVISOR.lock();
+        let hypervisor = running(&mut guard);
+        if TIMER_FIRED.swap(false, Ordering::Relaxed) {
+            hypervisor.timer_interrupt();
+        }
+        if SERIAL_FIRED.swap(false, Ordering::Relaxed) {
+            hypervisor.console_interrupt();
+        }
+        next = hypervisor.prepare_return(regs);
+    }
+}
+
+fn stop(why: Leave) -> ! {
+    exit::leave(match why {
+        Leave::PowerOff => Reason::PowerOff,
+        Leave::Reboot => Reason::Reboot,
+        Leave::Crash => Reason::GuestCrash,
+    })
+}
+
+/// Enters the first guest.
+pub fn run(mut hypervisor: Hypervisor<Hardware>) -> ! {
+    // SAFETY: the entry stack is mapped here in every address space and nothing stands on it yet.
+    let regs = unsafe { &mut *(area::FRAME as *mut CpuUserRegs) };
+    *regs = hypervisor.first_vcpu();
+    *HYPERVISOR.lock() = Some(hypervisor);
+    leave(HYPERVISOR.lock(), regs);
+    // SAFETY: the frame at `area::FRAME` holds registers that `core` has checked.
+    unsafe {
+        core::arch::asm!("jmp {}", in(reg) &raw const entry::return_to_guest, options(noreturn));
+    }
+}
