@@ -23,6 +23,8 @@ pub enum Command {
     Qemu(Box<Qemu>),
     /// Run the tests
     Test(Test),
+    /// Run the two commands in a fresh Debian 12 that has only what the README names as given
+    Bare(Bare),
 }
 
 const SETUP_EXAMPLES: &str = "\
@@ -157,6 +159,29 @@ pub struct Test {
     /// Run the long tests too
     #[arg(long)]
     pub full: bool,
+    #[command(flatten)]
+    pub setup: Setup,
+}
+
+const BARE_EXAMPLES: &str = "\
+Examples:
+  cargo xtask bare               as root, in a system made by debootstrap: qemu, then all tests
+  cargo xtask bare --user        the same as a user without rights: packages are unpacked, not installed
+  cargo xtask bare --boot-only   the demonstration alone";
+
+/// Options of `bare`.
+#[derive(Args, Clone, Copy, Debug, Default)]
+#[command(after_help = BARE_EXAMPLES)]
+pub struct Bare {
+    /// Run the commands as a user who may not install anything
+    #[arg(long)]
+    pub user: bool,
+    /// Run the demonstration, not the tests
+    #[arg(long)]
+    pub boot_only: bool,
+    /// Keep the system for a look; the next run removes it
+    #[arg(long)]
+    pub keep: bool,
     #[command(flatten)]
     pub setup: Setup,
 }

@@ -1,5 +1,6 @@
 //! `cargo xtask`: sets up, builds, runs and tests Paravane. One file or folder per command.
 
+mod bare;
 mod build;
 mod cli;
 mod digest;
@@ -27,5 +28,6 @@ fn dispatch(cli: cli::Cli) -> anyhow::Result<Status> {
         cli::Command::Build(options) => build::command(&project, &options),
         cli::Command::Qemu(options) => qemu::command(&project, &options),
         cli::Command::Test(options) => test::command(&project, &options),
+        cli::Command::Bare(options) => bare::command(&project, &options),
     }
 }

@@ -96,8 +96,16 @@ impl Apt {
         Ok(())
     }
 
-    /// Installs packages into the system; root alone can.
-    pub fn install(&self, what: &str, packages: &[&str]) -> Result<()> {
+    /// Installs packages into the system, with fresh lists if those at hand do not serve; root alone can.
+    pub fn install_fresh(&self, what: &str, packages: &[&str]) -> Result<()> {
+        if self.install(what, packages).is_err() {
+            self.update()?;
+            self.install(what, packages)?;
+        }
+        Ok(())
+    }
+
+    fn install(&self, what: &str, packages: &[&str]) -> Result<()> {
         let mut command = self.get();
         command.args(["install", "--yes", "--quiet", "--no-install-recommends"]).args(packages);
         run::long(what, &mut command)?;

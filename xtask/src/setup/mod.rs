@@ -9,7 +9,7 @@ pub mod toolchain;
 
 use crate::cli;
 use crate::project::Project;
-use crate::run;
+use crate::{run, stop};
 use anyhow::{Context, Result};
 use paravane_tests::status::Status;
 use std::io::{IsTerminal, Write};
@@ -47,7 +47,7 @@ pub fn command(project: &Project, options: &cli::Setup) -> Result<Status> {
         Err(error) => {
             println!("{what}: missing");
             run::say(format_args!("{error:#}"));
-            missing.get_or_insert(crate::stop::status_of(&error));
+            missing.get_or_insert(stop::status_of(&error));
         }
     };
     note("kernel toolchain", toolchain::need(project, bring).map(|found| found.name));
@@ -63,6 +63,22 @@ pub fn lock(project: &Project) -> Result<std::fs::File> {
     let file = std::fs::File::create(project.cache.join("lock")).context("opening the lock of the cache")?;
     file.lock().context("waiting for another xtask that sets up")?;
     Ok(file)
+}
+
+/// The program that makes a Debian system in a folder, needed by `bare` alone.
+pub fn debootstrap(project: &Project, bring: Bring) -> Result<()> {
+    const PROGRAM: &str = "debootstrap";
+    const INSTALL: &str = "apt-get install debootstrap";
+    if in_path(PROGRAM).is_some() {
+        return Ok(());
+    }
+    if bring != Bring::Everything
+        || !apt::Apt::present()
+        || !ask(&format!("{PROGRAM} is missing. Run `{INSTALL}`?"))?
+    {
+        return Err(stop::missing(PROGRAM, INSTALL));
+    }
+    apt::Apt::new(project)?.install_fresh(&format!("installing {PROGRAM} ({INSTALL})"), &[PROGRAM])
 }
 
 /// Asks on a terminal; elsewhere says what is done and goes on.

@@ -71,10 +71,7 @@ pub fn need(project: &Project, bring: Bring) -> Result<Qemu> {
     let install = format!("apt-get install --no-install-recommends {PACKAGE}");
     if is_root() && bring == Bring::Everything && ask(&format!("{PROGRAM} is missing. Run `{install}`?"))? {
         let what = format!("installing {PACKAGE}, the emulator that everything boots in ({install})");
-        if apt.install(&what, &[PACKAGE]).is_err() {
-            apt.update()?;
-            apt.install(&what, &[PACKAGE])?;
-        }
+        apt.install_fresh(&what, &[PACKAGE])?;
     } else {
         store::bring(project, &apt, &UNPACKED)?;
     }
