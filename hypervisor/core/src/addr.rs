@@ -239,7 +239,7 @@ mod tests {
             let va = VirtAddr::new(address).unwrap();
             assert_eq!(va.slot(Level::L4), slot);
             assert_eq!(VirtAddr::is_guest(address), !is_reserved_slot(slot), "slot {slot}");
-            assert_eq!(VirtAddr::guest(address + (1 << 39) - 1).is_some(), !is_reserved_slot(slot));
+            assert_eq!(VirtAddr::guest(address + ((1 << 39) - 1)).is_some(), !is_reserved_slot(slot));
         }
         assert!(VirtAddr::guest(LOWER_END).is_none());
         assert!(VirtAddr::guest(RESERVED_START - 1).is_none());

@@ -198,6 +198,7 @@ impl FrameTable {
         if info.owner != Owner::Hypervisor || info.refs != 1 {
             return false;
         }
+        info.flags &= !FrameInfo::ALLOCATED;
         self.put_ref(tlb, frame);
         true
     }
