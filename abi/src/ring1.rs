@@ -188,3 +188,36 @@ impl Ring1Counters {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::{FIRST_RESERVED_GDT_BYTE, rpl};
+
+    #[test]
+    fn addresses_and_selectors_are_the_documented_ones() {
+        assert_eq!(USER_RSP_SLOT, 0xffff_8080_0002_0000);
+        assert_eq!(crate::pte::index(ENTRY_AREA, 4), 257);
+        for selector in [RING1_CS64, RING1_SS] {
+            assert_eq!(rpl(selector), 1);
+            assert!(u64::from(selector) >= FIRST_RESERVED_GDT_BYTE);
+        }
+        for selector in [USER_CS64, USER_CS32, USER_SS] {
+            assert_eq!(rpl(selector), 3);
+        }
+        assert!(!(DIRECT_GATE_FIRST..=DIRECT_GATE_LAST).contains(&HYPERCALL_VECTOR));
+    }
+
+    #[test]
+    fn counters_subtract_name_by_name() {
+        use zerocopy::{FromBytes, IntoBytes};
+        let words: Vec<u64> = (1..=10).collect();
+        let earlier = Ring1Counters::read_from_bytes(words.as_bytes()).expect("80 bytes");
+        let later: Vec<u64> = words.iter().map(|word| word * 3).collect();
+        let later = Ring1Counters::read_from_bytes(later.as_bytes()).expect("80 bytes");
+        let differences: Vec<u64> = later.since(&earlier).named().iter().map(|&(_, count)| count).collect();
+        assert_eq!(differences, words.iter().map(|word| word * 2).collect::<Vec<_>>());
+        assert_eq!(earlier.named().map(|(_, count)| count).as_slice(), words);
+        assert_eq!(earlier.named()[9].0, "total_entries");
+    }
+}
