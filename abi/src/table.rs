@@ -61,7 +61,7 @@ macro_rules! hypercall_table {
     2 pt_update_preserve_ad PtUpdatePreserveAd MMU_PT_UPDATE_PRESERVE_AD [MMU_PT_UPDATE_PRESERVE_AD]
         none() any [EINVAL EPERM EBUSY] "As 0, keeping the accessed and dirty bits that are set, atomically.";
     3 pt_update_no_translate PtUpdateNoTranslate MMU_PT_UPDATE_NO_TRANSLATE [MMU_PT_UPDATE_NO_TRANSLATE]
-        none() any [EINVAL EPERM EBUSY] "As 0, never translating `val`; for frames that are no domain's pfn.";
+        none() any [EINVAL EPERM EBUSY] "As 0, `val` never being translated through a foreign domain's tables.";
 }
 
 2 set_gdt SetGdt HYPERVISOR_SET_GDT [__HYPERVISOR_set_gdt]
