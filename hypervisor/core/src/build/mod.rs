@@ -1,10 +1,20 @@
 //! The boot-time domain builder: from boot modules to a domain's first memory contents.
 //!
 //! The steps, each in a file of its own: [`bundle`] splits the boot module QEMU passes, [`devicetree`] says what
-//! to build.
+//! to build, [`elf`] reads a kernel and its notes, [`layout`] decides where everything lies, [`populate`] writes it.
+//! [`Plan`] strings them together: [`Plan::all`] does everything that can fail, before a single frame is taken;
+//! [`Plan::populate`] cannot fail.
 
 pub mod bundle;
 pub mod devicetree;
 pub mod elf;
 pub mod fdt;
 pub mod layout;
+pub mod plan;
+pub mod populate;
+#[cfg(test)]
+mod tests;
+
+pub use devicetree::{DomainConfig, MachineKind};
+pub use plan::{BuildError, Plan};
+pub use populate::{Identity, Populate, StartOfDay};

@@ -1,0 +1,116 @@
+//! From boot modules to domains ready to be filled.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::bundle::{self, BundleError};
+use super::devicetree::{self, ConfigError, DomainConfig, MachineKind};
+use super::elf::{ElfError, KernelImage};
+use super::layout::{Layout, LayoutError};
+use super::populate::{self, Identity, Populate, StartOfDay};
+use crate::addr::Mfn;
+use crate::event::Port;
+
+/// Why a domain, or all of them, cannot be built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BuildError {
+    /// No boot modules at all.
+    NoModules,
+    /// The bundle is damaged.
+    Bundle(BundleError),
+    /// The device tree is, or says something impossible.
+    Config(ConfigError),
+    /// A domain's kernel is refused.
+    Kernel(String, ElfError),
+    /// A domain's kernel does not fit it.
+    Layout(String, LayoutError),
+    /// The device tree asks for ring 1, and the kernel cannot run there.
+    NoRing1(String),
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoModules => write!(f, "no boot modules: nothing says what to build"),
+            Self::Bundle(error) => error.fmt(f),
+            Self::Config(error) => error.fmt(f),
+            Self::Kernel(name, error) => write!(f, "domain `{name}`: {error}"),
+            Self::Layout(name, error) => write!(f, "domain `{name}`: {error}"),
+            Self::NoRing1(name) => {
+                write!(f, "domain `{name}`: its kernel has no note that says it can run in ring 1")
+            }
+        }
+    }
+}
+
+impl core::error::Error for BuildError {}
+
+impl From<BundleError> for BuildError {
+    fn from(error: BundleError) -> Self {
+        Self::Bundle(error)
+    }
+}
+
+impl From<ConfigError> for BuildError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+/// A domain of which everything is decided and nothing is written.
+#[derive(Clone, Debug)]
+pub struct Plan<'a> {
+    /// What was asked for.
+    pub config: DomainConfig,
+    /// Where its kernel will run.
+    pub machine: MachineKind,
+    /// The kernel.
+    pub image: KernelImage<'a>,
+    /// The ramdisk; empty when there is none.
+    pub ramdisk: &'a [u8],
+    /// Where everything lies.
+    pub layout: Layout,
+}
+
+impl<'a> Plan<'a> {
+    /// Plans the domains that the boot modules describe. The first module, or the first member of the bundle that is
+    /// the only module, is the device tree.
+    pub fn all(modules: &[&'a [u8]]) -> Result<Vec<Self>, BuildError> {
+        let members = bundle::expand(modules)?;
+        let tree = members.first().ok_or(BuildError::NoModules)?.data;
+        let configs = devicetree::read(tree, members.len())?;
+        // The device tree's reader has checked the indices.
+        configs
+            .into_iter()
+            .map(|config| {
+                let kernel = members[config.kernel].data;
+                let ramdisk = config.ramdisk.map_or(&[][..], |index| members[index].data);
+                Self::new(config, kernel, ramdisk)
+            })
+            .collect()
+    }
+
+    /// Plans one domain.
+    pub fn new(config: DomainConfig, kernel: &'a [u8], ramdisk: &'a [u8]) -> Result<Self, BuildError> {
+        let image =
+            KernelImage::parse(kernel).map_err(|error| BuildError::Kernel(config.name.clone(), error))?;
+        let can_ring1 = image.notes.can_ring1();
+        let machine = match config.machine {
+            Some(MachineKind::PvRing1) if !can_ring1 => return Err(BuildError::NoRing1(config.name)),
+            Some(machine) => machine,
+            None if can_ring1 => MachineKind::PvRing1,
+            None => MachineKind::PvRing3,
+        };
+        let layout = Layout::plan(&image.notes, ramdisk.len() as u64, config.nr_pages())
+            .map_err(|error| BuildError::Layout(config.name.clone(), error))?;
+        Ok(Self { config, machine, image, ramdisk, layout })
+    }
+
+    /// Fills the domain's frames.
+    pub fn populate(&self, shared_info: Mfn, console_port: Port, memory: &mut impl Populate) -> StartOfDay {
+        let cmdline = &self.config.cmdline;
+        let identity = Identity { machine: self.machine, shared_info, console_port, cmdline };
+        populate::populate(&self.image, self.ramdisk, &self.layout, &identity, memory)
+    }
+}
