@@ -98,7 +98,7 @@ mod tests {
 
     impl RingPage for Page {
         fn index(&self, offset: usize) -> u32 {
-            assert!((IN_CONS..=OUT_PROD).contains(&offset) && offset % 4 == 0);
+            assert!((IN_CONS..=OUT_PROD).contains(&offset) && offset.is_multiple_of(4));
             u32::from_le_bytes(self.0[offset..offset + 4].try_into().unwrap())
         }
 

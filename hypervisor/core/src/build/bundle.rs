@@ -78,7 +78,7 @@ pub fn read(file: &[u8]) -> Result<Vec<Member<'_>>, BundleError> {
         let mode = field(header, FIELD_MODE).ok_or(BundleError::Digit(at))?;
         let size = field(header, FIELD_FILESIZE).ok_or(BundleError::Digit(at))? as usize;
         let name_size = field(header, FIELD_NAMESIZE).ok_or(BundleError::Digit(at))? as usize;
-        if name_size < 2 || name_size > NAME_MAX {
+        if !(2..=NAME_MAX).contains(&name_size) {
             return Err(BundleError::Name(at));
         }
         let name = slice(file, at + HEADER, name_size).ok_or(BundleError::Truncated(at))?;

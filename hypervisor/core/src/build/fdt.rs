@@ -91,7 +91,7 @@ impl<'a> Fdt<'a> {
         let word = |index: usize| be32(blob, index * 4).ok_or(FdtError::Header);
         let total = word(1)? as usize;
         let (version, compatible) = (word(5)?, word(6)?);
-        if version < VERSION || compatible > VERSION || compatible < COMPATIBLE {
+        if version < VERSION || !(COMPATIBLE..=VERSION).contains(&compatible) {
             return Err(FdtError::Version(version));
         }
         let blob = blob.get(..total).ok_or(FdtError::Header)?;
@@ -378,7 +378,7 @@ mod tests {
             Fdt::new(&bad).map(|_| ())
         };
         assert_eq!(with_word(1, blob.len() as u32 + 1), Err(FdtError::Header));
-        assert_eq!(with_word(2, u32::MAX & !3), Err(FdtError::Header));
+        assert_eq!(with_word(2, !3), Err(FdtError::Header));
         assert_eq!(with_word(2, 0x3a), Err(FdtError::Header));
         assert_eq!(with_word(3, u32::MAX), Err(FdtError::Header));
         assert_eq!(with_word(5, 3), Err(FdtError::Version(3)));

@@ -224,7 +224,7 @@ pub fn hypercall_page(machine: MachineKind) -> [u8; PAGE_SIZE] {
         const POP_R11_RCX: &[u8] = &[0x41, 0x5b, 0x59];
         const PUSH_RAX: &[u8] = &[0x50];
         const RET: &[u8] = &[0xc3];
-        let code: [&[u8]; 5] = if number as u64 == u64::from(HYPERVISOR_IRET) {
+        let code: [&[u8]; 5] = if number as u64 == HYPERVISOR_IRET {
             [PUSH_RCX_R11, PUSH_RAX, &number_in_eax, enter, &[]]
         } else if saves {
             [PUSH_RCX_R11, &number_in_eax, enter, POP_R11_RCX, RET]
