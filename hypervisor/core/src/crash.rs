@@ -25,6 +25,8 @@ pub enum Reason {
     },
     /// A bounce frame could not be written.
     StackFault {
+        /// Where the frame begins.
+        sp: u64,
         /// The address that faulted.
         address: u64,
     },
@@ -35,6 +37,8 @@ pub enum Reason {
     },
     /// A return to a program without a base pointer for programs.
     NoUserTable,
+    /// No base pointer for the kernel: there are no tables to reach its stack by.
+    NoPageTable,
     /// The guest asked for it (`SHUTDOWN_crash`).
     Requested,
     /// An exception that nothing of the guest's can explain.
@@ -92,9 +96,12 @@ impl fmt::Display for Reason {
                 }
             }
             Reason::BadStack { sp } => write!(f, "stack pointer {sp:#x} is unusable for a bounce frame"),
-            Reason::StackFault { address } => write!(f, "bounce frame could not be written at {address:#x}"),
+            Reason::StackFault { sp, address } => {
+                write!(f, "bounce frame at {sp:#x} could not be written: fault at {address:#x}")
+            }
             Reason::IretContext { address } => write!(f, "iret context could not be read at {address:#x}"),
             Reason::NoUserTable => write!(f, "return to a program without user page tables"),
+            Reason::NoPageTable => write!(f, "no page tables to run on"),
             Reason::Requested => write!(f, "crash requested by the guest"),
             Reason::Unexpected { vector, error_code } => {
                 write!(
@@ -364,9 +371,13 @@ mod tests {
             (Reason::NoHandler { handler: 16 }, "handler 0x10 is not an address of the guest's"),
             (Reason::UnhandledException { vector: 6, error_code: None }, "unhandled #UD (vector 6)"),
             (Reason::BadStack { sp: 8 }, "stack pointer 0x8 is unusable for a bounce frame"),
-            (Reason::StackFault { address: 8 }, "bounce frame could not be written at 0x8"),
+            (
+                Reason::StackFault { sp: 8, address: 16 },
+                "bounce frame at 0x8 could not be written: fault at 0x10",
+            ),
             (Reason::IretContext { address: 8 }, "iret context could not be read at 0x8"),
             (Reason::NoUserTable, "return to a program without user page tables"),
+            (Reason::NoPageTable, "no page tables to run on"),
             (Reason::Requested, "crash requested by the guest"),
             (
                 Reason::Unexpected { vector: 200, error_code: 0 },

@@ -24,6 +24,7 @@ pub const DR6_DEFAULT: u64 = 0xffff_0ff0;
 /// DR7 with nothing enabled.
 pub const DR7_DEFAULT: u64 = 0x400;
 
+pub(crate) const CR4_DE: u64 = 1 << 3;
 const DR6_ZEROS: u64 = 0x1000;
 /// Reserved bits, and RTM (bit 11), which is hidden.
 const DR7_ZEROS: u64 = 0xd000 | 1 << 11;
@@ -40,8 +41,9 @@ impl Default for DebugRegs {
 }
 
 impl DebugRegs {
-    /// Reads a register. `debug_extensions` is the guest's CR4.DE, under which 4 and 5 are no aliases.
-    pub fn get(&self, register: u64, debug_extensions: bool) -> Result<u64, Errno> {
+    /// Reads a register. Under the guest's CR4.DE, 4 and 5 are no aliases of 6 and 7.
+    pub fn get(&self, register: u32, cr4: u64) -> Result<u64, Errno> {
+        let debug_extensions = cr4 & CR4_DE != 0;
         match register {
             0..=3 => Ok(self.dr[register as usize]),
             4 if !debug_extensions => Ok(self.dr6),
@@ -52,10 +54,17 @@ impl DebugRegs {
         }
     }
 
+    /// Writes a register, or changes nothing; see [`DebugRegs::with`].
+    pub fn set(&mut self, register: u32, value: u64, cr4: u64) -> Result<(), Errno> {
+        *self = self.with(register, value, cr4)?;
+        Ok(())
+    }
+
     /// The registers after a write: `ENODEV` for no such register, `EINVAL` for reserved bits, `EPERM` for what
     /// a guest may not have (a breakpoint on the hypervisor's range, general detection, I/O breakpoints without
     /// CR4.DE).
-    pub fn with(&self, register: u64, value: u64, debug_extensions: bool) -> Result<DebugRegs, Errno> {
+    pub fn with(&self, register: u32, value: u64, cr4: u64) -> Result<DebugRegs, Errno> {
+        let debug_extensions = cr4 & CR4_DE != 0;
         match register {
             0..=3 => self.with_address(register as usize, value),
             4 if !debug_extensions => self.with_status(value),
@@ -142,10 +151,10 @@ mod tests {
             (u64::MAX, None),
         ] {
             for register in 0..4 {
-                let result = fresh().with(register, address, false);
+                let result = fresh().with(register, address, 0);
                 assert_eq!(result.err(), wanted, "{address:#x}");
                 if let Ok(new) = result {
-                    assert_eq!(new.get(register, false), Ok(address));
+                    assert_eq!(new.get(register, 0), Ok(address));
                 }
             }
         }
@@ -153,41 +162,41 @@ mod tests {
 
     #[test]
     fn four_and_five_are_aliases_without_debugging_extensions() {
-        let set = fresh().with(5, 0x401, false).unwrap();
-        assert_eq!(set.get(7, false), Ok(0x401));
-        assert_eq!(set.get(5, false), Ok(0x401));
-        assert_eq!(set.get(4, false), set.get(6, false));
+        let set = fresh().with(5, 0x401, 0).unwrap();
+        assert_eq!(set.get(7, 0), Ok(0x401));
+        assert_eq!(set.get(5, 0), Ok(0x401));
+        assert_eq!(set.get(4, 0), set.get(6, 0));
         for register in [4, 5] {
-            assert_eq!(set.get(register, true), Err(Errno::ENODEV));
-            assert_eq!(set.with(register, 0, true), Err(Errno::ENODEV));
+            assert_eq!(set.get(register, CR4_DE), Err(Errno::ENODEV));
+            assert_eq!(set.with(register, 0, CR4_DE), Err(Errno::ENODEV));
         }
-        for register in [8, 15, u64::MAX] {
-            assert_eq!(set.get(register, false), Err(Errno::ENODEV));
-            assert_eq!(set.with(register, 0, false), Err(Errno::ENODEV));
+        for register in [8, 15, u32::MAX] {
+            assert_eq!(set.get(register, 0), Err(Errno::ENODEV));
+            assert_eq!(set.with(register, 0, 0), Err(Errno::ENODEV));
         }
     }
 
     #[test]
     fn reserved_bits_and_general_detection_are_refused() {
-        assert_eq!(fresh().with(7, 1 << 32, false), Err(Errno::EINVAL));
-        assert_eq!(fresh().with(6, 1 << 63, false), Err(Errno::EINVAL));
-        assert_eq!(fresh().with(7, 1 << 13, false), Err(Errno::EPERM));
-        assert_eq!(fresh().with(7, 0, false).unwrap().dr7, 0x400);
-        assert_eq!(fresh().with(7, 0xd800, false).unwrap().dr7, 0x400);
-        assert_eq!(fresh().with(6, 0, false).unwrap().dr6, 0xffff_0ff0);
-        assert_eq!(fresh().with(6, 0xffff_ffff, false).unwrap().dr6, 0xffff_efff);
+        assert_eq!(fresh().with(7, 1 << 32, 0), Err(Errno::EINVAL));
+        assert_eq!(fresh().with(6, 1 << 63, 0), Err(Errno::EINVAL));
+        assert_eq!(fresh().with(7, 1 << 13, 0), Err(Errno::EPERM));
+        assert_eq!(fresh().with(7, 0, 0).unwrap().dr7, 0x400);
+        assert_eq!(fresh().with(7, 0xd800, 0).unwrap().dr7, 0x400);
+        assert_eq!(fresh().with(6, 0, 0).unwrap().dr6, 0xffff_0ff0);
+        assert_eq!(fresh().with(6, 0xffff_ffff, 0).unwrap().dr6, 0xffff_efff);
     }
 
     #[test]
     fn io_breakpoints_are_never_loaded() {
         // Breakpoint 1 watches a port, breakpoint 0 an instruction; both are enabled.
         let value = 0x0020_0000 | 0b1101;
-        assert_eq!(fresh().with(7, value, false), Err(Errno::EPERM));
-        let set = fresh().with(7, value, true).unwrap();
+        assert_eq!(fresh().with(7, value, 0), Err(Errno::EPERM));
+        let set = fresh().with(7, value, CR4_DE).unwrap();
         assert_eq!(set.dr7 & 0xff, 0b0001);
         assert_eq!(set.dr7_io, 0b1100);
-        assert_eq!(set.get(7, true), Ok(value | 0x400));
-        let off = set.with(7, 0x0020_0000, true).unwrap();
+        assert_eq!(set.get(7, CR4_DE), Ok(value | 0x400));
+        let off = set.with(7, 0x0020_0000, CR4_DE).unwrap();
         assert_eq!((off.dr7_io, off.active()), (0, false));
     }
 

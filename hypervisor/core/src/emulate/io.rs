@@ -4,15 +4,13 @@ use super::decode::{Direction, Port};
 use super::gpr::{Gpr, mask};
 use super::{Effect, Emulated, Fault, Mode, Retire, Segment, VirtualCpu, advance, flag, vector};
 use crate::addr::VirtAddr;
-use crate::debugreg::DR7_LENGTHS;
+use crate::debugreg::{CR4_DE, DR7_LENGTHS};
 use crate::descriptor::CodeBits;
 use paravane_abi::regs::CpuUserRegs;
 
 /// The most items one step of a repeated string transfer moves; the instruction restarts for the rest, so that
 /// events get their turn.
 const STEP: u64 = 64;
-
-const CR4_DE: u64 = 1 << 3;
 
 /// Whether the guest may use its ports: by virtual IOPL, else by the bitmap its kernel set.
 pub(super) fn permitted(cpu: &impl VirtualCpu, port: u16, width: u8) -> Result<(), Fault> {

@@ -14,7 +14,6 @@ use paravane_abi::regs::CpuUserRegs;
 
 const CR0_TS: u64 = 1 << 3;
 const CR4_TSD: u64 = 1 << 2;
-const CR4_DE: u64 = 1 << 3;
 const CR4_OSXSAVE: u64 = 1 << 18;
 
 /// Decides a #GP with error code 0. `bytes` is what could be fetched at RIP.
@@ -133,11 +132,11 @@ fn debug_fault(errno: Errno) -> Refused {
 }
 
 fn read_dr(cpu: &impl VirtualCpu, dr: u8) -> Result<u64, Refused> {
-    cpu.debug_registers().get(dr as u64, cpu.cr4() & CR4_DE != 0).map_err(debug_fault)
+    cpu.debug_registers().get(dr as u32, cpu.cr4()).map_err(debug_fault)
 }
 
 fn write_dr(cpu: &impl VirtualCpu, dr: u8, value: u64) -> Result<DebugRegs, Refused> {
-    cpu.debug_registers().with(dr as u64, value, cpu.cr4() & CR4_DE != 0).map_err(debug_fault)
+    cpu.debug_registers().with(dr as u32, value, cpu.cr4()).map_err(debug_fault)
 }
 
 fn read_msr(cpu: &impl VirtualCpu, index: u32) -> Result<u64, Refused> {
