@@ -444,6 +444,17 @@ mod tests {
     }
 
     #[test]
+    fn what_dtc_compiles_is_read() {
+        let blob = include_bytes!("testdata/hyperlaunch.dtb");
+        let mut first = DomainConfig::new("domain@1", 0x2_0000, 3);
+        (first.domid, first.functions, first.ramdisk) = (1, 1, Some(4));
+        first.cmdline = String::from("console=hvc0");
+        let mut second = DomainConfig::new("domain@2", 1 << 32, 3);
+        second.machine = Some(MachineKind::PvRing3);
+        assert_eq!(read(blob, 5).unwrap(), [first, second]);
+    }
+
+    #[test]
     fn the_older_index_and_the_defaults_are_understood() {
         let got = problem(|tree| {
             tree.cells("memory", &[0x2_0000]);

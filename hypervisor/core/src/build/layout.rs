@@ -146,8 +146,8 @@ impl Layout {
         let (mapped_ramdisk, loose_ramdisk) = if notes.mod_start_pfn { (0, ramdisk) } else { (ramdisk, 0) };
         let mapped_p2m = if notes.init_p2m.is_some() { 0 } else { p2m };
         let need = [kernel, ramdisk, p2m].iter().try_fold(0u64, |sum, &part| sum.checked_add(part));
-        if need.is_none_or(|need| need > nr_pages) {
-            return Err(memory(need.unwrap_or(u64::MAX)));
+        if need.is_none_or(|need| need > nr_pages) || nr_pages == 0 {
+            return Err(memory(need.unwrap_or(u64::MAX).max(1)));
         }
 
         let page = |index: u64| v_start.checked_add(index << PAGE_SHIFT).ok_or(too_high);
@@ -494,6 +494,9 @@ mod tests {
         assert_eq!(plan(&plain(), 0, 1023), LayoutError::Memory { need: 1024, have: 1023 });
         assert!(Layout::plan(&plain(), 0, 1024).is_ok());
         assert!(matches!(plan(&plain(), u64::MAX, 4096), LayoutError::Memory { .. }));
+        let mut empty = base(0);
+        (empty.virt_end, empty.init_p2m) = (0, Some(0x80_0000_0000));
+        assert_eq!(plan(&empty, 0, 0), LayoutError::Memory { need: 1, have: 0 });
         assert!(matches!(plan(&plain(), 0, u64::MAX), LayoutError::Reserved(_)));
         assert!(matches!(plan(&linux(), 0, 0x4000), LayoutError::Memory { need, .. } if need > 0x4000));
         let mut notes = plain();
