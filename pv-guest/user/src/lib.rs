@@ -9,6 +9,8 @@ extern crate alloc;
 
 pub mod errno;
 pub mod file;
+#[cfg(target_os = "none")]
+mod handlers;
 pub mod io;
 pub mod memory;
 pub mod parse;

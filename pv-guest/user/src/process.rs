@@ -23,6 +23,9 @@ pub mod signal {
     pub const SIGTTOU: usize = 22;
 }
 
+#[cfg(target_os = "none")]
+pub use crate::handlers::{Disposition, set_signal};
+
 /// How a child ended, from `wait4`'s status word.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Status {
@@ -111,60 +114,6 @@ pub fn output(path: &str, words: &[&str]) -> Result<(Status, Vec<u8>)> {
     sys::close(reader)?;
     let status = wait(pid)?;
     Ok((status, content?))
-}
-
-/// What a process does with a signal.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Disposition {
-    /// The usual effect.
-    Default,
-    /// Nothing.
-    Ignore,
-    /// Interrupt a blocking call with EINTR (an empty handler).
-    Interrupt,
-}
-
-/// `struct sigaction` as the kernel takes it.
-#[repr(C)]
-struct SigAction {
-    handler: usize,
-    flags: u64,
-    restorer: usize,
-    mask: u64,
-}
-
-const SA_RESTORER: u64 = 0x0400_0000;
-
-#[cfg(target_os = "none")]
-core::arch::global_asm!(
-    ".text",
-    "ulib_signal_handler:",
-    "ret",
-    // A handler returns here; the kernel unwinds the frame (`rt_sigreturn` is 15).
-    "ulib_signal_restorer:",
-    "mov eax, 15",
-    "syscall",
-);
-
-#[cfg(target_os = "none")]
-unsafe extern "C" {
-    fn ulib_signal_handler();
-    fn ulib_signal_restorer();
-}
-
-/// Sets what `signal` does.
-#[cfg(target_os = "none")]
-pub fn set_signal(signal: usize, disposition: Disposition) -> Result<()> {
-    let handler = match disposition {
-        Disposition::Default => 0,
-        Disposition::Ignore => 1,
-        Disposition::Interrupt => ulib_signal_handler as *const () as usize,
-    };
-    let restorer = ulib_signal_restorer as *const () as usize;
-    let action = SigAction { handler, flags: SA_RESTORER, restorer, mask: 0 };
-    // SAFETY: the structure lives across the call and names a handler that only returns.
-    unsafe { sys::syscall(sys::nr::RT_SIGACTION, [signal, &raw const action as usize, 0, 8, 0, 0])? };
-    Ok(())
 }
 
 #[cfg(test)]

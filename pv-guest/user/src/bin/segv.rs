@@ -58,12 +58,12 @@ fn main(_args: &Args) -> i32 {
 
 fn read_null() {
     // SAFETY: faults by design; the process is there to be killed.
-    black_box(unsafe { black_box(8usize as *const u64).read_volatile() });
+    black_box(unsafe { black_box(16usize as *const u64).read_volatile() });
 }
 
 fn write_null() {
     // SAFETY: faults by design.
-    unsafe { black_box(8usize as *mut u64).write_volatile(1) };
+    unsafe { black_box(16usize as *mut u64).write_volatile(1) };
 }
 
 fn write_code() {
