@@ -7,8 +7,6 @@
 //! every time.
 
 mod cpu;
-#[cfg(test)]
-mod tests;
 
 pub use cpu::Stale;
 

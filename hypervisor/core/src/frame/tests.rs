@@ -1,6 +1,6 @@
 use super::*;
-use crate::fake_machine::FakeMachine;
 use crate::addr::Level;
+use crate::fake_machine::FakeMachine;
 use crate::flush::{Flush, FlushWhat, FlushWho};
 use std::vec::Vec;
 

@@ -29,7 +29,7 @@ mod ptwr;
 mod tables;
 mod teardown;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod update;
 mod validate;
 

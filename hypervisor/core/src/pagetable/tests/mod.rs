@@ -1,0 +1,7 @@
+mod batches;
+mod mmuext;
+mod teardown;
+mod trapped;
+mod update;
+mod validate;
+pub(crate) mod world;
