@@ -129,6 +129,13 @@ pub(super) fn raw(bytes: &[u8], bits: CodeBits, rip: u64) -> Result<Instruction,
     }
 }
 
+/// Builds the decoder's tables, some 80 KiB of heap. Called at boot, so that no guest's first fault has to.
+pub fn prepare() {
+    const NOP: &[u8] = &[0x90];
+    let nop = decode(NOP, CodeBits::Bits64, 0);
+    debug_assert!(nop.is_some_and(|decoded| decoded.length == 1));
+}
+
 /// Decodes one instruction; `None` if the bytes hold none.
 pub fn decode(bytes: &[u8], bits: CodeBits, rip: u64) -> Option<Decoded> {
     raw(bytes, bits, rip).ok().map(|instruction| classify(&instruction))

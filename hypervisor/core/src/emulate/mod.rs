@@ -16,7 +16,7 @@ mod soft_int;
 #[cfg(test)]
 mod tests;
 
-pub use decode::{Decoded, Direction, Form, Port, TableOp, decode};
+pub use decode::{Decoded, Direction, Form, Port, TableOp, decode, prepare};
 pub use forced::forced;
 pub use gpr::{Gpr, RegisterWrites};
 pub use io::StringIo;
