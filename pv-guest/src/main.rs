@@ -1,9 +1,46 @@
-//! The Paravane guest kernel.
+//! The Paravane guest kernel: a small real kernel for ring 1 of a Xen PV domain, with programs in ring 3.
+//!
+//! Start reading at [`boot`]; everything privileged goes through [`cpu_ops`].
 #![no_std]
 #![no_main]
 
-/// Stops the machine; replaced once the boot path lands.
+extern crate alloc;
+
+mod arch;
+mod bench;
+mod boot;
+mod console;
+mod cpu_ops;
+mod errno;
+mod event;
+mod fs;
+mod hash;
+mod info;
+mod lesson;
+mod mm;
+mod power;
+mod process;
+mod random;
+mod selftest;
+mod syscall;
+mod time;
+mod trap;
+mod tty;
+
+use core::sync::atomic::{AtomicBool, Ordering};
+
+/// Reports and ends the domain as crashed.
 #[panic_handler]
-fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    use cpu_ops::{CpuOps, StopReason, machine};
+    static PANICKING: AtomicBool = AtomicBool::new(false);
+    // A panic inside the report would repeat for ever.
+    if !PANICKING.swap(true, Ordering::SeqCst) {
+        kprintln!("kernel panic: {info}");
+        if let Some(process) = process::current_if_any() {
+            kprintln!("in process {}", process.pid);
+        }
+        console::drain();
+    }
+    machine().stop(StopReason::Crash)
 }

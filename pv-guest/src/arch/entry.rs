@@ -1,0 +1,287 @@
+//! Every way into the kernel after boot: exceptions and events by bounce frame, `syscall`, and `int 0x80` by direct gate;
+//! and the ways back out, each ending in this kernel's own `iretq`.
+//!
+//! Ring 1 leaves the event mask set for good, so nothing interrupts these stubs. FS and GS are never touched.
+//! Between a system call's entry and exit only the registers that Rust code may clobber are saved; handlers that need
+//! the rest (fork, exec, a signal) build the full [`Frame`] through [`full_frame_handler!`](crate::full_frame_handler).
+//!
+//! Both kinds of system call return with RCX and R11 undefined, so that they share one exit path.
+
+use core::arch::global_asm;
+use core::sync::atomic::AtomicU8;
+
+use paravane_abi::ring1;
+
+use super::frame::{Frame, VECTOR_EVENT, VECTOR_SYSCALL};
+
+/// A system call's implementation; the arguments are those of Linux's convention, the result goes to RAX.
+pub type Handler = unsafe extern "C" fn(u64, u64, u64, u64, u64, u64) -> i64;
+
+/// Slots in `SYSCALL_TABLE`.
+pub const SYSCALL_SLOTS: usize = 512;
+
+/// Exceptions with a stub.
+pub const EXCEPTIONS: usize = 32;
+
+/// Non-zero when something must happen before ring 3 runs again: a reschedule or a signal.
+///
+/// One byte for both, so that the system call path pays for one test.
+#[unsafe(no_mangle)]
+pub static KERNEL_WORK: AtomicU8 = AtomicU8::new(0);
+
+unsafe extern "C" {
+    /// Addresses of the exception stubs, by vector.
+    static trap_stub_table: [u64; EXCEPTIONS];
+    fn event_entry();
+    fn syscall_entry();
+    fn int80_entry();
+    fn failsafe_entry();
+    /// Where a new process's first switch returns to: restores the [`Frame`] at RSP.
+    pub fn frame_return();
+}
+
+/// The address of an exception's stub.
+pub fn trap_stub(vector: usize) -> u64 {
+    // SAFETY: the table is a constant array in this file's assembly; the index is checked by the slice.
+    unsafe { trap_stub_table[vector] }
+}
+
+/// The event upcall's entry.
+pub fn event_entry_address() -> u64 {
+    event_entry as *const () as u64
+}
+
+/// The failsafe callback's entry.
+pub fn failsafe_entry_address() -> u64 {
+    failsafe_entry as *const () as u64
+}
+
+/// The entry of `syscall`.
+pub fn syscall_entry_address() -> u64 {
+    syscall_entry as *const () as u64
+}
+
+/// The entry of `int 0x80`.
+pub fn int80_entry_address() -> u64 {
+    int80_entry as *const () as u64
+}
+
+/// Makes a system call handler that receives the caller's whole [`Frame`](crate::arch::frame::Frame).
+///
+/// The stub drops its return address into the shared exit path, completes the frame below the part that the entry has
+/// saved, and leaves through the full exit. The function's result becomes the caller's RAX.
+#[macro_export]
+macro_rules! full_frame_handler {
+    ($stub:ident, $function:path) => {
+        #[doc = concat!("System call stub of `", stringify!($function), "`, which takes the whole frame.")]
+        #[unsafe(naked)]
+        pub unsafe extern "C" fn $stub(_: u64, _: u64, _: u64, _: u64, _: u64, _: u64) -> i64 {
+            core::arch::naked_asm!(
+                "add rsp, 8",
+                "call complete_syscall_frame",
+                "mov rdi, rsp",
+                "call {function}",
+                "mov [rsp + {rax}], rax",
+                "jmp frame_return",
+                function = sym $function,
+                rax = const core::mem::offset_of!($crate::arch::frame::Frame, rax),
+            )
+        }
+    };
+}
+
+global_asm!(
+    // Exceptions. On the stack: RCX, R11, error code for some vectors, then the return frame.
+    ".macro TRAP_STUB vec, has_error",
+    "trap_stub_\\vec:",
+    "    pop rcx",
+    "    pop r11",
+    "    .if \\has_error",
+    "    xchg rdi, [rsp]",
+    "    .else",
+    "    push rdi",
+    "    xor edi, edi",
+    "    .endif",
+    "    push rsi",
+    "    mov esi, \\vec",
+    "    jmp trap_common",
+    ".pushsection .rodata.trap_stubs, \"a\", @progbits",
+    "    .quad trap_stub_\\vec",
+    ".popsection",
+    ".endm",
+    ".pushsection .rodata.trap_stubs, \"a\", @progbits",
+    "    .balign 8",
+    "trap_stub_table:",
+    ".popsection",
+    ".pushsection .text.entry, \"ax\", @progbits",
+    ".irp vec, 0, 1, 2, 3, 4, 5, 6, 7",
+    "    TRAP_STUB \\vec, 0",
+    ".endr",
+    "    TRAP_STUB 8, 1",
+    "    TRAP_STUB 9, 0",
+    ".irp vec, 10, 11, 12, 13, 14",
+    "    TRAP_STUB \\vec, 1",
+    ".endr",
+    "    TRAP_STUB 15, 0",
+    "    TRAP_STUB 16, 0",
+    "    TRAP_STUB 17, 1",
+    "    TRAP_STUB 18, 0",
+    "    TRAP_STUB 19, 0",
+    "    TRAP_STUB 20, 0",
+    "    TRAP_STUB 21, 1",
+    ".irp vec, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31",
+    "    TRAP_STUB \\vec, 0",
+    ".endr",
+    "event_entry:",
+    "    pop rcx",
+    "    pop r11",
+    "    push rdi",
+    "    xor edi, edi",
+    "    push rsi",
+    "    mov esi, {vector_event}",
+    // Falls through. RDI and RSI are saved and hold the error code and the vector.
+    "trap_common:",
+    "    push rdx",
+    "    push r10",
+    "    push r8",
+    "    push r9",
+    "    push rax",
+    "    push rdi",
+    "    push rsi",
+    "    push rcx",
+    "    push r11",
+    "    push rbx",
+    "    push rbp",
+    "    push r12",
+    "    push r13",
+    "    push r14",
+    "    push r15",
+    "    cld",
+    "    mov rdi, rsp",
+    "    call trap_dispatch",
+    // The full exit: RSP points at a Frame.
+    ".global frame_return",
+    "frame_return:",
+    // Ring 1 has bit 1 of RPL clear; only a return to ring 3 looks for work.
+    "    test byte ptr [rsp + {cs}], 2",
+    "    jz 2f",
+    "    cmp byte ptr [rip + KERNEL_WORK], 0",
+    "    jne 3f",
+    "2:  pop r15",
+    "    pop r14",
+    "    pop r13",
+    "    pop r12",
+    "    pop rbp",
+    "    pop rbx",
+    "    pop r11",
+    "    pop rcx",
+    "    add rsp, 16",
+    "    pop rax",
+    "    pop r9",
+    "    pop r8",
+    "    pop r10",
+    "    pop rdx",
+    "    pop rsi",
+    "    pop rdi",
+    "    iretq",
+    "3:  mov rdi, rsp",
+    "    call return_work",
+    "    jmp frame_return",
+    // Completes a Frame below a system call's saved part. Entered by call, with RSP where the part begins but for the
+    // return address; clobbers RAX.
+    ".global complete_syscall_frame",
+    "complete_syscall_frame:",
+    "    pop rax",
+    "    push 0",
+    "    push {vector_syscall}",
+    "    push rcx",
+    "    push r11",
+    "    push rbx",
+    "    push rbp",
+    "    push r12",
+    "    push r13",
+    "    push r14",
+    "    push r15",
+    "    jmp rax",
+    // `syscall` arrives with RSP = this process's kernel stack, RCX = RIP, R11 = RFLAGS, the rest the user's.
+    ".balign 16",
+    "syscall_entry:",
+    "    push {user_ss}",
+    "    push rcx",
+    "    push r11",
+    "    push {user_cs}",
+    "    push rcx",
+    "    mov rcx, {user_rsp_slot}",
+    "    mov rcx, [rcx]",
+    "    mov [rsp + 24], rcx",
+    "    push rdi",
+    "    push rsi",
+    "    push rdx",
+    "    push r10",
+    "    push r8",
+    "    push r9",
+    "    push rax",
+    "    mov rcx, r10",
+    "    cmp rax, {slots}",
+    "    jae 4f",
+    "    call [SYSCALL_TABLE + rax * 8]",
+    "syscall_exit:",
+    "    cmp byte ptr [rip + KERNEL_WORK], 0",
+    "    jne 5f",
+    "    add rsp, 8",
+    "    pop r9",
+    "    pop r8",
+    "    pop r10",
+    "    pop rdx",
+    "    pop rsi",
+    "    pop rdi",
+    "    iretq",
+    "4:  mov rax, -38", // ENOSYS
+    "    jmp syscall_exit",
+    "5:  mov [rsp], rax",
+    "    call complete_syscall_frame",
+    "    jmp 3b",
+    // `int 0x80` comes straight from ring 3: the CPU has pushed the return frame; the trap gate leaves DF alone.
+    ".balign 16",
+    "int80_entry:",
+    "    push rdi",
+    "    push rsi",
+    "    push rdx",
+    "    push r10",
+    "    push r8",
+    "    push r9",
+    "    push rax",
+    "    cld",
+    "    mov rcx, r10",
+    "    cmp rax, {slots}",
+    "    jae 4b",
+    "    call [SYSCALL_TABLE + rax * 8]",
+    "    cmp byte ptr [rip + KERNEL_WORK], 0",
+    "    jne 5b",
+    "    add rsp, 8",
+    "    pop r9",
+    "    pop r8",
+    "    pop r10",
+    "    pop rdx",
+    "    pop rsi",
+    "    pop rdi",
+    "    iretq",
+    // A return to ring 3 failed on a segment this kernel never loads: RCX, R11, DS, ES, FS, GS, then the frame.
+    "failsafe_entry:",
+    "    mov rdi, rsp",
+    "    call failsafe_reached",
+    "    ud2",
+    ".popsection",
+    vector_event = const VECTOR_EVENT,
+    vector_syscall = const VECTOR_SYSCALL,
+    cs = const core::mem::offset_of!(Frame, cs),
+    user_ss = const ring1::USER_SS,
+    user_cs = const ring1::USER_CS64,
+    user_rsp_slot = const ring1::USER_RSP_SLOT,
+    slots = const SYSCALL_SLOTS,
+);
+
+#[unsafe(no_mangle)]
+extern "C" fn failsafe_reached(words: &[u64; 11]) -> ! {
+    panic!("failsafe callback: rcx, r11, ds, es, fs, gs, rip, cs, rflags, rsp, ss = {words:x?}");
+}

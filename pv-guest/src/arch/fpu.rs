@@ -1,0 +1,127 @@
+//! Floating-point and vector state of programs. The kernel itself is built without them, so the state is switched with
+//! the process, eagerly: a lazily switched FPU leaks registers between processes through speculation (XSA-267).
+
+use alloc::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use core::arch::{asm, x86_64::__cpuid, x86_64::__cpuid_count};
+use core::ptr::NonNull;
+
+use spin::Once;
+
+/// How state is saved on this machine.
+struct Method {
+    /// Components that XSAVE handles, or `None` for FXSAVE.
+    xcr0: Option<u64>,
+    size: usize,
+}
+
+static METHOD: Once<Method> = Once::new();
+
+/// FXSAVE's area, and the legacy part of XSAVE's.
+const LEGACY_SIZE: usize = 512;
+const ALIGN: usize = 64;
+
+fn method() -> &'static Method {
+    METHOD.call_once(|| {
+        // OSXSAVE: programs see it in native CPUID, and use XCR0's components exactly when it is set.
+        if __cpuid(1).ecx & (1 << 27) == 0 {
+            return Method { xcr0: None, size: LEGACY_SIZE };
+        }
+        let (low, high): (u32, u32);
+        // SAFETY: OSXSAVE is set, so XGETBV of register 0 is allowed in every ring.
+        unsafe { asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack)) };
+        let size = __cpuid_count(0xd, 0).ebx as usize;
+        Method { xcr0: Some(u64::from(high) << 32 | u64::from(low)), size: size.max(LEGACY_SIZE + 64) }
+    })
+}
+
+/// One process's saved state.
+pub struct FpuState {
+    area: NonNull<u8>,
+}
+
+// SAFETY: the area is owned memory; only the process switch touches it.
+unsafe impl Send for FpuState {}
+// SAFETY: as above, and shared references give no access to the area.
+unsafe impl Sync for FpuState {}
+
+impl FpuState {
+    fn layout() -> Layout {
+        Layout::from_size_align(method().size, ALIGN).expect("a save area's size is small")
+    }
+
+    /// The state a program starts with: control words at their defaults, everything else zero.
+    pub fn new() -> Self {
+        let layout = Self::layout();
+        // SAFETY: the layout's size is not zero.
+        let Some(area) = NonNull::new(unsafe { alloc_zeroed(layout) }) else { handle_alloc_error(layout) };
+        let state = Self { area };
+        state.reset();
+        state
+    }
+
+    /// Back to what [`FpuState::new`] gives.
+    pub fn reset(&self) {
+        let area = self.area;
+        // SAFETY: the area has the method's size. FCW is at offset 0 and MXCSR at 24 of an area of at least 512 bytes (SDM volume 1, 10.5.1).
+        unsafe {
+            area.as_ptr().write_bytes(0, method().size);
+            area.as_ptr().cast::<u16>().write(0x37f);
+            area.as_ptr().add(24).cast::<u32>().write(0x1f80);
+            if method().xcr0.is_some() {
+                // XSTATE_BV: take x87 and SSE from the area, everything else from the initial configuration.
+                area.as_ptr().add(LEGACY_SIZE).cast::<u64>().write(3);
+            }
+        }
+    }
+
+    /// A copy, for fork.
+    pub fn duplicate(&self) -> Self {
+        let copy = Self::new();
+        // SAFETY: both areas have the method's size and do not overlap.
+        unsafe { core::ptr::copy_nonoverlapping(self.area.as_ptr(), copy.area.as_ptr(), method().size) };
+        copy
+    }
+
+    /// Stores the CPU's state here.
+    pub fn save(&self) {
+        let area = self.area.as_ptr();
+        // SAFETY: the area is large enough and aligned to 64; the kernel holds no live vector registers.
+        unsafe {
+            match method().xcr0 {
+                Some(mask) => {
+                    asm!("xsave64 [{}]", in(reg) area, in("eax") mask as u32, in("edx") (mask >> 32) as u32,
+                                   options(nostack))
+                }
+                None => asm!("fxsave64 [{}]", in(reg) area, options(nostack)),
+            }
+        }
+    }
+
+    /// Loads this state into the CPU.
+    pub fn restore(&self) {
+        let area = self.area.as_ptr();
+        // SAFETY: the area holds a state that `new` or `save` wrote, so no reserved bit is set.
+        unsafe {
+            match method().xcr0 {
+                Some(mask) => {
+                    asm!("xrstor64 [{}]", in(reg) area, in("eax") mask as u32, in("edx") (mask >> 32) as u32,
+                                   options(nostack))
+                }
+                None => asm!("fxrstor64 [{}]", in(reg) area, options(nostack)),
+            }
+        }
+    }
+}
+
+impl Default for FpuState {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for FpuState {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with this layout.
+        unsafe { dealloc(self.area.as_ptr(), Self::layout()) };
+    }
+}

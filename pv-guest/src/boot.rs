@@ -1,0 +1,72 @@
+//! The kernel's main function, and what it was told on the command line.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use paravane_abi::start_info::StartInfo;
+use spin::Once;
+
+use crate::cpu_ops::{CpuOps, machine, pv};
+use crate::mm::{self, Boot};
+use crate::{arch, console, event, fs, info, kprintln, process, trap, tty};
+
+static COMMAND_LINE: Once<String> = Once::new();
+
+/// The words the domain's configuration passed.
+pub fn cmdline() -> &'static str {
+    COMMAND_LINE.get().map_or("", String::as_str)
+}
+
+/// The value of `key=value` on the command line, before `--`.
+fn option(key: &str) -> Option<&'static str> {
+    cmdline()
+        .split_ascii_whitespace()
+        .take_while(|&word| word != "--")
+        .find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
+}
+
+fn log_level() -> log::LevelFilter {
+    option("loglevel").and_then(|level| level.parse().ok()).unwrap_or(log::LevelFilter::Warn)
+}
+
+fn start_init() {
+    let file = fs::open_exec("/init").expect("the initramfs holds /init");
+    let mut argv: Vec<Vec<u8>> = alloc::vec![b"/init".to_vec()];
+    let words = cmdline().split_ascii_whitespace().skip_while(|&word| word != "--").skip(1);
+    argv.extend(words.map(|word| word.as_bytes().to_vec()));
+    let envp: Vec<Vec<u8>> =
+        ["HOME=/", "PATH=/bin", "TERM=linux"].iter().map(|text| text.as_bytes().to_vec()).collect();
+    process::exec::spawn_init(&file, &argv, &envp).expect("/init can be executed");
+}
+
+/// Entered from `_start` on the boot stack.
+#[unsafe(no_mangle)]
+extern "C" fn kernel_main(start_info: *const StartInfo) -> ! {
+    // SAFETY: the hypervisor passes start_info mapped in the boot mapping; the copy outlives that mapping.
+    let start = unsafe { start_info.read() };
+    assert!(start.has_magic(), "start_info has no magic");
+    // SAFETY: this is the one call, first thing.
+    let Boot { kernel_root, console, initrd } = unsafe { mm::take_over(&start) };
+    mm::set_kernel_root(kernel_root);
+    pv::map_shared_page(start.shared_info);
+    machine().mask_events();
+    machine().set_kernel_stack(arch::boot::stack_top());
+    trap::init();
+    COMMAND_LINE.call_once(|| String::from_utf8_lossy(start.command_line()).into_owned());
+    console::init(console, start.console_evtchn);
+    console::init_log(log_level());
+    event::init();
+    kprintln!(
+        "Paravane guest kernel {} on {}: ring {}, {} KiB, {} free frames, clock {} ns",
+        env!("CARGO_PKG_VERSION"),
+        info::machine_name(),
+        info::kernel_ring(),
+        start.nr_pages * 4,
+        mm::free_frames(),
+        crate::time::monotonic_ns(),
+    );
+    fs::init(initrd);
+    tty::init();
+    start_init();
+    process::sched::start()
+}

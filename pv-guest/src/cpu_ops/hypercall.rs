@@ -1,0 +1,85 @@
+//! Raw hypercalls, one stub for each row of the ABI's table: a call into the page that the hypervisor filled, which
+//! hides the instruction.
+//!
+//! A slot takes its arguments in RDI, RSI, RDX, R10 and R8, returns in RAX, and keeps every other register.
+
+use core::arch::asm;
+use core::ptr;
+
+use paravane_abi::hypercall::SLOT_SIZE;
+use paravane_abi::ring1::{RING1_OP_READ_COUNTERS, Ring1Counters};
+
+use super::Refused;
+
+unsafe extern "C" {
+    static hypercall_page: u8;
+}
+
+macro_rules! invoke {
+    ($number:literal, $($register:tt $value:expr),*) => {{
+        let result: i64;
+        // SAFETY: the slot is a function that keeps all registers but RAX; the stub's caller vouches for its effect.
+        unsafe {
+            asm!(
+                "call {page} + {offset}",
+                page = sym hypercall_page,
+                offset = const $number * SLOT_SIZE,
+                $(in($register) $value as u64,)*
+                lateout("rax") result,
+            );
+        }
+        result
+    }};
+}
+
+// Gives each argument its register.
+macro_rules! pair {
+    ($nr:literal) => { invoke!($nr,) };
+    ($nr:literal $a:ident) => { invoke!($nr, "rdi" $a) };
+    ($nr:literal $a:ident $b:ident) => { invoke!($nr, "rdi" $a, "rsi" $b) };
+    ($nr:literal $a:ident $b:ident $c:ident) => { invoke!($nr, "rdi" $a, "rsi" $b, "rdx" $c) };
+    ($nr:literal $a:ident $b:ident $c:ident $d:ident) => { invoke!($nr, "rdi" $a, "rsi" $b, "rdx" $c, "r10" $d) };
+}
+
+macro_rules! stubs {
+    ($(
+        $number:literal $name:ident $camel:ident $constant:ident [$($xen:ident)?] ($($arg:ident: $ty:ty),*)
+        $callers:ident [$($error:ident)*] $doc:literal { $($subs:tt)* }
+    )*) => {$(
+        #[doc = $doc]
+        ///
+        /// # Safety
+        /// The arguments must be right for the call: the hypervisor checks that it harms nobody else, not that it is
+        /// good for this kernel.
+        // The table has every call; this kernel does not use all.
+        #[allow(dead_code, clippy::unnecessary_cast)]
+        #[inline(always)]
+        pub unsafe fn $name($($arg: $ty),*) -> i64 {
+            pair!($number $($arg)*)
+        }
+    )*};
+}
+paravane_abi::hypercall_table!(stubs);
+
+/// A hypercall's result as a `Result`.
+pub fn check(result: i64) -> Result<u64, Refused> {
+    if result < 0 { Err(Refused(result)) } else { Ok(result as u64) }
+}
+
+/// `xen_version` sub-operation 0, which returns the version and does nothing else: the cheapest round trip, and the call
+/// that makes the hypervisor look for pending events.
+#[inline(always)]
+pub fn raw_null_hypercall() -> i64 {
+    // SAFETY: the sub-operation ignores its pointer.
+    unsafe { xen_version(paravane_abi::version::XENVER_VERSION, ptr::null_mut()) }
+}
+
+/// The hypervisor's counts of what it did for this guest.
+#[inline(always)]
+pub fn read_counters() -> Ring1Counters {
+    let mut counters = Ring1Counters::default();
+    // SAFETY: the hypervisor writes one `Ring1Counters` at the pointer.
+    let result = unsafe { ring1_op(RING1_OP_READ_COUNTERS, (&raw mut counters).cast()) };
+    assert!(result == 0, "ring1_op: {result}");
+    counters
+}

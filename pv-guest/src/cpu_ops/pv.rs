@@ -1,0 +1,289 @@
+//! The paravirtual machine: every privileged act is a hypercall, or a word in memory that the hypervisor reads.
+
+use core::ptr;
+use core::sync::atomic::Ordering;
+
+use arrayvec::ArrayVec;
+use paravane_abi::callback::{
+    CALLBACKF_MASK_EVENTS, CALLBACKOP_REGISTER, CALLBACKTYPE_EVENT, CALLBACKTYPE_FAILSAFE,
+    CALLBACKTYPE_SYSCALL, CallbackRegister,
+};
+use paravane_abi::console::CONSOLEIO_WRITE;
+use paravane_abi::hypercall as nr;
+use paravane_abi::mmu::{
+    DOMID_SELF, MMU_NORMAL_PT_UPDATE, MMUEXT_INVLPG_LOCAL, MMUEXT_NEW_BASEPTR, MMUEXT_PIN_L4_TABLE,
+    MMUEXT_TLB_FLUSH_LOCAL, MMUEXT_UNPIN_TABLE, MmuUpdate, MmuextOp, UVMF_INVLPG,
+};
+use paravane_abi::multicall::MulticallEntry;
+use paravane_abi::ring1::{RING1_CS64, RING1_SS};
+use paravane_abi::sched::{
+    SCHEDOP_BLOCK, SCHEDOP_SHUTDOWN, SHUTDOWN_CRASH, SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SchedShutdown,
+};
+use paravane_abi::trap::TrapInfo;
+use paravane_abi::vcpu::{SEGBASE_FS, SEGBASE_GS_USER};
+
+use super::hypercall::{self, check, raw_null_hypercall};
+use super::shared::Shared;
+use super::{Context, CpuOps, MapOp, Refused, SegmentBase, StopReason, TrapEntry};
+use crate::arch;
+use crate::mm::addr::Mfn;
+
+/// The machine `pv-ring1`.
+pub struct Pv;
+
+/// Calls in one multicall; Linux's limit too.
+const BATCH_CALLS: usize = 32;
+/// Page-table entries in one multicall.
+const BATCH_UPDATES: usize = 64;
+
+/// A multicall being collected, with the arrays its calls point to.
+struct Batch {
+    calls: ArrayVec<MulticallEntry, BATCH_CALLS>,
+    updates: ArrayVec<MmuUpdate, BATCH_UPDATES>,
+    ext_ops: ArrayVec<MmuextOp, BATCH_CALLS>,
+    /// Whether the latest call is an `mmu_update` that the next entry can join.
+    open: bool,
+}
+
+impl Batch {
+    fn new() -> Self {
+        Self { calls: ArrayVec::new(), updates: ArrayVec::new(), ext_ops: ArrayVec::new(), open: false }
+    }
+
+    fn call(&mut self, number: u64, args: &[u64]) {
+        let mut call = MulticallEntry { op: number, ..Default::default() };
+        call.args[..args.len()].copy_from_slice(args);
+        self.calls.push(call);
+        self.open = false;
+    }
+
+    /// Adds an extended operation. The pointer stays good because the array neither moves nor shrinks before `run`.
+    fn ext(&mut self, cmd: u32, arg1: u64, arg2: u64) {
+        self.ext_ops.push(MmuextOp::new(cmd, arg1, arg2));
+        let pointer = &raw const self.ext_ops[self.ext_ops.len() - 1] as u64;
+        self.call(nr::HYPERVISOR_MMUEXT_OP, &[pointer, 1, 0, u64::from(DOMID_SELF)]);
+    }
+
+    fn update(&mut self, at: u64, value: u64) {
+        self.updates.push(MmuUpdate::new(at, MMU_NORMAL_PT_UPDATE, value));
+        if self.open {
+            let last = self.calls.len() - 1;
+            self.calls[last].args[1] += 1;
+            return;
+        }
+        let pointer = &raw const self.updates[self.updates.len() - 1] as u64;
+        self.call(nr::HYPERVISOR_MMU_UPDATE, &[pointer, 1, 0, u64::from(DOMID_SELF)]);
+        self.open = true;
+    }
+
+    fn add(&mut self, op: &MapOp) {
+        match *op {
+            MapOp::Mapping { va, entry } => {
+                self.call(nr::HYPERVISOR_UPDATE_VA_MAPPING, &[va, entry, UVMF_INVLPG]);
+            }
+            MapOp::Entry { at, value } => self.update(at, value),
+            MapOp::KeepRoot(root) => self.ext(MMUEXT_PIN_L4_TABLE, root.0, 0),
+            MapOp::ReleaseRoot(root) => self.ext(MMUEXT_UNPIN_TABLE, root.0, 0),
+            MapOp::FlushAll => self.ext(MMUEXT_TLB_FLUSH_LOCAL, 0, 0),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.calls.is_full() || self.updates.is_full()
+    }
+
+    /// Makes the calls and empties the batch. A call's failure does not stop a multicall, so the first one is reported
+    /// after all have run.
+    fn run(&mut self) -> Result<(), Refused> {
+        let count = self.calls.len();
+        if count > 0 {
+            // SAFETY: the entries and what they point to live in `self` until the call returns; what they ask for is
+            // checked by the hypervisor, and meant by the caller of `map`.
+            let result = unsafe { hypercall::multicall(self.calls.as_mut_ptr(), count as u32) };
+            check(result)?;
+        }
+        let failed = self.calls.iter().find(|call| (call.result as i64) < 0).map(|call| call.result as i64);
+        self.calls.clear();
+        self.updates.clear();
+        self.ext_ops.clear();
+        self.open = false;
+        failed.map_or(Ok(()), |code| Err(Refused(code)))
+    }
+}
+
+fn mmuext(op: &MmuextOp) -> Result<u64, Refused> {
+    // SAFETY: one operation, which lives until the call returns.
+    check(unsafe { hypercall::mmuext_op(op, 1, ptr::null_mut(), u32::from(DOMID_SELF)) })
+}
+
+fn register_callback(kind: u16, flags: u16, address: u64) {
+    let callback = CallbackRegister { kind, flags, address, ..Default::default() };
+    // SAFETY: the addresses registered are this kernel's entry stubs.
+    let result = unsafe { hypercall::callback_op(CALLBACKOP_REGISTER, (&raw const callback).cast()) };
+    check(result).expect("the hypervisor takes callbacks at canonical addresses");
+}
+
+/// Replaces one mapping of the loaded address space.
+pub fn update_va_mapping(va: u64, entry: u64) -> Result<(), Refused> {
+    // SAFETY: the hypervisor checks the entry; the callers own the address they remap.
+    check(unsafe { hypercall::update_va_mapping(va, entry, UVMF_INVLPG) }).map(drop)
+}
+
+/// Maps the shared page over a page of the image; before it, no event, clock or fault address can be read.
+pub fn map_shared_page(machine_address: u64) {
+    use paravane_abi::pte::PteFlags;
+    let flags = PteFlags::PRESENT | PteFlags::RW | PteFlags::ACCESSED | PteFlags::DIRTY | PteFlags::NX;
+    update_va_mapping(Shared::address(), machine_address | flags.bits())
+        .expect("start_info names a page this domain may map");
+}
+
+impl CpuOps for Pv {
+    fn name(&self) -> &'static str {
+        "pv-ring1"
+    }
+
+    fn load_base(&self, root: Mfn) {
+        mmuext(&MmuextOp::new(MMUEXT_NEW_BASEPTR, root.0, 0)).expect("a pinned root can be loaded");
+    }
+
+    fn switch_context(&self, next: &Context) {
+        let mut batch = Batch::new();
+        batch.call(nr::HYPERVISOR_STACK_SWITCH, &[u64::from(RING1_SS), next.kernel_stack]);
+        batch.ext(MMUEXT_NEW_BASEPTR, next.root.0, 0);
+        for (which, base) in [(SEGBASE_FS, next.fs_base), (SEGBASE_GS_USER, next.gs_base)] {
+            if let Some(base) = base {
+                batch.call(nr::HYPERVISOR_SET_SEGMENT_BASE, &[u64::from(which), base]);
+            }
+        }
+        batch.run().expect("a process's stack, root and bases were checked when they were set");
+    }
+
+    fn set_kernel_stack(&self, top: u64) {
+        // SAFETY: ring 3 enters at `top`, which is the end of the current process's kernel stack.
+        let result = unsafe { hypercall::stack_switch(u64::from(RING1_SS), top) };
+        check(result).expect("the hypervisor takes a ring-1 stack");
+    }
+
+    fn map(&self, ops: &[MapOp]) -> Result<(), Refused> {
+        let mut batch = Batch::new();
+        for op in ops {
+            batch.add(op);
+            if batch.is_full() {
+                batch.run()?;
+            }
+        }
+        batch.run()
+    }
+
+    fn flush_one(&self, va: u64) {
+        mmuext(&MmuextOp::new(MMUEXT_INVLPG_LOCAL, va, 0)).expect("a flush of one address");
+    }
+
+    fn flush_all(&self) {
+        mmuext(&MmuextOp::new(MMUEXT_TLB_FLUSH_LOCAL, 0, 0)).expect("a flush");
+    }
+
+    fn fault_address(&self) -> u64 {
+        Shared::fault_address()
+    }
+
+    fn mask_events(&self) -> bool {
+        Shared::mask().swap(1, Ordering::AcqRel) != 0
+    }
+
+    fn unmask_events(&self) {
+        Shared::mask().store(0, Ordering::SeqCst);
+        // The store itself delivers nothing: an event that came while masked waits for the next entry.
+        if Shared::pending().load(Ordering::SeqCst) != 0 {
+            raw_null_hypercall();
+        }
+    }
+
+    fn restore_events(&self, was_masked: bool) {
+        if !was_masked {
+            self.unmask_events();
+        }
+    }
+
+    fn idle(&self) {
+        // The hypervisor clears the mask and checks for pending events in one step; delivery sets the mask again.
+        // SAFETY: block has no argument; the event upcall may run on this stack.
+        let result = unsafe { hypercall::sched_op(SCHEDOP_BLOCK, ptr::null_mut()) };
+        check(result).expect("a vcpu may block");
+        Shared::mask().store(1, Ordering::SeqCst);
+    }
+
+    fn set_traps(&self, traps: &[TrapEntry]) {
+        let mut table: ArrayVec<TrapInfo, 64> = traps
+            .iter()
+            .map(|trap| TrapInfo {
+                vector: trap.vector,
+                flags: trap.dpl,
+                cs: RING1_CS64,
+                address: trap.address,
+                ..Default::default()
+            })
+            .collect();
+        // An entry with address 0 ends the table.
+        table.push(TrapInfo::default());
+        // SAFETY: the table lives until the call returns; its addresses are entry stubs.
+        let result = unsafe { hypercall::set_trap_table(table.as_ptr()) };
+        check(result).expect("the hypervisor takes the trap table");
+    }
+
+    fn set_entries(&self, event: u64, failsafe: u64, syscall: u64) {
+        register_callback(CALLBACKTYPE_EVENT, 0, event);
+        register_callback(CALLBACKTYPE_FAILSAFE, CALLBACKF_MASK_EVENTS, failsafe);
+        register_callback(CALLBACKTYPE_SYSCALL, 0, syscall);
+    }
+
+    fn set_segment_base(&self, which: SegmentBase, base: u64) -> Result<(), Refused> {
+        let which = match which {
+            SegmentBase::Fs => SEGBASE_FS,
+            SegmentBase::Gs => SEGBASE_GS_USER,
+        };
+        // SAFETY: user bases do not matter to this kernel, which uses neither FS nor GS.
+        check(unsafe { hypercall::set_segment_base(which, base) }).map(drop)
+    }
+
+    fn enable_fpu(&self) {
+        // SAFETY: clears the virtual task-switched flag.
+        let result = unsafe { hypercall::fpu_taskswitch(0) };
+        check(result).expect("fpu_taskswitch cannot fail");
+    }
+
+    fn system_time(&self) -> u64 {
+        let time = Shared::time();
+        time.system_time_at(arch::rdtsc())
+    }
+
+    fn wall_clock_base(&self) -> u64 {
+        let (seconds, nanos) = Shared::wall_clock();
+        seconds * 1_000_000_000 + u64::from(nanos)
+    }
+
+    fn set_timer(&self, deadline: Option<u64>) {
+        // SAFETY: asks for an event at a time; 0 cancels.
+        let result = unsafe { hypercall::set_timer_op(deadline.unwrap_or(0)) };
+        check(result).expect("a vcpu has a timer");
+    }
+
+    fn emergency_write(&self, bytes: &[u8]) {
+        // A refusal loses the text: there is nowhere to report it.
+        // SAFETY: the bytes live until the call returns.
+        unsafe { hypercall::console_io(CONSOLEIO_WRITE, bytes.len() as u32, bytes.as_ptr().cast_mut()) };
+    }
+
+    fn stop(&self, reason: StopReason) -> ! {
+        let reason = match reason {
+            StopReason::PowerOff => SHUTDOWN_POWEROFF,
+            StopReason::Reboot => SHUTDOWN_REBOOT,
+            StopReason::Crash => SHUTDOWN_CRASH,
+        };
+        let mut argument = SchedShutdown { reason };
+        loop {
+            // SAFETY: ends this domain.
+            unsafe { hypercall::sched_op(SCHEDOP_SHUTDOWN, (&raw mut argument).cast()) };
+        }
+    }
+}

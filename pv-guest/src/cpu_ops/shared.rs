@@ -1,0 +1,117 @@
+//! The page this kernel shares with the hypervisor: event masks, the fault address, clocks.
+
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+
+use paravane_abi::shared_info::{SharedInfo, VcpuTimeInfo};
+
+/// Words of the two-level event bitmaps.
+pub const EVENT_WORDS: usize = paravane_abi::shared_info::EVTCHN_WORDS;
+
+/// A page of the image whose mapping is replaced by the shared page at boot.
+#[repr(C, align(4096))]
+struct Page(core::cell::UnsafeCell<[u8; 4096]>);
+
+// SAFETY: only accessed through atomics and volatile reads, by `Shared`.
+unsafe impl Sync for Page {}
+
+#[unsafe(link_section = ".bss.page")]
+static PAGE: Page = Page(core::cell::UnsafeCell::new([0; 4096]));
+
+/// The shared page. Every access goes through an atomic or a volatile read, because the hypervisor writes it at any
+/// time.
+#[derive(Clone, Copy)]
+pub struct Shared;
+
+macro_rules! field {
+    ($($path:tt)*) => {
+        // A place expression behind a raw pointer: no reference to the page is made.
+        &raw const (*Shared::page()).$($path)*
+    };
+}
+
+impl Shared {
+    fn page() -> *const SharedInfo {
+        PAGE.0.get().cast()
+    }
+
+    /// Where the shared page is mapped.
+    pub fn address() -> u64 {
+        Self::page() as u64
+    }
+
+    /// Vcpu 0's event mask.
+    #[inline(always)]
+    pub fn mask() -> &'static AtomicU8 {
+        // SAFETY: the byte lies in a static page, and all accesses to it are atomic.
+        unsafe { AtomicU8::from_ptr(field!(vcpu_info[0].evtchn_upcall_mask).cast_mut()) }
+    }
+
+    /// Vcpu 0's flag that an event is pending.
+    #[inline(always)]
+    pub fn pending() -> &'static AtomicU8 {
+        // SAFETY: as for `mask`.
+        unsafe { AtomicU8::from_ptr(field!(vcpu_info[0].evtchn_upcall_pending).cast_mut()) }
+    }
+
+    /// Vcpu 0's selector of words with pending events.
+    pub fn pending_words() -> &'static AtomicU64 {
+        // SAFETY: as for `mask`; the field is aligned to 8.
+        unsafe { AtomicU64::from_ptr(field!(vcpu_info[0].evtchn_pending_sel).cast_mut()) }
+    }
+
+    /// A word of the bitmap of pending events.
+    pub fn event_pending(word: usize) -> &'static AtomicU64 {
+        assert!(word < EVENT_WORDS);
+        // SAFETY: as for `mask`; the index is in range.
+        unsafe { AtomicU64::from_ptr(field!(evtchn_pending[word]).cast_mut()) }
+    }
+
+    /// A word of the bitmap of masked events.
+    pub fn event_mask(word: usize) -> &'static AtomicU64 {
+        assert!(word < EVENT_WORDS);
+        // SAFETY: as for `mask`; the index is in range.
+        unsafe { AtomicU64::from_ptr(field!(evtchn_mask[word]).cast_mut()) }
+    }
+
+    /// The address of vcpu 0's latest page fault.
+    pub fn fault_address() -> u64 {
+        // SAFETY: a volatile read of a field in a static page.
+        unsafe { field!(vcpu_info[0].arch.cr2).read_volatile() }
+    }
+
+    /// A consistent copy of vcpu 0's clock parameters: the version is odd while the hypervisor writes them.
+    pub fn time() -> VcpuTimeInfo {
+        loop {
+            // SAFETY: as for `mask`; the field is aligned to 4.
+            let version = unsafe { AtomicU32::from_ptr(field!(vcpu_info[0].time.version).cast_mut()) };
+            let before = version.load(Ordering::Acquire);
+            // SAFETY: a volatile read of a field in a static page; a torn copy is discarded below.
+            let time = unsafe { field!(vcpu_info[0].time).read_volatile() };
+            fence(Ordering::Acquire);
+            if before & 1 == 0 && version.load(Ordering::Relaxed) == before {
+                return time;
+            }
+        }
+    }
+
+    /// Wall clock time at system time 0, in seconds and nanoseconds.
+    pub fn wall_clock() -> (u64, u32) {
+        loop {
+            // SAFETY: as for `mask`; the field is aligned to 4.
+            let version = unsafe { AtomicU32::from_ptr(field!(wc_version).cast_mut()) };
+            let before = version.load(Ordering::Acquire);
+            // SAFETY: volatile reads of fields in a static page; torn copies are discarded below.
+            let (low, high, nanos) = unsafe {
+                (
+                    field!(wc_sec).read_volatile(),
+                    field!(wc_sec_hi).read_volatile(),
+                    field!(wc_nsec).read_volatile(),
+                )
+            };
+            fence(Ordering::Acquire);
+            if before & 1 == 0 && version.load(Ordering::Relaxed) == before {
+                return (u64::from(high) << 32 | u64::from(low), nanos);
+            }
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The first lesson: six effects a kernel needs, each brought about in the paravirtual way and by the instruction a
+//! kernel in ring 0 would use, which faults here and is emulated. Each is checked to have happened, and counted.
+
+mod acts;
+pub mod measure;
+
+use core::fmt::Write;
+
+use paravane_abi::pte;
+
+use crate::cpu_ops::{CpuOps, MapOp, SegmentBase, Shared, machine};
+use crate::errno::{Errno, Result};
+use crate::mm::addr::Pfn;
+use crate::mm::table::{KERNEL_RW, Leaf, Root};
+use crate::mm::{frames, kernel_root};
+use crate::process;
+use crate::selftest::{is_readable, set_iopl};
+use measure::{Act, Cost, cost};
+
+/// A user address far from what programs map.
+const PLACE: u64 = 0x6000_0000_0000;
+const WORD_A: u64 = 0x4141_4141_4141_4141;
+const WORD_B: u64 = 0x4242_4242_4242_4242;
+/// A port behind which a domain without devices finds nothing.
+const PORT: u16 = 0x2e9;
+
+/// Two frames with different words, mapped at the same address in two address spaces.
+struct Stage {
+    a: Pfn,
+    b: Pfn,
+    other: Root,
+}
+
+fn marked(word: u64) -> Result<Pfn> {
+    let frame = frames::alloc_zeroed().ok_or(Errno::ENOMEM)?;
+    // SAFETY: the frame was just allocated.
+    unsafe { frame.bytes().cast::<u64>().write(word) };
+    Ok(frame)
+}
+
+fn kernel_entry(frame: Pfn) -> u64 {
+    // The kernel's alone: the program must not see the lesson's pages.
+    pte::entry(frame.mfn().0, KERNEL_RW)
+}
+
+fn own_root() -> u64 {
+    process::current().space.lock().root().pfn().mfn().0
+}
+
+fn own_leaf() -> Leaf {
+    process::current().space.lock().root().leaf(PLACE).expect("the stage mapped it")
+}
+
+fn word_at_place() -> u64 {
+    // SAFETY: the stage keeps the address mapped in both address spaces.
+    unsafe { (PLACE as *const u64).read_volatile() }
+}
+
+impl Stage {
+    fn set() -> Result<Self> {
+        let (a, b) = (marked(WORD_A)?, marked(WORD_B)?);
+        let other = Root::new(kernel_root())?;
+        other.map(PLACE, kernel_entry(b))?;
+        process::current().space.lock().root().map(PLACE, kernel_entry(a))?;
+        Ok(Self { a, b, other })
+    }
+
+    fn strike(self) {
+        machine().map(&[own_leaf().set(0), MapOp::FlushAll]).expect("the lesson's own entry");
+        frames::release(self.a);
+        // Its page goes with the address space that holds it.
+        self.other.destroy();
+    }
+}
+
+/// Counts one way of doing something. `prepare` sets the stage before each repetition, `check` tells after the last
+/// whether the effect is there.
+fn way(act: Act, a: u64, b: u64, prepare: impl FnMut(), check: impl FnOnce() -> bool) -> Option<Cost> {
+    acts::result();
+    let cost = cost(act, a, b, prepare);
+    check().then_some(cost)
+}
+
+fn base_load(stage: &Stage) -> [Option<Cost>; 2] {
+    let (own, other) = (own_root(), stage.other.pfn().mfn().0);
+    let home = || machine().load_base(crate::mm::addr::Mfn(own));
+    let arrived = || word_at_place() == WORD_B && acts::result() == 0;
+    let ways = [
+        way(acts::load_base_call, other, 0, home, arrived),
+        way(acts::load_base_trap, other, 0, home, arrived),
+    ];
+    home();
+    ways.map(|cost| cost.filter(|_| word_at_place() == WORD_A))
+}
+
+fn control_register() -> [Option<Cost>; 2] {
+    // A fault at an address of our choosing gives CR2 a value to find.
+    const FAULTS: u64 = 0xffff_ff00_0000_0000;
+    let fault = || {
+        is_readable(FAULTS);
+    };
+    let found = || acts::result() == FAULTS;
+    [way(acts::read_cr2_call, 0, 0, fault, found), way(acts::read_cr2_trap, 0, 0, fault, found)]
+}
+
+fn msr_base() -> [Option<Cost>; 2] {
+    let word = WORD_A;
+    let base = &raw const word as u64;
+    let zero = || machine().set_segment_base(SegmentBase::Fs, 0).expect("0 is a base");
+    let points_at_word = || acts::read_fs() == WORD_A && acts::result() == 0;
+    let ways = [
+        way(acts::fs_base_call, base, 0, zero, points_at_word),
+        way(acts::fs_base_trap, base, 0, zero, points_at_word),
+    ];
+    let own = process::current().fs_base();
+    machine().set_segment_base(SegmentBase::Fs, own).expect("a base that was set before");
+    ways
+}
+
+/// `cli` is the odd one out: the ABI accepts it (given I/O privilege) and does nothing, because `popf`, its counterpart,
+/// cannot be made to trap. What is checked is that the store masks and that `cli` leaves the mask alone.
+fn masking() -> [Option<Cost>; 2] {
+    use core::sync::atomic::Ordering::SeqCst;
+    let masked = || Shared::mask().load(SeqCst) == 1;
+    let unmask = || Shared::mask().store(0, SeqCst);
+    let mask = || Shared::mask().store(1, SeqCst);
+    let by_store = way(acts::mask_call, 0, 0, unmask, masked);
+    mask();
+    set_iopl(1);
+    let by_cli = way(acts::mask_trap, 0, 0, mask, masked);
+    set_iopl(0);
+    [by_store, by_cli]
+}
+
+/// A domain without devices has no ports: with I/O privilege `out` goes nowhere and `in` reads ones, and the console is
+/// a hypercall away.
+fn port_access() -> [Option<Cost>; 2] {
+    let accepted = || acts::result() == 0;
+    let by_call = way(acts::port_call, u64::from(b'\n'), 0, || (), accepted);
+    set_iopl(1);
+    let absorbed = || acts::result() == 0 && acts::read_port(PORT) == 0xff;
+    let by_out = way(acts::port_trap, u64::from(b'\n'), u64::from(PORT), || (), absorbed);
+    set_iopl(0);
+    [by_call, by_out]
+}
+
+fn table_write(stage: &Stage) -> [Option<Cost>; 2] {
+    let leaf = own_leaf();
+    let place = leaf.direct_address();
+    let (home, target) = (kernel_entry(stage.a), kernel_entry(stage.b));
+    let reset = || {
+        machine().map(&[MapOp::Mapping { va: PLACE, entry: home }]).expect("the lesson's own entry");
+    };
+    let remapped = || {
+        machine().flush_one(PLACE);
+        acts::result() == 0 && word_at_place() == WORD_B
+    };
+    let ways = [
+        way(acts::write_entry_call, PLACE, target, reset, remapped),
+        way(acts::write_entry_trap, place, target, reset, remapped),
+    ];
+    reset();
+    ways
+}
+
+fn line(out: &mut dyn Write, name: &str, [call, trap]: [Option<Cost>; 2]) {
+    // The reader's buffer takes everything.
+    let _ = match (call, trap) {
+        (Some(call), Some(trap)) => writeln!(
+            out,
+            "ok lesson.{name} hypercall={}/{} trap={}/{}",
+            call.instructions, call.entries, trap.instructions, trap.entries
+        ),
+        _ => writeln!(
+            out,
+            "FAILED lesson.{name} hypercall {} trap {}",
+            if call.is_some() { "worked" } else { "had no effect" },
+            if trap.is_some() { "worked" } else { "had no effect" },
+        ),
+    };
+}
+
+/// Gives the lesson: a line for each effect, with instructions and hypervisor entries of both ways.
+pub fn report(out: &mut dyn Write) {
+    let stage = match Stage::set() {
+        Ok(stage) => stage,
+        Err(error) => {
+            let _ = writeln!(out, "FAILED lesson no stage: {error:?}");
+            return;
+        }
+    };
+    line(out, "base-pointer-load", base_load(&stage));
+    line(out, "control-register-read", control_register());
+    line(out, "msr-base-write", msr_base());
+    line(out, "mask-interrupts", masking());
+    line(out, "port-access", port_access());
+    line(out, "page-table-write", table_write(&stage));
+    stage.strike();
+}

@@ -1,0 +1,51 @@
+//! Memory: frames, page tables, address spaces, and the kernel's own memory.
+
+pub mod addr;
+pub mod area;
+pub mod backing;
+mod boot;
+mod cache;
+pub mod fault;
+mod fork;
+pub mod frames;
+mod heap;
+pub mod space;
+pub mod table;
+pub mod user;
+
+use spin::Once;
+
+use addr::Pfn;
+pub use boot::{Boot, take_over};
+
+static KERNEL_ROOT: Once<Pfn> = Once::new();
+
+/// Names the kernel's root table.
+pub fn set_kernel_root(root: Pfn) {
+    KERNEL_ROOT.call_once(|| root);
+}
+
+/// The root table without a user half, which processes copy their kernel half from.
+pub fn kernel_root() -> Pfn {
+    *KERNEL_ROOT.get().expect("set at boot")
+}
+
+/// Frames on the free list.
+pub fn free_frames() -> usize {
+    frames::free_count()
+}
+
+/// Frames the kernel could give to processes when it started.
+pub fn total_frames() -> usize {
+    frames::usable_count()
+}
+
+/// Frames in the page cache.
+pub fn cached_frames() -> usize {
+    cache::len()
+}
+
+/// Evicts every page-cache frame that no process maps.
+pub fn drop_caches() {
+    cache::evict_unused();
+}

@@ -1,0 +1,241 @@
+//! Page tables as the PV ABI has them: frames that this kernel reads but never writes. A table is filled while it is
+//! ordinary memory, made read-only, and hooked into its parent by the machine, which checks it there.
+
+use arrayvec::ArrayVec;
+use paravane_abi::pte::{self, ENTRIES, PteFlags};
+
+use super::addr::{DIRECT_SLOT, Mfn, PAGE, Pfn};
+use super::frames;
+use crate::cpu_ops::{CpuOps, MapOp, machine};
+use crate::errno::{Errno, Result};
+
+/// Flags of an entry that points to a table below the user half.
+pub const USER_TABLE: PteFlags =
+    PteFlags::PRESENT.union(PteFlags::RW).union(PteFlags::USER).union(PteFlags::ACCESSED);
+/// Flags of an entry that points to a table of the kernel's half: user access stops at the top.
+pub const KERNEL_TABLE: PteFlags = PteFlags::PRESENT.union(PteFlags::RW).union(PteFlags::ACCESSED);
+/// Flags of kernel code.
+pub const KERNEL_TEXT: PteFlags = PteFlags::PRESENT.union(PteFlags::ACCESSED);
+/// Flags of what the kernel only reads.
+pub const KERNEL_RO: PteFlags = KERNEL_TEXT.union(PteFlags::NX);
+/// Flags of the kernel's data.
+pub const KERNEL_RW: PteFlags = KERNEL_RO.union(PteFlags::RW).union(PteFlags::DIRTY);
+
+/// The first L4 slot of the kernel's half that belongs to the guest; those below to 256 are the hypervisor's.
+pub const FIRST_KERNEL_SLOT: usize = DIRECT_SLOT;
+/// L4 slots of the user half.
+pub const USER_SLOTS: usize = 256;
+
+/// Reads an entry of a table.
+pub fn read(table: Pfn, index: usize) -> u64 {
+    assert!(index < ENTRIES);
+    // SAFETY: the direct map maps every frame for reading; the processor sets A and D bits, hence volatile.
+    unsafe { table.bytes().cast::<u64>().add(index).read_volatile() }
+}
+
+/// Fills an entry of a frame that is not yet a page table.
+pub fn fill(table: Pfn, index: usize, entry: u64) {
+    assert!(index < ENTRIES);
+    // SAFETY: the caller owns the frame; if it were a page table its mapping would be read-only and this would fault.
+    unsafe { table.bytes().cast::<u64>().add(index).write(entry) };
+}
+
+/// The machine address of an entry.
+pub fn entry_address(table: Pfn, index: usize) -> u64 {
+    table.mfn().address() + index as u64 * 8
+}
+
+/// The frame a present entry names.
+pub fn child(entry: u64) -> Option<Pfn> {
+    if pte::is_present(entry) { Mfn(pte::mfn(entry)).pfn() } else { None }
+}
+
+/// The frame a last-level entry holds: one taken from a program by `mprotect` stays in the entry without being present.
+pub fn held_frame(entry: u64) -> Option<Pfn> {
+    match pte::mfn(entry) {
+        0 => None,
+        mfn => Mfn(mfn).pfn(),
+    }
+}
+
+/// Makes a frame's direct mapping read-only, which a page table's must be.
+pub fn protect(pfn: Pfn) -> MapOp {
+    MapOp::Mapping { va: pfn.direct(), entry: pte::entry(pfn.mfn().0, KERNEL_RO) }
+}
+
+/// Undoes [`protect`].
+pub fn unprotect(pfn: Pfn) -> MapOp {
+    MapOp::Mapping { va: pfn.direct(), entry: pte::entry(pfn.mfn().0, KERNEL_RW) }
+}
+
+/// A last-level entry's place.
+#[derive(Clone, Copy)]
+pub struct Leaf {
+    table: Pfn,
+    index: usize,
+    /// Its value when it was looked up.
+    pub entry: u64,
+}
+
+impl Leaf {
+    /// Where the direct map has it, read-only.
+    pub fn direct_address(&self) -> u64 {
+        self.table.direct() + self.index as u64 * 8
+    }
+
+    /// The operation that gives it another value.
+    pub fn set(&self, entry: u64) -> MapOp {
+        MapOp::Entry { at: entry_address(self.table, self.index), value: entry }
+    }
+}
+
+/// An L4 table that the machine keeps checked until it is destroyed.
+pub struct Root(Pfn);
+
+impl Root {
+    /// The root in this frame, which is one already.
+    pub fn adopt(pfn: Pfn) -> Self {
+        Self(pfn)
+    }
+
+    /// A root whose kernel half is `template`'s and whose user half is empty.
+    pub fn new(template: Pfn) -> Result<Self> {
+        let root = frames::alloc_zeroed().ok_or(Errno::ENOMEM)?;
+        for slot in FIRST_KERNEL_SLOT..ENTRIES {
+            fill(root, slot, read(template, slot));
+        }
+        machine()
+            .map(&[protect(root), MapOp::KeepRoot(root.mfn())])
+            .expect("an empty address space is valid");
+        Ok(Self(root))
+    }
+
+    /// The root's frame.
+    pub fn pfn(&self) -> Pfn {
+        self.0
+    }
+
+    /// The entry that maps an address, if its tables exist.
+    pub fn leaf(&self, va: u64) -> Option<Leaf> {
+        let mut table = self.0;
+        for level in [4, 3, 2] {
+            table = child(read(table, pte::index(va, level)))?;
+        }
+        let index = pte::index(va, 1);
+        Some(Leaf { table, index, entry: read(table, index) })
+    }
+
+    /// Maps a user address, with the tables that are missing. All or nothing.
+    pub fn map(&self, va: u64, entry: u64) -> Result<()> {
+        let mut ops = ArrayVec::<MapOp, 4>::new();
+        let mut table = self.0;
+        let mut level = 4;
+        while level > 1 {
+            let Some(next) = child(read(table, pte::index(va, level))) else { break };
+            table = next;
+            level -= 1;
+        }
+        let place = pte::index(va, level);
+        if level == 1 && pte::is_present(read(table, place)) {
+            machine()
+                .map(&[MapOp::Entry { at: entry_address(table, place), value: entry }])
+                .expect("a program's page is this kernel's own frame");
+            machine().flush_one(va);
+            return Ok(());
+        }
+        let mut value = entry;
+        let mut made = ArrayVec::<Pfn, 3>::new();
+        for below in 1..level {
+            let Some(new) = frames::alloc_zeroed() else {
+                made.iter().for_each(|&pfn| frames::release(pfn));
+                return Err(Errno::ENOMEM);
+            };
+            fill(new, pte::index(va, below), value);
+            ops.push(protect(new));
+            made.push(new);
+            value = pte::entry(new.mfn().0, USER_TABLE);
+        }
+        ops.push(MapOp::Entry { at: entry_address(table, place), value });
+        machine().map(&ops).expect("a program's page is this kernel's own frame");
+        Ok(())
+    }
+
+    /// Calls `f` for every page of a user range that holds a frame, in order.
+    pub fn for_each_held(&self, start: u64, end: u64, mut f: impl FnMut(u64, Leaf)) {
+        let mut va = start;
+        while va < end {
+            let mut table = self.0;
+            let mut missing = None;
+            for level in [4, 3, 2] {
+                match child(read(table, pte::index(va, level))) {
+                    Some(next) => table = next,
+                    None => {
+                        missing = Some(level);
+                        break;
+                    }
+                }
+            }
+            if let Some(level) = missing {
+                // Skip what the missing table would map.
+                let span = PAGE << (9 * (level - 1));
+                va = (va & !(span - 1)) + span;
+                continue;
+            }
+            let stop = end.min((va & !(PAGE * ENTRIES as u64 - 1)) + PAGE * ENTRIES as u64);
+            while va < stop {
+                let index = pte::index(va, 1);
+                let entry = read(table, index);
+                if held_frame(entry).is_some() {
+                    f(va, Leaf { table, index, entry });
+                }
+                va += PAGE;
+            }
+        }
+    }
+
+    /// Frees the tables and drops the reference of every page in the user half. The root must not be loaded.
+    pub fn destroy(self) {
+        machine().map(&[MapOp::ReleaseRoot(self.0.mfn())]).expect("a kept root can be released");
+        let mut tables = TableBin { ops: ArrayVec::new(), frames: ArrayVec::new() };
+        free_below(self.0, 4, USER_SLOTS, &mut tables);
+        tables.add(self.0);
+        tables.empty();
+    }
+}
+
+/// Tables on their way back to the free list, made writable a batch at a time.
+struct TableBin {
+    ops: ArrayVec<MapOp, 32>,
+    frames: ArrayVec<Pfn, 32>,
+}
+
+impl TableBin {
+    fn add(&mut self, table: Pfn) {
+        if self.ops.is_full() {
+            self.empty();
+        }
+        self.ops.push(unprotect(table));
+        self.frames.push(table);
+    }
+
+    fn empty(&mut self) {
+        machine().map(&self.ops).expect("a frame that is no page table can be mapped writable");
+        self.ops.clear();
+        self.frames.drain(..).for_each(frames::release);
+    }
+}
+
+/// Frees what the first `slots` entries of a table hold.
+fn free_below(table: Pfn, level: u32, slots: usize, bin: &mut TableBin) {
+    for index in 0..slots {
+        let entry = read(table, index);
+        if level == 1 {
+            if let Some(pfn) = held_frame(entry) {
+                frames::release(pfn);
+            }
+        } else if let Some(next) = child(entry) {
+            free_below(next, level - 1, ENTRIES, bin);
+            bin.add(next);
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! What ring 1 may and may not do, tried: every privileged instruction, `popf`, and a write to every page of the
+//! hypervisor's that ring 1 can see.
+
+mod probe;
+mod rows;
+
+use core::arch::asm;
+use core::fmt::Write;
+
+use paravane_abi::memory::{MachphysMapping, XENMEM_MACHPHYS_MAPPING};
+use paravane_abi::physdev::{PHYSDEVOP_SET_IOPL, PhysdevSetIopl};
+use paravane_abi::ring1::{ENTRY_AREA, ENTRY_IST_OFFSET, ENTRY_STACK_OFFSET};
+
+use crate::arch;
+use crate::cpu_ops::hypercall::{memory_op, physdev_op};
+use crate::mm::addr::PAGE;
+pub use probe::{Outcome, is_readable, is_writable};
+use rows::{Expect, Iopl, ROWS, Row};
+
+/// Size of the entry area's window.
+const ENTRY_AREA_SIZE: u64 = 2 * 1024 * 1024;
+/// RFLAGS.IF.
+const INTERRUPT_FLAG: u64 = 1 << 9;
+
+/// Sets the virtual I/O privilege level; false when refused.
+pub fn set_iopl(iopl: u32) -> bool {
+    let mut argument = PhysdevSetIopl { iopl };
+    // SAFETY: the argument lives until the call returns; the level only decides which instructions are emulated.
+    unsafe { physdev_op(PHYSDEVOP_SET_IOPL, (&raw mut argument).cast()) == 0 }
+}
+
+fn line(out: &mut dyn Write, good: bool, name: &str, detail: core::fmt::Arguments<'_>) {
+    let verdict = if good { "ok" } else { "FAILED" };
+    // The reader's buffer takes everything.
+    let _ = writeln!(out, "{verdict} priv.ring1.{name} {detail}");
+}
+
+fn try_row(out: &mut dyn Write, row: &Row) {
+    if !set_iopl(if row.iopl == Iopl::One { 1 } else { 0 }) {
+        line(out, false, row.name, format_args!("the I/O privilege level was refused"));
+        return;
+    }
+    let before = (row.start)();
+    let mut after = before;
+    let outcome = probe::run(row.probe, &mut after);
+    let (good, wanted) = match &row.expect {
+        Expect::Fault(vector) => (outcome == Outcome::Fault(*vector), Outcome::Fault(*vector)),
+        Expect::Emulated(check) => {
+            (outcome == Outcome::Completed && check(&before, &after), Outcome::Completed)
+        }
+    };
+    match (good, outcome) {
+        (true, Outcome::Fault(vector)) => line(out, true, row.name, format_args!("vector {vector}")),
+        (true, Outcome::Completed) => line(out, true, row.name, format_args!("emulated")),
+        (false, _) => {
+            line(out, false, row.name, format_args!("{outcome:?}, wanted {wanted:?}, rax {:#x}", after.rax));
+        }
+    }
+}
+
+/// `popf` with IF clear: outside ring 0 the processor drops the change without a fault.
+fn popf_leaves_if(out: &mut dyn Write) {
+    let (before, after): (u64, u64);
+    // SAFETY: changes no flag but IF, which it cannot change.
+    unsafe {
+        asm!(
+            "pushfq",
+            "mov {before}, [rsp]",
+            "and qword ptr [rsp], {clear_if}",
+            "popfq",
+            "pushfq",
+            "pop {after}",
+            before = out(reg) before,
+            after = out(reg) after,
+            clear_if = const !(INTERRUPT_FLAG as i32),
+        );
+    }
+    let good = before & INTERRUPT_FLAG != 0 && after & INTERRUPT_FLAG != 0;
+    line(out, good, "popf", format_args!("IF stays {}", u8::from(after & INTERRUPT_FLAG != 0)));
+}
+
+/// Tries to write every page of the entry area. Only this CPU's entry and interrupt stacks may let it.
+fn entry_area(out: &mut dyn Write) {
+    let mut refused = 0;
+    let mut stacks = 0;
+    let mut wrong = None;
+    let mut page = 0;
+    while page < ENTRY_AREA_SIZE {
+        let writable = is_writable(ENTRY_AREA + page);
+        let stack = page >= ENTRY_STACK_OFFSET;
+        match (writable, stack) {
+            (true, true) => stacks += 1,
+            (true, false) => wrong = Some(page),
+            (false, _) => refused += 1,
+        }
+        page += PAGE;
+    }
+    // The stacks must be where they are said to be, or the test looked at the wrong pages.
+    let found = is_writable(ENTRY_AREA + ENTRY_STACK_OFFSET) && is_writable(ENTRY_AREA + ENTRY_IST_OFFSET);
+    match wrong {
+        None => line(out, found, "entry-area", format_args!("refused {refused} stack-pages {stacks}")),
+        Some(page) => line(out, false, "entry-area", format_args!("offset {page:#x} is writable")),
+    }
+}
+
+/// Tries to write every page of the machine-to-physical table.
+fn machine_to_physical(out: &mut dyn Write) {
+    let mut mapping = MachphysMapping::default();
+    // SAFETY: the hypervisor fills the struct, which lives until the call returns.
+    let result = unsafe { memory_op(XENMEM_MACHPHYS_MAPPING, (&raw mut mapping).cast()) };
+    let end = mapping.v_start + (mapping.max_mfn + 1) * 8;
+    if result != 0 || end > mapping.v_end {
+        line(out, false, "m2p", format_args!("no extent: {result}"));
+        return;
+    }
+    let (mut refused, mut readable, mut writable) = (0, 0, 0);
+    let mut page = mapping.v_start;
+    while page < end {
+        readable += u64::from(is_readable(page));
+        if is_writable(page) {
+            writable += 1;
+        } else {
+            refused += 1;
+        }
+        page += PAGE;
+    }
+    let good = writable == 0 && readable > 0;
+    line(out, good, "m2p", format_args!("refused {refused} readable {readable} writable {writable}"));
+}
+
+/// Runs all tests and reports a line for each.
+pub fn report(out: &mut dyn Write) {
+    line(out, arch::current_ring() == 1, "cs", format_args!("ring {}", arch::current_ring()));
+    for row in ROWS {
+        try_row(out, row);
+    }
+    if !set_iopl(0) {
+        line(out, false, "iopl", format_args!("cannot be set back"));
+    }
+    popf_leaves_if(out);
+    entry_area(out);
+    machine_to_physical(out);
+}

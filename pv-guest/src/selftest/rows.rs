@@ -1,0 +1,207 @@
+//! The table: every privileged instruction, what it starts with, and what it must do in ring 1 of this ABI.
+//!
+//! What completes was emulated by the hypervisor, as Xen emulates it for a PV kernel; the rest keeps the processor's
+//! own exception.
+
+use super::probe::{self, Outcome, Probe, Regs};
+use crate::cpu_ops::Shared;
+use crate::process;
+
+const INVALID_OPCODE: u64 = 6;
+const PROTECTION: u64 = 13;
+
+/// MSR number of the FS base.
+const MSR_FS_BASE: u64 = 0xc000_0100;
+/// An MSR that reads alike on every machine of this ABI: the page attribute table.
+const MSR_PAT: u64 = 0x277;
+const PAT_VALUE: u64 = 0x0000_0501_0007_0406;
+/// A port behind which a domain without devices finds nothing.
+const PORT: u64 = 0x2e9;
+
+/// What is expected.
+pub enum Expect {
+    /// This vector.
+    Fault(u64),
+    /// It completes, and this holds of the registers before and after.
+    Emulated(fn(&Regs, &Regs) -> bool),
+}
+
+/// The virtual I/O privilege level a row needs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Iopl {
+    /// The level of the start of the day.
+    Zero,
+    /// The level that counts for the kernel.
+    One,
+}
+
+/// One row.
+pub struct Row {
+    /// Its name in the report.
+    pub name: &'static str,
+    /// The instruction.
+    pub probe: Probe,
+    /// The I/O privilege level.
+    pub iopl: Iopl,
+    /// Registers before.
+    pub start: fn() -> Regs,
+    /// What must happen.
+    pub expect: Expect,
+}
+
+fn zeros() -> Regs {
+    Regs::default()
+}
+
+fn rax(rax: u64) -> Regs {
+    Regs { rax, ..Regs::default() }
+}
+
+/// What a control register reads as, for rows that write the same value back.
+fn current(read: Probe) -> Regs {
+    let mut regs = Regs::default();
+    probe::run(read, &mut regs);
+    regs
+}
+
+fn msr(number: u64, value: u64) -> Regs {
+    Regs { rcx: number, rax: value & 0xffff_ffff, rdx: value >> 32, ..Regs::default() }
+}
+
+fn value(regs: &Regs) -> u64 {
+    regs.rdx << 32 | regs.rax & 0xffff_ffff
+}
+
+fn done(_: &Regs, _: &Regs) -> bool {
+    true
+}
+
+fn mask_kept(_: &Regs, _: &Regs) -> bool {
+    // `cli` and `sti` change nothing: a kernel that used them could not be told what `popf` did.
+    Shared::mask().load(core::sync::atomic::Ordering::SeqCst) == 1
+}
+
+fn root_machine_address() -> u64 {
+    process::current().space.lock().root().pfn().mfn().address()
+}
+
+/// Reads a register through another probe and compares it with what was written.
+fn reads_back(read: Probe, mask: u64) -> impl Fn(&Regs) -> bool {
+    move |before| {
+        let mut regs = Regs::default();
+        probe::run(read, &mut regs) == Outcome::Completed && (regs.rax ^ before.rax) & mask == 0
+    }
+}
+
+const CR0_PE_PG: u64 = 1 | 1 << 31;
+const CR4_PAE: u64 = 1 << 5;
+
+const fn fault(name: &'static str, probe: Probe, vector: u64) -> Row {
+    Row { name, probe, iopl: Iopl::Zero, start: zeros, expect: Expect::Fault(vector) }
+}
+
+const fn emulated(
+    name: &'static str,
+    probe: Probe,
+    start: fn() -> Regs,
+    check: fn(&Regs, &Regs) -> bool,
+) -> Row {
+    Row { name, probe, iopl: Iopl::Zero, start, expect: Expect::Emulated(check) }
+}
+
+const fn with_iopl(row: Row) -> Row {
+    Row { iopl: Iopl::One, ..row }
+}
+
+/// The rows.
+pub const ROWS: &[Row] = &[
+    fault("cli", probe::cli, PROTECTION),
+    fault("sti", probe::sti, PROTECTION),
+    with_iopl(emulated("cli-iopl1", probe::cli, zeros, mask_kept)),
+    with_iopl(emulated("sti-iopl1", probe::sti, zeros, mask_kept)),
+    fault("hlt", probe::hlt, PROTECTION),
+    fault("in", probe::in_al, PROTECTION),
+    fault("out", probe::out_al, PROTECTION),
+    with_iopl(emulated(
+        "in-iopl1",
+        probe::in_al,
+        || Regs { rdx: PORT, ..zeros() },
+        |_, after| after.rax & 0xff == 0xff,
+    )),
+    with_iopl(emulated("out-iopl1", probe::out_al, || Regs { rdx: PORT, ..zeros() }, done)),
+    emulated("clts", probe::clts, zeros, |_, _| current(probe::read_cr0).rax & 8 == 0),
+    emulated("mov-from-cr0", probe::read_cr0, zeros, |_, after| after.rax & CR0_PE_PG == CR0_PE_PG),
+    emulated(
+        "mov-to-cr0",
+        probe::write_cr0,
+        || current(probe::read_cr0),
+        |before, _| reads_back(probe::read_cr0, u64::MAX)(before),
+    ),
+    emulated("mov-from-cr2", probe::read_cr2, zeros, |_, after| after.rax == Shared::fault_address()),
+    emulated(
+        "mov-to-cr2",
+        probe::write_cr2,
+        || rax(0x1234_5000),
+        |before, _| reads_back(probe::read_cr2, u64::MAX)(before),
+    ),
+    emulated("mov-from-cr3", probe::read_cr3, zeros, |_, after| after.rax == root_machine_address()),
+    emulated(
+        "mov-to-cr3",
+        probe::write_cr3,
+        || rax(root_machine_address()),
+        |before, _| reads_back(probe::read_cr3, u64::MAX)(before),
+    ),
+    emulated("mov-from-cr4", probe::read_cr4, zeros, |_, after| after.rax & CR4_PAE != 0),
+    emulated(
+        "mov-to-cr4",
+        probe::write_cr4,
+        || current(probe::read_cr4),
+        |before, _| reads_back(probe::read_cr4, u64::MAX)(before),
+    ),
+    emulated(
+        "mov-to-dr0",
+        probe::write_dr0,
+        || rax(0x5678_0000),
+        |before, _| reads_back(probe::read_dr0, u64::MAX)(before),
+    ),
+    emulated("mov-from-dr0", probe::read_dr0, zeros, |_, after| after.rax == 0x5678_0000),
+    emulated(
+        "mov-to-dr7",
+        probe::write_dr7,
+        || rax(0x400),
+        |before, _| reads_back(probe::read_dr7, u64::MAX)(before),
+    ),
+    emulated("mov-from-dr7", probe::read_dr7, zeros, |_, after| after.rax == 0x400),
+    fault("lgdt", probe::lgdt, PROTECTION),
+    fault("lidt", probe::lidt, PROTECTION),
+    fault("lldt", probe::lldt, PROTECTION),
+    fault("ltr", probe::ltr, PROTECTION),
+    // User-mode instruction prevention is on, and covers ring 1 as well.
+    fault("sgdt", probe::sgdt, PROTECTION),
+    fault("sidt", probe::sidt, PROTECTION),
+    fault("sldt", probe::sldt, PROTECTION),
+    fault("str", probe::str, PROTECTION),
+    emulated("rdmsr", probe::rdmsr, || msr(MSR_PAT, 0), |_, after| value(after) == PAT_VALUE),
+    emulated(
+        "wrmsr",
+        probe::wrmsr,
+        || msr(MSR_FS_BASE, saved_fs_base()),
+        |before, _| {
+            let mut regs = msr(MSR_FS_BASE, 0);
+            probe::run(probe::rdmsr, &mut regs) == Outcome::Completed && value(&regs) == value(before)
+        },
+    ),
+    // A hypercall does this.
+    fault("invlpg", probe::invlpg, PROTECTION),
+    emulated("wbinvd", probe::wbinvd, zeros, done),
+    fault("swapgs", probe::swapgs, PROTECTION),
+    fault("sysretq", probe::sysretq, PROTECTION),
+    fault("stac", probe::stac, INVALID_OPCODE),
+    // XSAVE is hidden and CR4.OSXSAVE clear.
+    Row { start: || rax(1), ..fault("xsetbv", probe::xsetbv, INVALID_OPCODE) },
+];
+
+/// The FS base to write back: the program's own.
+fn saved_fs_base() -> u64 {
+    process::current().fs_base()
+}

@@ -1,0 +1,122 @@
+//! Exceptions: those a program causes end it or are repaired; those the kernel causes are repaired at the few
+//! instructions that may fault, and end the kernel elsewhere.
+
+use paravane_abi::trap::vector;
+
+use crate::arch::entry::{self, EXCEPTIONS};
+use crate::arch::extable;
+use crate::arch::frame::{Frame, VECTOR_EVENT};
+use crate::cpu_ops::{CpuOps, TrapEntry, machine};
+use crate::mm::addr::USER_END;
+use crate::mm::fault;
+use crate::process::{self, signal};
+use crate::{event, fs, kprintln};
+
+const NAMES: [&str; 22] = [
+    "divide error",
+    "debug",
+    "NMI",
+    "breakpoint",
+    "overflow",
+    "bound range",
+    "invalid opcode",
+    "device not available",
+    "double fault",
+    "coprocessor overrun",
+    "invalid TSS",
+    "segment not present",
+    "stack fault",
+    "general protection",
+    "page fault",
+    "reserved",
+    "x87 error",
+    "alignment check",
+    "machine check",
+    "SIMD error",
+    "virtualization",
+    "control protection",
+];
+
+const DEVICE_NOT_AVAILABLE: u64 = 7;
+const NMI: u64 = 2;
+
+/// Installs the handlers of all exceptions, and the two that programs may raise on purpose; and the direct gate of the
+/// system call vector.
+pub fn init() {
+    let mut table = arrayvec::ArrayVec::<TrapEntry, { EXCEPTIONS + 1 }>::new();
+    for vector in 0..EXCEPTIONS {
+        // Breakpoint and overflow have instructions of their own for ring 3.
+        let dpl = if vector == 3 || vector == 4 { 3 } else { 0 };
+        table.push(TrapEntry { vector: vector as u8, dpl, address: entry::trap_stub(vector) });
+    }
+    table.push(TrapEntry { vector: 0x80, dpl: 3, address: entry::int80_entry_address() });
+    machine().set_traps(&table);
+    machine().set_entries(
+        entry::event_entry_address(),
+        entry::failsafe_entry_address(),
+        entry::syscall_entry_address(),
+    );
+}
+
+/// An exception's name.
+pub fn name(vector: u64) -> &'static str {
+    usize::try_from(vector).ok().and_then(|vector| NAMES.get(vector)).copied().unwrap_or("unknown exception")
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn trap_dispatch(frame: &mut Frame) {
+    match frame.vector {
+        VECTOR_EVENT => event::upcall(),
+        number if number == u64::from(vector::PF) => page_fault(frame),
+        DEVICE_NOT_AVAILABLE => machine().enable_fpu(),
+        NMI => kprintln!("NMI"),
+        _ if frame.from_user() => user_fault(frame, None),
+        _ => kernel_fault(frame, None),
+    }
+}
+
+fn page_fault(frame: &mut Frame) {
+    let address = machine().fault_address();
+    if address < USER_END && fault::handle(address, frame.error).is_ok() {
+        return;
+    }
+    if frame.from_user() {
+        user_fault(frame, Some(address));
+    } else {
+        kernel_fault(frame, Some(address));
+    }
+}
+
+fn user_fault(frame: &Frame, address: Option<u64>) {
+    let signal = match frame.vector {
+        0 | 16 | 19 => signal::SIGFPE,
+        1 | 3 => signal::SIGTRAP,
+        6 => signal::SIGILL,
+        17 => signal::SIGBUS,
+        _ => signal::SIGSEGV,
+    };
+    let process = process::current();
+    if signal::is_fatal(process, signal) {
+        let (vector, address) = (frame.vector, address.unwrap_or(0));
+        fs::proc::record_fault(process.pid, vector, frame.error, frame.rip, address);
+        log::info!(
+            "{}[{}]: {} at {:#x}, address {address:#x}, error {:#x}: killed by signal {signal}",
+            process.name.lock().as_str(),
+            process.pid,
+            name(vector),
+            frame.rip,
+            frame.error,
+        );
+    }
+    signal::force(process, signal);
+}
+
+fn kernel_fault(frame: &mut Frame, address: Option<u64>) {
+    if extable::fix_up(frame) {
+        return;
+    }
+    match address {
+        Some(address) => panic!("kernel {} at address {address:#x}\n{frame:?}", name(frame.vector)),
+        None => panic!("kernel {}\n{frame:?}", name(frame.vector)),
+    }
+}
