@@ -7,7 +7,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use pv_guest_logic::pages::Pages;
 use pv_guest_logic::path::NAME_MAX;
 use spin::Mutex;
@@ -251,29 +251,43 @@ impl Node {
         }
     }
 
-    /// Runs `change` on a file's writable bytes; an archive file is copied first, mappings of it keep the old.
-    fn with_pages<T>(&self, change: impl FnOnce(&mut Pages) -> T) -> Result<T> {
+    /// Runs `change` on a file's writable bytes, once what they will take (`footprint`) fits into the budget; an
+    /// archive file is copied first, and mappings of it keep the old bytes.
+    fn with_pages<T>(
+        &self,
+        footprint: impl FnOnce(&Pages) -> usize,
+        change: impl FnOnce(&mut Pages) -> T,
+    ) -> Result<T> {
         let Kind::File(content) = &self.kind else { return Err(Errno::EINVAL) };
         let mut content = content.lock();
         if let Content::Static(bytes) = *content {
+            account(0, Pages::default().footprint_after(0, bytes.len()))?;
             *content = Content::Pages(Pages::from_bytes(bytes));
         }
         let Content::Pages(pages) = &mut *content else { return Err(Errno::EIO) };
+        let reserved = footprint(pages);
+        account(pages.footprint(), reserved)?;
         let result = change(pages);
+        // A cut takes less than before, which is never refused.
+        account(reserved, pages.footprint())?;
         drop(content);
         self.touch();
         Ok(result)
     }
 
-    /// Largest file: memory would end long before, and positions stay far from overflow.
-    const MAX_SIZE: u64 = 1 << 30;
+    /// Largest file: positions stay far from overflow, and a file's table of pieces small.
+    const MAX_SIZE: u64 = 64 << 20;
 
     /// Writes to a regular file.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<usize> {
         if offset.checked_add(bytes.len() as u64).is_none_or(|end| end > Self::MAX_SIZE) {
             return Err(Errno::EFBIG);
         }
-        self.with_pages(|pages| pages.write(offset as usize, bytes))?;
+        let offset = offset as usize;
+        self.with_pages(
+            |pages| pages.footprint_after(offset, bytes.len()),
+            |pages| pages.write(offset, bytes),
+        )?;
         Ok(bytes.len())
     }
 
@@ -284,13 +298,14 @@ impl Node {
         }
         if size == 0
             && let Kind::File(content) = &self.kind
+            && let content = &mut *content.lock()
+            && matches!(content, Content::Static(_))
         {
-            // Nothing of an archive file is kept, so nothing is copied.
-            *content.lock() = Content::Pages(Pages::default());
-            self.touch();
-            return Ok(());
+            // Nothing of it is kept, so nothing is copied.
+            *content = Content::Pages(Pages::default());
         }
-        self.with_pages(|pages| pages.set_length(size as usize))
+        let size = size as usize;
+        self.with_pages(|pages| pages.footprint_after(size, 0), |pages| pages.set_length(size))
     }
 
     /// The file as something to map or to load a program from.
@@ -304,6 +319,31 @@ impl Node {
             _ => Err(Errno::ENODEV),
         }
     }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Kind::File(content) = &mut self.kind
+            && let Content::Pages(pages) = content.get_mut()
+        {
+            // Giving back is never refused.
+            let _ = account(pages.footprint(), 0);
+        }
+    }
+}
+
+/// Notes that files written at run time take `after` bytes instead of `before`. They lie in the kernel's heap, of
+/// which they may fill a part: beyond it the file system is full, and the kernel itself still has room.
+fn account(before: usize, after: usize) -> Result<()> {
+    static USED: AtomicUsize = AtomicUsize::new(0);
+    // The heap is a sixteenth of memory, and at least 2 MiB; a quarter of that.
+    let budget = (crate::mm::total_frames() * 64).max(512 * 1024);
+    let used = USED.load(Relaxed) - before + after;
+    if after > before && used > budget {
+        return Err(Errno::ENOSPC);
+    }
+    USED.store(used, Relaxed);
+    Ok(())
 }
 
 /// A file written at run time, as the memory manager reads it.

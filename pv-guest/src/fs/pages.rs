@@ -30,6 +30,22 @@ impl Pages {
         self.length == 0
     }
 
+    /// Memory the content takes, or will take at most once `bytes` more are written at `offset`.
+    pub fn footprint_after(&self, offset: usize, bytes: usize) -> usize {
+        let present = self.pieces.iter().flatten().count();
+        let pieces = self.pieces.len().max((offset + bytes).div_ceil(PAGE));
+        let touched = if bytes == 0 { 0 } else { (offset + bytes).div_ceil(PAGE) - offset / PAGE };
+        let absent = (offset / PAGE..offset / PAGE + touched)
+            .filter(|index| self.pieces.get(*index).is_none_or(Option::is_none))
+            .count();
+        (present + absent) * PAGE + pieces * size_of::<Option<Box<[u8; PAGE]>>>()
+    }
+
+    /// Memory the content takes.
+    pub fn footprint(&self) -> usize {
+        self.footprint_after(0, 0)
+    }
+
     /// Reads from `offset` on; returns how many bytes there were.
     pub fn read(&self, offset: usize, buf: &mut [u8]) -> usize {
         let count = buf.len().min(self.length.saturating_sub(offset));
@@ -92,6 +108,18 @@ mod tests {
         assert_eq!(buf[..20], bytes[4090..4110]);
         assert_eq!(pages.read(10_000, &mut buf), 0);
         assert_eq!(pages.read(usize::MAX, &mut buf), 0);
+    }
+
+    #[test]
+    fn the_footprint_is_known_before_a_write() {
+        let mut pages = Pages::default();
+        for (offset, length) in [(0, 1), (4095, 2), (4096, 4096), (40_000, 9000), (10, 0), (0, 60_000)] {
+            let expected = pages.footprint_after(offset, length);
+            pages.write(offset, &vec![1; length]);
+            assert_eq!(pages.footprint(), expected, "{length} bytes at {offset}");
+        }
+        pages.set_length(0);
+        assert_eq!(pages.footprint(), 0);
     }
 
     #[test]
