@@ -13,6 +13,7 @@ pub mod cmdline;
 mod calls;
 mod guest;
 pub mod console;
+pub mod construct;
 pub mod event;
 pub mod flush;
 pub mod frame;

@@ -64,7 +64,10 @@ impl Hardware {
     }
 
     fn bytes(&self, frame: Mfn, offset: usize, length: usize) -> *mut u8 {
-        assert!(frame < self.end && offset <= PAGE_SIZE && length <= PAGE_SIZE - offset, "{offset} of {frame}");
+        assert!(
+            frame < self.end && offset <= PAGE_SIZE && length <= PAGE_SIZE - offset,
+            "{offset} of {frame}"
+        );
         direct_map::pointer::<u8>(frame.address() + offset as u64)
     }
 

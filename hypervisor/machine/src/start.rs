@@ -1,9 +1,9 @@
 //! From the first Rust instruction to the first guest instruction.
 
-use paravane_core::addr::Mfn;
-use paravane_core::cmdline::Options;
 use paravane_abi::mmu::MACH2PHYS_VIRT_START;
 use paravane_abi::ring1::ENTRY_AREA;
+use paravane_core::addr::Mfn;
+use paravane_core::cmdline::Options;
 use x86_64::registers::control::Cr3;
 use x86_64::structures::paging::PhysFrame;
 
@@ -54,7 +54,7 @@ extern "C" fn boot_main(start_info: u64) -> ! {
     log::info!("TSC {} kHz, timer {} kHz", clock::tsc_khz(), clock::apic_khz());
     COM1_PORT.lock().enable_receive_interrupt();
 
-    domains::start(hardware, &memory, &info, &options)
+    domains::start(hardware, &mut memory, &info, &options)
 }
 
 /// Does what the command line says of the log, the port and the exit device, and names what it did not take.

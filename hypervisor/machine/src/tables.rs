@@ -60,7 +60,9 @@ impl Tables {
             // SAFETY: `slot` lies in a table of this tree, which only this builder reaches.
             table = unsafe {
                 if slot.read() & PteFlags::PRESENT.bits() == 0 {
-                    slot.write(new_table(map) | (PteFlags::PRESENT | PteFlags::RW | PteFlags::ACCESSED).bits());
+                    slot.write(
+                        new_table(map) | (PteFlags::PRESENT | PteFlags::RW | PteFlags::ACCESSED).bits(),
+                    );
                 }
                 slot.read() & ADDRESS_MASK
             };
@@ -76,7 +78,14 @@ impl Tables {
     }
 
     /// Maps `bytes` (a multiple of 4 KiB), by 2 MiB pages where both addresses allow it.
-    pub fn map_range(&mut self, memory: &mut MemoryMap, virt: u64, physical: u64, bytes: u64, flags: PteFlags) {
+    pub fn map_range(
+        &mut self,
+        memory: &mut MemoryMap,
+        virt: u64,
+        physical: u64,
+        bytes: u64,
+        flags: PteFlags,
+    ) {
         let mut done = 0;
         while done < bytes {
             let (va, pa) = (virt + done, physical + done);

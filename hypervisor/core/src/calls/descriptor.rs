@@ -52,9 +52,8 @@ impl<M: Machine> Hypervisor<M> {
     /// `update_descriptor`.
     pub(super) fn update_descriptor(&mut self, call: &mut Call<'_>) -> Answer {
         let policy = self.domain().policy;
-        self.paging(Budget::HYPERCALL).update_descriptor(call.args[0], call.args[1], |raw| {
-            descriptor::check(policy, raw).ok()
-        })?;
+        self.paging(Budget::HYPERCALL)
+            .update_descriptor(call.args[0], call.args[1], |raw| descriptor::check(policy, raw).ok())?;
         Ok(0)
     }
 }

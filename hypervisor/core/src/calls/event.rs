@@ -26,20 +26,16 @@ impl<M: Machine> Hypervisor<M> {
         }
         match EventCommand::from_number(call.args[0] as u32).ok_or(Errno::ENOSYS)? {
             EventCommand::BindInterdomain => self.bind_interdomain(pointer),
-            EventCommand::BindVirq => {
-                self.answer_in_place(pointer, |ports, request: &mut EvtchnBindVirq| {
-                    request.port = ports.bind_virq(request.virq, request.vcpu)?;
-                    Ok(())
-                })
-            }
+            EventCommand::BindVirq => self.answer_in_place(pointer, |ports, request: &mut EvtchnBindVirq| {
+                request.port = ports.bind_virq(request.virq, request.vcpu)?;
+                Ok(())
+            }),
             // No domain has been given a physical interrupt.
             EventCommand::BindPirq => Err(Errno::EPERM.into()),
-            EventCommand::BindIpi => {
-                self.answer_in_place(pointer, |ports, request: &mut EvtchnBindIpi| {
-                    request.port = ports.bind_ipi(request.vcpu)?;
-                    Ok(())
-                })
-            }
+            EventCommand::BindIpi => self.answer_in_place(pointer, |ports, request: &mut EvtchnBindIpi| {
+                request.port = ports.bind_ipi(request.vcpu)?;
+                Ok(())
+            }),
             EventCommand::AllocUnbound => self.alloc_unbound(pointer),
             EventCommand::Close => {
                 let request: EvtchnClose = self.read_guest(pointer)?;
@@ -73,9 +69,7 @@ impl<M: Machine> Hypervisor<M> {
                 Err(self.domain().ports.set_priority(request.port).into())
             }
             // FIFO events: a guest told ENOSYS here keeps to the two-level form.
-            EventCommand::InitControl | EventCommand::ExpandArray => {
-                Err(Errno::ENOSYS.into())
-            }
+            EventCommand::InitControl | EventCommand::ExpandArray => Err(Errno::ENOSYS.into()),
         }
     }
 
@@ -174,9 +168,7 @@ impl<M: Machine> Hypervisor<M> {
         let (kind, detail) = match status.channel {
             Channel::Free | Channel::Reserved => (EVTCHNSTAT_CLOSED, [0, 0]),
             Channel::Unbound { remote } => (EVTCHNSTAT_UNBOUND, [remote.0.into(), 0]),
-            Channel::Interdomain { remote, port } => {
-                (EVTCHNSTAT_INTERDOMAIN, [remote.0.into(), port])
-            }
+            Channel::Interdomain { remote, port } => (EVTCHNSTAT_INTERDOMAIN, [remote.0.into(), port]),
             // Xen shows what the hypervisor holds as a channel that waits for its other end.
             Channel::Backend(_) => (EVTCHNSTAT_UNBOUND, [0, 0]),
             Channel::Virq(virq) => (EVTCHNSTAT_VIRQ, [virq, 0]),

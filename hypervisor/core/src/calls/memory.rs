@@ -2,7 +2,9 @@
 
 use paravane_abi::errno::Errno;
 use paravane_abi::hypercall::memory_op::MemoryCommand;
-use paravane_abi::memory::{MEMOP_COMMAND_MASK, MEMOP_EXTENT_SHIFT, MachphysMapping, MemoryDomain, MemoryReservation};
+use paravane_abi::memory::{
+    MEMOP_COMMAND_MASK, MEMOP_EXTENT_SHIFT, MachphysMapping, MemoryDomain, MemoryReservation,
+};
 use paravane_abi::mmu::{DOMID_SELF, MACH2PHYS_VIRT_END, MACH2PHYS_VIRT_START};
 
 use super::{Answer, Call, Stop};

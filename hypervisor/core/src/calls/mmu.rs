@@ -21,16 +21,14 @@ impl<M: Machine> Hypervisor<M> {
     /// `mmu_update`.
     pub(super) fn mmu_update(&mut self, call: &mut Call<'_>) -> Answer {
         let [requests, count, done, domains, ..] = call.args;
-        let outcome =
-            self.paging(Budget::HYPERCALL).mmu_update(requests, count as u32, done, domains as u32);
+        let outcome = self.paging(Budget::HYPERCALL).mmu_update(requests, count as u32, done, domains as u32);
         answer(outcome, call)
     }
 
     /// `mmuext_op`.
     pub(super) fn mmuext_op(&mut self, call: &mut Call<'_>) -> Answer {
         let [operations, count, done, domain, ..] = call.args;
-        let outcome =
-            self.paging(Budget::HYPERCALL).mmuext_op(operations, count as u32, done, domain as u32);
+        let outcome = self.paging(Budget::HYPERCALL).mmuext_op(operations, count as u32, done, domain as u32);
         answer(outcome, call)
     }
 

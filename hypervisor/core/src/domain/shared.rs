@@ -78,9 +78,14 @@ impl<'a, M: Memory> SharedPages<'a, M> {
 
     /// Marks an upcall pending.
     pub fn set_upcall_pending(&self, place: InfoPlace) -> bool {
-        let old = self.update(place.frame, place.offset, |word| {
-            if word & UPCALL_PENDING != 0 { word } else { word | 1 }
-        });
+        let old =
+            self.update(
+                place.frame,
+                place.offset,
+                |word| {
+                    if word & UPCALL_PENDING != 0 { word } else { word | 1 }
+                },
+            );
         old & UPCALL_PENDING != 0
     }
 

@@ -5,7 +5,9 @@ use paravane_abi::regs::{CpuUserRegs, IretContext};
 use crate::addr::Mfn;
 use crate::crash::Reason;
 use crate::debugreg::DebugRegs;
-use crate::emulate::{self, Direction, Effect, Fault, NotEmulated, Retire, SegmentBases, StringIo, MAX_LENGTH};
+use crate::emulate::{
+    self, Direction, Effect, Fault, MAX_LENGTH, NotEmulated, Retire, SegmentBases, StringIo,
+};
 use crate::hypervisor::Hypervisor;
 use crate::iret::{self, NotPresent};
 use crate::machine::{Machine, SegmentBase};
@@ -105,7 +107,8 @@ impl<M: Machine> Hypervisor<M> {
             memory.read(regs.rsp).map_err(|fault| Reason::IretContext { address: fault.address })?;
         // Ring 1 shares one table with its programs; elsewhere they need their own.
         let paging = &self.vcpu().paging;
-        let user_table = self.domain().policy == crate::descriptor::Policy::Ring1 || paging.user_base().is_some();
+        let user_table =
+            self.domain().policy == crate::descriptor::Policy::Ring1 || paging.user_base().is_some();
         let to = iret::hypercall(self.domain().policy, &context, user_table, self.architectural_iopl())?;
         to.enter(regs);
         if let Some(masked) = to.upcall_mask {
@@ -118,7 +121,11 @@ impl<M: Machine> Hypervisor<M> {
     }
 
     /// Emulates a write to a live page table; false when the fault is not that.
-    pub(super) fn emulate_table_write(&mut self, regs: &mut CpuUserRegs, address: u64) -> Result<bool, Reason> {
+    pub(super) fn emulate_table_write(
+        &mut self,
+        regs: &mut CpuUserRegs,
+        address: u64,
+    ) -> Result<bool, Reason> {
         let mut paging = self.paging(Budget::HYPERCALL);
         if paging.trapped_table(address).is_none() {
             return Ok(false);

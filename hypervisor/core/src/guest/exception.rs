@@ -67,7 +67,8 @@ impl<M: Machine> Hypervisor<M> {
         if memory.fetch(regs.rip, buffer).is_ok() {
             return buffer;
         }
-        let in_page = (crate::addr::PAGE_SIZE - (regs.rip as usize & (crate::addr::PAGE_SIZE - 1))).min(MAX_LENGTH);
+        let in_page =
+            (crate::addr::PAGE_SIZE - (regs.rip as usize & (crate::addr::PAGE_SIZE - 1))).min(MAX_LENGTH);
         let bytes = &mut buffer[..in_page];
         if memory.fetch(regs.rip, bytes).is_ok() { bytes } else { &[] }
     }

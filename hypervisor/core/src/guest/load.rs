@@ -26,7 +26,9 @@ impl<M: Machine> Hypervisor<M> {
         self.machine.set_kernel_stack(vcpu.kernel_sp);
         self.machine.show_gdt(&vcpu.gdt);
         self.machine.set_task_switched(vcpu.task_switched);
-        for (which, base) in [SegmentBase::Fs, SegmentBase::GsUser, SegmentBase::GsKernel].into_iter().zip(vcpu.bases) {
+        for (which, base) in
+            [SegmentBase::Fs, SegmentBase::GsUser, SegmentBase::GsKernel].into_iter().zip(vcpu.bases)
+        {
             self.machine.set_segment_base(which, base);
         }
         let (regs, debug) = (vcpu.regs, vcpu.debug);
@@ -80,7 +82,9 @@ impl<M: Machine> Hypervisor<M> {
         let mut stack = [0u64; STACK_WORDS];
         let words = self.running_memory(regs).map_or(0, |memory| {
             let place = |index: usize| regs.rsp.wrapping_add(8 * index as u64);
-            (0..STACK_WORDS).take_while(|i| memory.read_u64(place(*i)).map(|word| stack[*i] = word).is_ok()).count()
+            (0..STACK_WORDS)
+                .take_while(|i| memory.read_u64(place(*i)).map(|word| stack[*i] = word).is_ok())
+                .count()
         });
         let base = |which| self.machine.segment_base(which);
         let report = Report {

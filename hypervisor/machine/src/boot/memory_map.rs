@@ -23,6 +23,12 @@ impl Range {
         Self { start: start & !(FRAME_SIZE - 1), end }
     }
 
+    /// What both ranges cover.
+    pub fn intersection(&self, other: &Range) -> Option<Range> {
+        let part = Range { start: self.start.max(other.start), end: self.end.min(other.end) };
+        (part.start < part.end).then_some(part)
+    }
+
     fn overlaps(&self, other: &Range) -> bool {
         self.start < other.end && other.start < self.end
     }
@@ -43,7 +49,10 @@ impl MemoryMap {
             let start = entry.addr.saturating_add(FRAME_SIZE - 1) & !(FRAME_SIZE - 1);
             let end = entry.addr.saturating_add(entry.size) & !(FRAME_SIZE - 1);
             if start < end && map.ram.try_push(Range { start, end }).is_err() {
-                log::warn!("memory map: more than {} RAM ranges, the rest is left unused", map.ram.capacity());
+                log::warn!(
+                    "memory map: more than {} RAM ranges, the rest is left unused",
+                    map.ram.capacity()
+                );
                 break;
             }
         }
@@ -54,6 +63,11 @@ impl MemoryMap {
     /// RAM ranges in the loader's order.
     pub fn ram(&self) -> &[Range] {
         &self.ram
+    }
+
+    /// What has been taken.
+    pub fn taken(&self) -> &[Range] {
+        &self.taken
     }
 
     /// One past the highest RAM address.
@@ -102,12 +116,5 @@ impl MemoryMap {
         let start = best?;
         self.reserve(Range { start, end: start + bytes });
         Some(start)
-    }
-
-    /// Whether the frame at `address` is RAM that nobody has taken.
-    pub fn is_free(&self, address: u64) -> bool {
-        let frame = Range { start: address, end: address + FRAME_SIZE };
-        self.ram.iter().any(|ram| ram.start <= address && frame.end <= ram.end)
-            && !self.taken.iter().any(|taken| taken.overlaps(&frame))
     }
 }

@@ -36,7 +36,7 @@ impl BootInfo {
     pub fn new(physical: u64) -> Self {
         // SAFETY: PVH promises an hvm_start_info at this address; its magic is checked before use.
         let info = unsafe { &*direct_map::pointer::<HvmStartInfo>(physical).cast_const() };
-        assert!(info.magic == "not started by PVH: magic {:#x}", info.magic);
+        assert!(info.has_magic(), "not started by PVH: magic {:#x}", info.magic);
         assert!(info.version >= 1, "PVH start info version {} has no memory map", info.version);
         Self { info }
     }
@@ -81,6 +81,8 @@ impl BootInfo {
                 u64::from(self.info.nr_modules) * size_of::<HvmModlistEntry>() as u64,
             ),
         ];
-        structures.into_iter().chain(self.list().iter().map(|module| Range::covering(module.paddr, module.size)))
+        structures
+            .into_iter()
+            .chain(self.list().iter().map(|module| Range::covering(module.paddr, module.size)))
     }
 }

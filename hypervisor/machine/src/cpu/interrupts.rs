@@ -36,7 +36,10 @@ pub fn write_idt(area: &area::EntryArea) {
         let address = stub(&entry::device_stubs, vector - FIRST_DEVICE_VECTOR);
         area.write_gate(vector, Gate::interrupt(address, HYPERVISOR_CS64, 0, 0));
     }
-    area.write_gate(VECTOR_HYPERCALL, Gate::interrupt(&raw const entry::hypercall_entry as u64, HYPERVISOR_CS64, 1, 0));
+    area.write_gate(
+        VECTOR_HYPERCALL,
+        Gate::interrupt(&raw const entry::hypercall_entry as u64, HYPERVISOR_CS64, 1, 0),
+    );
 }
 
 /// RFLAGS that `syscall` clears: TF, IF, DF, IOPL, NT, RF, AC (invariant 10).

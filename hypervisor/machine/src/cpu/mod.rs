@@ -12,24 +12,17 @@ pub struct Features {
     pub umip: bool,
     /// Supervisor-mode execution prevention: keeps ring 1 from running user pages.
     pub smep: bool,
-    /// `rdfsbase` and its like exist.
-    pub fsgsbase: bool,
-    /// XSAVE exists.
-    pub xsave: bool,
 }
 
 impl Features {
     /// Asks CPUID leaves 1 and 7.
     pub fn detect() -> Self {
-        let leaf1 = core::arch::x86_64::__cpuid(1);
         let max = core::arch::x86_64::__cpuid(0).eax;
         let leaf7 = (max >= 7).then(|| core::arch::x86_64::__cpuid_count(7, 0));
         let bit = |value: u32, bit: u32| value >> bit & 1 != 0;
         Self {
             umip: leaf7.is_some_and(|leaf| bit(leaf.ecx, 2)),
             smep: leaf7.is_some_and(|leaf| bit(leaf.ebx, 7)),
-            fsgsbase: leaf7.is_some_and(|leaf| bit(leaf.ebx, 0)),
-            xsave: bit(leaf1.ecx, 26),
         }
     }
 }
@@ -86,5 +79,7 @@ pub fn write_debug_register(index: u8, value: u64) {
 /// has checked and no guest can change meanwhile; so this cannot fault.
 pub fn load_gs(selector: u16) {
     // SAFETY: ring 0 keeps nothing in GS.
-    unsafe { core::arch::asm!("mov gs, {:e}", in(reg) u32::from(selector), options(nostack, preserves_flags)) }
+    unsafe {
+        core::arch::asm!("mov gs, {:e}", in(reg) u32::from(selector), options(nostack, preserves_flags))
+    }
 }

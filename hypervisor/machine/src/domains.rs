@@ -1,0 +1,82 @@
+//! The last step of boot: the frame table, the domains, and the first guest instruction.
+
+use paravane_core::addr::Mfn;
+use paravane_core::build::plan::Plan;
+use paravane_core::cmdline::Options;
+use paravane_core::frame::{FrameInfo, FrameTable};
+use paravane_core::hypervisor::Hypervisor;
+use paravane_core::time::Clock;
+
+use crate::boot::memory_map::{MemoryMap, Range};
+use crate::boot::modules::BootInfo;
+use crate::hardware::Hardware;
+use crate::{clock, direct_map, handlers};
+
+/// Builds the domains that the modules describe and runs them.
+///
+/// # Panics
+/// When there is no domain to run: there is nothing else to do.
+pub fn start(hardware: Hardware, memory: &mut MemoryMap, info: &BootInfo, _options: &Options) -> ! {
+    let frames = frame_table(memory);
+    let clock = Clock::new(clock::tsc_khz() * 1000, clock::tsc()).expect("calibration found a frequency");
+    let wallclock = (clock::wall_clock(), 0);
+    let mut hypervisor = Hypervisor::new(hardware, frames, clock);
+    // The decoder's tables are made on first use: now, not in a guest's first fault.
+    paravane_core::emulate::prepare();
+    let modules: alloc::vec::Vec<_> = info.modules().collect();
+    let plans = Plan::all(&modules).unwrap_or_else(|error| panic!("no domain can be built: {error}"));
+    for plan in plans.iter().take(1) {
+        match hypervisor.construct(plan, wallclock) {
+            Ok(()) => log::info!(
+                "domain '{}': {} MiB, {}, entry {:#x}",
+                plan.config.name,
+                plan.config.memory_kib >> 10,
+                plan.machine.name(),
+                plan.image.notes.entry
+            ),
+            Err(error) => panic!("domain '{}' cannot be built: {error}", plan.config.name),
+        }
+    }
+    if let Some(extra) = plans.get(1) {
+        log::warn!(
+            "domain '{}' and those after it are not started: one domain runs at a time",
+            extra.config.name
+        );
+    }
+    drop(plans);
+    log::info!("{} frames free", hypervisor.frames.free_frames());
+    handlers::run(hypervisor)
+}
+
+/// The table of all frames: what boot took is the hypervisor's, the rest is free.
+fn frame_table(memory: &mut MemoryMap) -> FrameTable {
+    let count = Mfn::containing(memory.end()).index();
+    let bytes = (count * size_of::<FrameInfo>()) as u64;
+    let storage = memory.allocate(bytes.next_multiple_of(4096), 4096).expect("no RAM for the frame table");
+    let records = direct_map::pointer::<FrameInfo>(storage);
+    // SAFETY: the range was just allocated for exactly this; every record is written before the slice is made,
+    // and nothing else refers to it.
+    let table = unsafe {
+        for index in 0..count {
+            records.add(index).write(FrameInfo::NOT_RAM);
+        }
+        FrameTable::new(core::slice::from_raw_parts_mut(records, count))
+    };
+    sort_frames(table, memory)
+}
+
+fn sort_frames(mut table: FrameTable, memory: &MemoryMap) -> FrameTable {
+    let frames = |range: &Range| Mfn::containing(range.start)..Mfn::containing(range.end);
+    // What lies outside RAM (device registers among the reserved ranges) has a record only if RAM lies above.
+    for taken in memory.taken() {
+        for ram in memory.ram() {
+            if let Some(part) = taken.intersection(ram) {
+                table.add_hypervisor(frames(&part));
+            }
+        }
+    }
+    for ram in memory.ram() {
+        table.add_ram(frames(ram));
+    }
+    table
+}
