@@ -18,35 +18,27 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// A bare-metal package and the flags it is built with.
+/// A bare-metal package.
 #[derive(Clone, Copy, Debug)]
 pub struct Image {
     /// The cargo package.
     pub package: &'static str,
     /// What it is, for the user.
     pub what: &'static str,
-    flags: &'static [&'static str],
 }
 
 /// The bare-metal packages.
 pub const IMAGES: [Image; 3] = [
-    Image {
-        package: "paravane",
-        what: "the hypervisor",
-        // Position-independent code in a fixed place: it moves itself before it has tables to be moved by.
-        flags: &["-Crelocation-model=pic", "-Clink-arg=-no-pie"],
-    },
-    Image {
-        package: "pv-guest",
-        what: "the guest kernel",
-        flags: &["-Crelocation-model=static", "-Ccode-model=kernel"],
-    },
-    Image {
-        package: "pv-guest-user",
-        what: "the guest's programs",
-        flags: &["-Crelocation-model=static", "-Cstrip=symbols"],
-    },
+    Image { package: "paravane", what: "the hypervisor" },
+    Image { package: "pv-guest", what: "the guest kernel" },
+    Image { package: "pv-guest-user", what: "the guest's programs" },
 ];
+
+/// Position-independent code, linked in a fixed place: the hypervisor runs its first instructions elsewhere,
+/// and the others lose nothing by it. One set of flags for all, because cargo keeps one copy of each library:
+/// with flags that remap paths it does not tell copies apart by their flags, and would build `core` anew for
+/// every package, every time.
+const FLAGS: [&str; 2] = ["-Crelocation-model=pic", "-Clink-arg=-no-pie"];
 
 /// What a build made.
 #[derive(Clone, Debug)]
@@ -139,7 +131,7 @@ pub fn cargo(project: &Project, toolchain: &Toolchain, image: &Image, verb: &str
     command.current_dir(&project.root).args(["--package", image.package, "--profile", "kernel"]);
     command.arg("--target-dir").arg(project.kernel_target());
     let mut flags = toolchain.linker_flags();
-    flags.extend(image.flags.iter().map(|&flag| flag.to_owned()));
+    flags.extend(FLAGS.map(str::to_owned));
     flags.extend(remappings(project, toolchain));
     // The separator is a character that no path has; spaces in paths stay harmless.
     command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
