@@ -75,11 +75,10 @@ pub extern "C" fn mask_trap(_: u64, _: u64) {
     unsafe { asm!("cli", options(nostack)) };
 }
 
-/// Puts one byte on the machine's console, by hypercall.
-pub extern "C" fn port_call(byte: u64, _: u64) {
-    let byte = byte as u8;
-    // SAFETY: one byte, which lives until the call returns.
-    keep(unsafe { hypercall::console_io(CONSOLEIO_WRITE, 1, (&raw const byte).cast_mut()) } as u64);
+/// Puts the byte at an address on the machine's console, by hypercall.
+pub extern "C" fn port_call(address: u64, _: u64) {
+    // SAFETY: one byte of the lesson's, which lives until the call returns.
+    keep(unsafe { hypercall::console_io(CONSOLEIO_WRITE, 1, address as *mut u8) } as u64);
 }
 
 /// Sends one byte to a port.

@@ -106,6 +106,7 @@ impl AddressSpace {
             changes.add(leaf.set(0), table::held_frame(leaf.entry));
         });
         changes.apply();
+        self.root().prune(start, end);
     }
 
     /// Adds an area; `at` is taken as it is when `fixed`, else as a wish. The space must be the loaded one when the area

@@ -193,10 +193,17 @@ impl Root {
         }
     }
 
+    /// Frees the tables of a user range that no longer hold anything.
+    pub fn prune(&self, start: u64, end: u64) {
+        let mut bin = TableBin::new();
+        prune_below(self.0, 4, start, end, &mut bin);
+        bin.empty();
+    }
+
     /// Frees the tables and drops the reference of every page in the user half. The root must not be loaded.
     pub fn destroy(self) {
         machine().map(&[MapOp::ReleaseRoot(self.0.mfn())]).expect("a kept root can be released");
-        let mut tables = TableBin { ops: ArrayVec::new(), frames: ArrayVec::new() };
+        let mut tables = TableBin::new();
         free_below(self.0, 4, USER_SLOTS, &mut tables);
         tables.add(self.0);
         tables.empty();
@@ -205,22 +212,42 @@ impl Root {
 
 /// Tables on their way back to the free list, made writable a batch at a time.
 struct TableBin {
-    ops: ArrayVec<MapOp, 32>,
-    frames: ArrayVec<Pfn, 32>,
+    unhook: ArrayVec<MapOp, 17>,
+    unprotect: ArrayVec<MapOp, 16>,
+    frames: ArrayVec<Pfn, 16>,
 }
 
 impl TableBin {
+    fn new() -> Self {
+        Self { unhook: ArrayVec::new(), unprotect: ArrayVec::new(), frames: ArrayVec::new() }
+    }
+
+    /// Adds a table that nothing points to.
     fn add(&mut self, table: Pfn) {
-        if self.ops.is_full() {
+        if self.frames.is_full() {
             self.empty();
         }
-        self.ops.push(unprotect(table));
+        self.unprotect.push(unprotect(table));
         self.frames.push(table);
     }
 
+    /// Adds a table that one entry still points to.
+    fn add_hooked(&mut self, parent: Pfn, index: usize, table: Pfn) {
+        if self.frames.is_full() {
+            self.empty();
+        }
+        self.unhook.push(MapOp::Entry { at: entry_address(parent, index), value: 0 });
+        self.add(table);
+    }
+
     fn empty(&mut self) {
-        machine().map(&self.ops).expect("a frame that is no page table can be mapped writable");
-        self.ops.clear();
+        if !self.unhook.is_empty() {
+            self.unhook.push(MapOp::FlushAll);
+            machine().map(&self.unhook).expect("an entry of a program's half can be cleared");
+            self.unhook.clear();
+        }
+        machine().map(&self.unprotect).expect("a frame that is no page table can be mapped writable");
+        self.unprotect.clear();
         self.frames.drain(..).for_each(frames::release);
     }
 }
@@ -236,6 +263,27 @@ fn free_below(table: Pfn, level: u32, slots: usize, bin: &mut TableBin) {
         } else if let Some(next) = child(entry) {
             free_below(next, level - 1, ENTRIES, bin);
             bin.add(next);
+        }
+    }
+}
+
+/// Frees the empty tables that the entries of `table` for a range point to.
+fn prune_below(table: Pfn, level: u32, start: u64, end: u64, bin: &mut TableBin) {
+    if start >= end {
+        return;
+    }
+    for index in pte::index(start, level)..=pte::index(end - 1, level) {
+        let Some(next) = child(read(table, index)) else { continue };
+        if level > 2 {
+            // The part of the range below this entry.
+            let span = PAGE << (9 * (level - 1));
+            let base = (start & !(span * ENTRIES as u64 - 1)) + index as u64 * span;
+            prune_below(next, level - 1, start.max(base), end.min(base + span), bin);
+            // What was unhooked must be gone before this table is looked at.
+            bin.empty();
+        }
+        if (0..ENTRIES).all(|slot| read(next, slot) == 0) {
+            bin.add_hooked(table, index, next);
         }
     }
 }

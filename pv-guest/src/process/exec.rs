@@ -203,9 +203,7 @@ pub fn execve(
         }
     }
     drop(old);
-    let short = argv.first().map_or(name.as_bytes(), Vec::as_slice);
-    let short = short.rsplit(|&byte| byte == b'/').next().unwrap_or(short);
-    *process.name.lock() = String::from_utf8_lossy(short).into_owned();
+    *process.name.lock() = String::from(name);
     process.fs_base.store(0, Ordering::Relaxed);
     process.gs_base.store(0, Ordering::Relaxed);
     for base in [SegmentBase::Fs, SegmentBase::Gs] {
@@ -230,7 +228,7 @@ pub fn spawn_init(file: &Arc<dyn FileBacking>, argv: &[Vec<u8>], envp: &[Vec<u8>
     super::CURRENT.store(Arc::as_ptr(&process).cast_mut(), Ordering::Relaxed);
     let name = argv.first().map(|name| String::from_utf8_lossy(name).into_owned()).unwrap_or_default();
     let (entry, rsp) = load(&program, file, &name, argv, envp)?;
-    *process.name.lock() = String::from("init");
+    *process.name.lock() = name;
     process.set_start(&start_frame(entry, rsp));
     Ok(())
 }

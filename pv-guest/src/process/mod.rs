@@ -100,7 +100,7 @@ pub struct Process {
     pub pid: u32,
     /// Its open files.
     pub files: Mutex<Files>,
-    /// The program's name, for reports.
+    /// The program's path.
     pub name: Mutex<String>,
     /// The working directory.
     pub cwd: Mutex<String>,
