@@ -2,5 +2,9 @@
 //! pseudo-terminal drivers, and the scenarios that run a whole machine under QEMU.
 
 pub mod console;
+pub mod driver;
+pub mod elf;
+pub mod rsp;
+pub mod scenario;
 pub mod source;
 pub mod status;

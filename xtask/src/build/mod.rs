@@ -60,6 +60,11 @@ pub fn command(project: &Project, options: &cli::Build) -> Result<Status> {
     Ok(Status::Good)
 }
 
+/// Where a build places what it made.
+pub fn images(project: &Project) -> PathBuf {
+    project.kernel_target().join("images")
+}
+
 /// Builds everything that a machine boots from.
 pub fn all(project: &Project, bring: Bring) -> Result<Built> {
     let (toolchain, busybox) = {
@@ -74,7 +79,7 @@ pub fn all(project: &Project, bring: Bring) -> Result<Built> {
         let made = executables.get(package).and_then(|made| made.get(package).cloned());
         made.with_context(|| format!("cargo built no executable of {package}"))
     };
-    let images = project.kernel_target().join("images");
+    let images = images(project);
     fs::create_dir_all(&images).with_context(|| format!("making {}", images.display()))?;
     let hypervisor = place(&one("paravane")?, &images.join("paravane.elf"))?;
     let guest = place(&one("pv-guest")?, &images.join("pv-guest.elf"))?;
@@ -87,7 +92,7 @@ pub fn all(project: &Project, bring: Bring) -> Result<Built> {
 
 /// What the last build made, as it lies there.
 pub fn made(project: &Project) -> Result<Built> {
-    let images = project.kernel_target().join("images");
+    let images = images(project);
     let file = |name: &str| {
         let path = images.join(name);
         if path.exists() { Ok(path) } else { Err(stop::missing(path.display(), "cargo xtask build")) }

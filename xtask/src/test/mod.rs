@@ -6,8 +6,9 @@ mod tally;
 use crate::cli;
 use crate::project::Project;
 use crate::setup::{self, Bring, fixtures};
-use crate::{run, stop};
-use anyhow::Result;
+use crate::{build, run, stop};
+use anyhow::{Context, Result};
+use paravane_tests::scenario::{self, Outcome, Tier};
 use paravane_tests::status::Status;
 use std::time::Instant;
 use tally::Tally;
@@ -67,7 +68,44 @@ pub fn command(project: &Project, options: &cli::Test) -> Result<Status> {
     }
     run.step("documentation", steps::documentation)?;
     run.sum.add(steps::host_tests(project, &headers, run.filter)?);
+    machines(&mut run, bring, options.full)?;
     Ok(finish(&run.sum, start, run.filter))
+}
+
+/// The scenarios that boot machines.
+fn machines(run: &mut Run<'_>, bring: Bring, full: bool) -> Result<()> {
+    let wanted: Vec<_> = scenario::ALL
+        .iter()
+        .filter(|scenario| run.wants(scenario.name) && (full || scenario.tier == Tier::Ci))
+        .collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    build::all(run.project, bring)?;
+    {
+        let _lock = setup::lock(run.project)?;
+        setup::qemu::need(run.project, bring)?;
+    }
+    let scratch = run.project.kernel_target().join("scratch");
+    std::fs::create_dir_all(&scratch)?;
+    let xtask = std::env::current_exe().context("finding this program")?;
+    let context = scenario::Context { xtask, images: build::images(run.project), scratch };
+    for scenario in wanted {
+        let mut skipped = None;
+        run.step(scenario.name, |_| {
+            match (scenario.run)(&context)? {
+                Outcome::Passed(text) => run::say(format_args!("  {text}")),
+                Outcome::Skipped(why) => skipped = Some(why),
+            }
+            Ok(())
+        })?;
+        if let Some(why) = skipped {
+            // A step without an error was counted as passed.
+            run.sum.passed -= 1;
+            run.sum.skipped.push(format!("{}: {why}", scenario.name));
+        }
+    }
+    Ok(())
 }
 
 /// Prints what failed, what was skipped and why, and the sum as the last line.

@@ -1,0 +1,123 @@
+//! Scenarios: each boots one or more whole machines through `cargo xtask qemu`, as a user would, and judges
+//! what comes out.
+
+mod budget;
+mod demonstration;
+mod rings;
+mod shell;
+mod statuses;
+
+use crate::driver::{Driver, Stdin};
+use anyhow::{Result, bail};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+/// Long enough for a boot and a demonstration on a busy machine.
+pub const LIMIT: Duration = Duration::from_secs(600);
+
+/// When a scenario runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tier {
+    /// In every run.
+    Ci,
+    /// With `--full` alone.
+    Full,
+}
+
+/// What a scenario found, when it is no error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All held; some words on what was seen.
+    Passed(String),
+    /// It could not run here, for this reason.
+    Skipped(String),
+}
+
+/// One scenario.
+#[derive(Clone, Copy, Debug)]
+pub struct Scenario {
+    /// Its name, for choosing and reporting.
+    pub name: &'static str,
+    /// When it runs.
+    pub tier: Tier,
+    /// What it does.
+    pub run: fn(&Context) -> Result<Outcome>,
+}
+
+/// All scenarios, in the order they run.
+pub const ALL: &[Scenario] = &[
+    Scenario { name: "qemu::demonstration", tier: Tier::Ci, run: demonstration::whole },
+    Scenario { name: "qemu::lesson-repeats", tier: Tier::Ci, run: demonstration::lesson_repeats },
+    Scenario { name: "qemu::rings", tier: Tier::Ci, run: rings::sampled },
+    Scenario { name: "qemu::budgets", tier: Tier::Ci, run: budget::round_trips },
+    Scenario { name: "qemu::shell::terminal", tier: Tier::Ci, run: shell::terminal },
+    Scenario { name: "qemu::shell::leave", tier: Tier::Ci, run: shell::leave },
+    Scenario { name: "qemu::shell::killed", tier: Tier::Ci, run: shell::killed },
+    Scenario { name: "qemu::shell::piped", tier: Tier::Ci, run: shell::piped },
+    Scenario { name: "qemu::status::1-check-failed", tier: Tier::Ci, run: statuses::check_failed },
+    Scenario { name: "qemu::status::2-usage", tier: Tier::Ci, run: statuses::usage },
+    Scenario { name: "qemu::status::3-missing", tier: Tier::Ci, run: statuses::missing },
+    Scenario { name: "qemu::status::10-guest-crash", tier: Tier::Ci, run: statuses::guest_crash },
+    Scenario { name: "qemu::status::11-hypervisor-panic", tier: Tier::Ci, run: statuses::hypervisor_panic },
+    Scenario { name: "qemu::status::12-hang", tier: Tier::Ci, run: statuses::hang },
+    Scenario { name: "qemu::status::13-silence", tier: Tier::Ci, run: statuses::silence },
+    Scenario { name: "qemu::status::130-interrupted", tier: Tier::Ci, run: statuses::interrupted },
+];
+
+/// What a scenario works with. The images are built and everything needed is present.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The program behind `cargo xtask`.
+    pub xtask: PathBuf,
+    /// Where the images lie.
+    pub images: PathBuf,
+    /// A folder for what a scenario makes.
+    pub scratch: PathBuf,
+}
+
+impl Context {
+    /// `cargo xtask qemu` with the images as they are.
+    #[must_use]
+    pub fn qemu(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.xtask);
+        command.args(["qemu", "--no-build", "--no-setup"]).args(args);
+        command
+    }
+
+    /// Runs the demonstration to its end; the status must be 0.
+    pub fn demonstrate(&self, args: &[&str]) -> Result<Driver> {
+        let mut driver = Driver::start(self.qemu(args), Stdin::Null)?;
+        let status = driver.finish(LIMIT)?;
+        if !status.success() {
+            bail!("the demonstration ended with {status}; printed last:\n{}", driver.tail());
+        }
+        Ok(driver)
+    }
+}
+
+/// The emulators that a run of `xtask qemu` started and that still live: its boot archive is named after it.
+#[must_use]
+pub fn emulators_of(id: u32) -> Vec<u32> {
+    let marker = format!("bundle-{id}.cpio");
+    let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
+    processes
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|process| {
+            let line = std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+            line.windows(marker.len()).any(|window| window == marker.as_bytes())
+        })
+        .collect()
+}
+
+/// Fails if an emulator of this run is left after a moment.
+pub fn none_left(id: u32) -> Result<()> {
+    for _ in 0..100 {
+        if emulators_of(id).is_empty() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    bail!("an emulator of run {id} is left: {:?}", emulators_of(id))
+}
