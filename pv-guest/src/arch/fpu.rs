@@ -1,11 +1,13 @@
 //! Floating-point and vector state of programs. The kernel itself is built without them, so the state is switched with
 //! the process, eagerly: a lazily switched FPU leaks registers between processes through speculation (XSA-267).
 
-use alloc::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use alloc::alloc::{Layout, alloc_zeroed, dealloc};
 use core::arch::{asm, x86_64::__cpuid, x86_64::__cpuid_count};
 use core::ptr::NonNull;
 
 use spin::Once;
+
+use crate::errno::{Errno, Result};
 
 /// How state is saved on this machine.
 struct Method {
@@ -50,13 +52,13 @@ impl FpuState {
     }
 
     /// The state a program starts with: control words at their defaults, everything else zero.
-    pub fn new() -> Self {
+    pub fn new() -> Result<Self> {
         let layout = Self::layout();
         // SAFETY: the layout's size is not zero.
-        let Some(area) = NonNull::new(unsafe { alloc_zeroed(layout) }) else { handle_alloc_error(layout) };
+        let area = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(Errno::ENOMEM)?;
         let state = Self { area };
         state.reset();
-        state
+        Ok(state)
     }
 
     /// Back to what [`FpuState::new`] gives.
@@ -75,11 +77,11 @@ impl FpuState {
     }
 
     /// A copy, for fork.
-    pub fn duplicate(&self) -> Self {
-        let copy = Self::new();
+    pub fn duplicate(&self) -> Result<Self> {
+        let copy = Self::new()?;
         // SAFETY: both areas have the method's size and do not overlap.
         unsafe { core::ptr::copy_nonoverlapping(self.area.as_ptr(), copy.area.as_ptr(), method().size) };
-        copy
+        Ok(copy)
     }
 
     /// Stores the CPU's state here.
@@ -110,12 +112,6 @@ impl FpuState {
                 None => asm!("fxrstor64 [{}]", in(reg) area, options(nostack)),
             }
         }
-    }
-}
-
-impl Default for FpuState {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

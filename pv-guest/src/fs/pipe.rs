@@ -8,7 +8,7 @@ use pv_guest_logic::ring::Ring;
 use spin::Mutex;
 
 /// Bytes a pipe holds.
-const CAPACITY: usize = 16 * 1024;
+pub const CAPACITY: usize = 16 * 1024;
 /// A write up to this size is never mixed with another's (POSIX).
 pub const PIPE_BUF: usize = 4096;
 

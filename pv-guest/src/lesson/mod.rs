@@ -123,13 +123,13 @@ fn msr_base() -> [Option<Cost>; 2] {
 /// cannot be made to trap. What is checked is that the store masks and that `cli` leaves the mask alone.
 fn masking() -> [Option<Cost>; 2] {
     let masked = || Shared::mask().load(SeqCst) == 1;
-    let unmask = || Shared::mask().store(0, SeqCst);
-    let mask = || Shared::mask().store(1, SeqCst);
-    let by_store = way(acts::mask_call, 0, 0, unmask, masked);
-    mask();
+    let was_masked = machine().mask_events();
+    let by_store = way(acts::mask_call, 0, 0, || machine().unmask_events(), masked);
+    machine().mask_events();
     set_iopl(1);
-    let by_cli = way(acts::mask_trap, 0, 0, mask, masked);
+    let by_cli = way(acts::mask_trap, 0, 0, || (), masked);
     set_iopl(0);
+    machine().restore_events(was_masked);
     [by_store, by_cli]
 }
 

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use bitflags::bitflags;
 use paravane_abi::pte::PteFlags;
 
-use super::addr::{PAGE, USER_END};
+use super::addr::USER_END;
 use super::backing::FileBacking;
 
 bitflags! {
@@ -105,6 +105,12 @@ impl Areas {
         true
     }
 
+    /// Whether a range holds part of a file mapping that is not copied on writing.
+    pub fn shares_file(&self, start: u64, end: u64) -> bool {
+        let first = self.find(start).map_or(start, |(start, _)| start);
+        self.0.range(first..end).any(|(_, area)| area.shared && area.backing.is_some())
+    }
+
     /// The highest free range of this length below the stack.
     pub fn place(&self, len: u64) -> Option<u64> {
         let mut top = PLACE_TOP;
@@ -178,10 +184,5 @@ impl Areas {
     /// All areas, by address.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &Area)> {
         self.0.iter().map(|(&start, area)| (start, area))
-    }
-
-    /// Mapped pages.
-    pub fn pages(&self) -> u64 {
-        self.iter().map(|(start, area)| (area.end - start) / PAGE).sum()
     }
 }

@@ -8,10 +8,6 @@ pub trait FileBacking: Send + Sync {
     fn len(&self) -> u64;
     /// Copies bytes from `offset` and returns how many there were. Never waits.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> usize;
-    /// Whether there is nothing to map.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 /// A file whose bytes lie in memory for good, as those of the initramfs do.

@@ -53,7 +53,12 @@ impl AddressSpace {
         let frame = match &area.backing {
             None => frames::alloc_zeroed().ok_or(Errno::ENOMEM)?,
             Some(backing) => {
-                let number = (backing.offset + (page - start)) / PAGE;
+                let offset = backing.offset + (page - start);
+                // A page wholly past the file's end cannot be touched.
+                if offset >= backing.file.len() {
+                    return Err(Errno::EFAULT);
+                }
+                let number = offset / PAGE;
                 let (frame, cached) = cache::page(&*backing.file, number).ok_or(Errno::ENOMEM)?;
                 if cached && write {
                     let own = own_copy(frame);

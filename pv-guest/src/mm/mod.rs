@@ -8,7 +8,7 @@ mod cache;
 pub mod fault;
 mod fork;
 pub mod frames;
-mod heap;
+pub mod heap;
 pub mod space;
 pub mod table;
 pub mod user;

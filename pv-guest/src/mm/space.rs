@@ -9,11 +9,14 @@ use super::addr::{PAGE, Pfn, USER_END, page_down, page_up};
 use super::area::{Area, Areas, Backing, USER_START};
 pub use super::area::{MapFlags, Prot};
 use super::backing::FileBacking;
-use super::frames;
 use super::table::{self, Root};
+use super::{frames, heap};
 use crate::cpu_ops::{CpuOps, MapOp, machine};
 use crate::errno::{Errno, Result};
 use crate::process;
+
+/// Kernel memory that a few new areas may need.
+const AREA_HEAP: usize = 4096;
 
 /// An address space: its areas, and the tables that hold the pages touched so far.
 pub struct AddressSpace {
@@ -83,21 +86,6 @@ impl AddressSpace {
         self.brk = self.brk_start;
     }
 
-    /// Mapped pages, touched or not.
-    pub fn mapped_pages(&self) -> u64 {
-        self.areas.pages()
-    }
-
-    /// Frames this space holds.
-    pub fn resident_pages(&self) -> u64 {
-        let mut count = 0;
-        // An ended process has no root and no areas.
-        for (start, area) in self.areas.iter() {
-            self.root().for_each_held(start, area.end, |_, _| count += 1);
-        }
-        count
-    }
-
     /// Unmaps a range and drops its pages.
     pub fn unmap(&mut self, start: u64, end: u64) {
         self.areas.remove(start, end);
@@ -112,6 +100,7 @@ impl AddressSpace {
     /// Adds an area; `at` is taken as it is when `fixed`, else as a wish. The space must be the loaded one when the area
     /// is shared, because shared pages are made at once.
     pub fn map(&mut self, at: u64, len: u64, area: Area, fixed: bool, replace: bool) -> Result<u64> {
+        heap::reserve(AREA_HEAP)?;
         let len = len
             .checked_next_multiple_of(PAGE)
             .filter(|&len| len > 0 && len <= USER_END)
@@ -156,8 +145,13 @@ impl AddressSpace {
     }
 
     fn protect(&mut self, start: u64, end: u64, prot: Prot) -> Result<()> {
+        heap::reserve(AREA_HEAP)?;
         if !self.areas.covers(start, end) {
             return Err(Errno::ENOMEM);
+        }
+        // A shared file's pages are the page cache's, which nobody may write.
+        if prot.contains(Prot::WRITE) && self.areas.shares_file(start, end) {
+            return Err(Errno::EACCES);
         }
         self.areas.protect(start, end, prot);
         let areas = &self.areas;

@@ -222,7 +222,7 @@ pub fn execve(
 /// The program is loaded from the boot stack: nothing else runs yet.
 pub fn spawn_init(file: &Arc<dyn FileBacking>, argv: &[Vec<u8>], envp: &[Vec<u8>]) -> Result<()> {
     let program = elf::parse(&**file)?;
-    let process = fork::first(AddressSpace::new()?, Files::new_console(), &Frame::default());
+    let process = fork::first(AddressSpace::new()?, Files::new_console(), &Frame::default())?;
     machine().load_base(process.space.lock().root().pfn().mfn());
     // User copies and area changes work on the current process.
     super::CURRENT.store(Arc::as_ptr(&process).cast_mut(), Ordering::Relaxed);

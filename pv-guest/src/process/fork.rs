@@ -9,8 +9,12 @@ use crate::arch::frame::Frame;
 use crate::errno::{Errno, Result};
 use crate::fs::Files;
 use crate::mm::addr::USER_END;
+use crate::mm::heap;
 use crate::mm::space::AddressSpace;
 use crate::mm::user;
+
+/// Kernel memory a process may need: its stack, FPU state, areas and files.
+const PROCESS_HEAP: usize = 64 * 1024;
 
 const CLONE_VM: u64 = 0x100;
 const CLONE_VFORK: u64 = 0x4000;
@@ -29,16 +33,17 @@ fn launch(process: Process, frame: &Frame) -> Arc<Process> {
 }
 
 /// Makes the first process from an address space that is not loaded yet. Its frame must enter code that is there.
-pub fn first(space: AddressSpace, files: Files, frame: &Frame) -> Arc<Process> {
-    launch(Process::new(next_pid(), space, files, FpuState::new()), frame)
+pub fn first(space: AddressSpace, files: Files, frame: &Frame) -> Result<Arc<Process>> {
+    Ok(launch(Process::new(next_pid(), space, files, FpuState::new()?)?, frame))
 }
 
 fn copy(frame: &Frame, pid: u32, change: impl FnOnce(&mut Process)) -> Result<Arc<Process>> {
+    heap::reserve(PROCESS_HEAP)?;
     let parent = current();
     let space = parent.space.lock().duplicate()?;
     let files = parent.files.lock().fork();
     parent.fpu.save();
-    let mut child = Process::new(pid, space, files, parent.fpu.duplicate());
+    let mut child = Process::new(pid, space, files, parent.fpu.duplicate()?)?;
     *child.name.get_mut() = parent.name.lock().clone();
     *child.cwd.get_mut() = parent.cwd.lock().clone();
     *child.signals.get_mut() = parent.signals.lock().inherit();

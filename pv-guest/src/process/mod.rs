@@ -13,7 +13,7 @@ pub mod signal;
 mod timer;
 pub mod wait;
 
-use alloc::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use alloc::alloc::{Layout, alloc, dealloc};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -66,14 +66,12 @@ impl KernelStack {
     /// Lies at the stack's lowest address; overwritten when it overflows.
     const CANARY: u64 = 0x5ca1_ab1e_0ddb_a115;
 
-    fn new() -> Self {
+    fn new() -> Result<Self> {
         // SAFETY: the layout's size is not zero.
-        let Some(base) = NonNull::new(unsafe { alloc(Self::LAYOUT) }) else {
-            handle_alloc_error(Self::LAYOUT)
-        };
+        let base = NonNull::new(unsafe { alloc(Self::LAYOUT) }).ok_or(Errno::ENOMEM)?;
         // SAFETY: the memory was just allocated, and is aligned.
         unsafe { base.cast::<u64>().write(Self::CANARY) };
-        Self(base)
+        Ok(Self(base))
     }
 
     fn top(&self) -> u64 {
@@ -184,8 +182,8 @@ fn next_pid() -> u32 {
 }
 
 impl Process {
-    fn new(pid: u32, space: AddressSpace, files: Files, fpu: FpuState) -> Self {
-        Self {
+    fn new(pid: u32, space: AddressSpace, files: Files, fpu: FpuState) -> Result<Self> {
+        Ok(Self {
             pid,
             files: Mutex::new(files),
             name: Mutex::new(String::new()),
@@ -196,7 +194,7 @@ impl Process {
             sid: AtomicU32::new(pid),
             state: AtomicU8::new(State::Ready as u8),
             status: AtomicI32::new(0),
-            stack: KernelStack::new(),
+            stack: KernelStack::new()?,
             saved_rsp: AtomicU64::new(0),
             fpu,
             fs_base: AtomicU64::new(0),
@@ -205,7 +203,7 @@ impl Process {
             child_exit: WaitQueue::new(),
             holds_parent: AtomicBool::new(false),
             vfork_end: WaitQueue::new(),
-        }
+        })
     }
 
     /// The parent's number.

@@ -119,7 +119,7 @@ pub(super) fn push(frame: &mut Frame, signal: u32, action: &SigAction) -> Result
     let room = RED_ZONE + size_of::<SignalFrame>() as u64;
     let at = (frame.rsp.checked_sub(room).ok_or(Errno::EFAULT)? & !15).checked_sub(8).ok_or(Errno::EFAULT)?;
     user::write(at, &signal_frame)?;
-    let fpu = FpuState::new();
+    let fpu = FpuState::new()?;
     fpu.save();
     let mut state = process.signals.lock();
     state.interrupted_fpu.push(fpu);

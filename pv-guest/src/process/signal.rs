@@ -257,12 +257,6 @@ pub fn sigprocmask(how: i32, set: Option<u64>) -> Result<u64> {
     Ok(old)
 }
 
-/// Signals that wait because they are blocked.
-pub fn pending() -> u64 {
-    let state = state(current());
-    state.pending & state.blocked
-}
-
 /// `rt_sigsuspend`: waits for a signal under another mask. Always ends with `EINTR`.
 pub fn sigsuspend(mask: u64) -> Result<u64> {
     {

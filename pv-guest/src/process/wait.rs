@@ -26,14 +26,6 @@ impl WaitQueue {
         waiters.iter().for_each(sched::wake);
     }
 
-    /// Wakes the waiter that came first.
-    pub fn wake_one(&self) {
-        let first = self.waiters.lock().pop_front();
-        if let Some(first) = first {
-            sched::wake(&first);
-        }
-    }
-
     /// Waits until `f` gives a value; `EINTR` when a signal comes first.
     ///
     /// No wake-up is lost between a look at the condition and the wait: this kernel is not preempted.

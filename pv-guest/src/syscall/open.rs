@@ -4,7 +4,7 @@ use super::path::{base_of, user_path};
 use super::rw::open_file;
 use crate::errno::{Errno, Result};
 use crate::fs::{Kind, Node, Object, OpenFile, flag, parent_of, pipe as pipes, walk};
-use crate::mm::user;
+use crate::mm::{heap, user};
 use crate::process;
 use alloc::string::String;
 use spin::Mutex;
@@ -116,6 +116,7 @@ pub fn pipe(addr: u64) -> Result<u64> {
 /// `pipe2`.
 pub fn pipe2(addr: u64, flags: u64) -> Result<u64> {
     let flags = flags as u32;
+    heap::reserve(pipes::CAPACITY)?;
     let (reader, writer) = pipes::new();
     let close_on_exec = flags & flag::CLOEXEC != 0;
     let status = flags & flag::NONBLOCK;
