@@ -371,6 +371,11 @@ fn a_moved_vcpu_info_loses_no_event() {
 }
 
 #[test]
+fn a_guest_names_itself_or_others() {
+    assert_eq!((resolve(0x7ff0, D2), resolve(1, D2), resolve(0x7ff1, D2)), (D2, D1, DomainId(0x7ff1)));
+}
+
+#[test]
 fn the_audit_sees_what_is_wrong() {
     let broken = |damage: fn(&mut PortTable)| {
         let (mut a, _, _, b, _, _) = connected();
@@ -378,7 +383,9 @@ fn the_audit_sees_what_is_wrong() {
         a.bind_virq(VIRQ_CONSOLE, 0).unwrap();
         audit(&[&a, &b]).unwrap();
         damage(&mut a);
-        audit(&[&a, &b]).unwrap_err().what
+        let error = audit(&[&a, &b]).unwrap_err();
+        assert!(std::format!("{error}").ends_with(error.what));
+        error.what
     };
     assert!(broken(|t| t.active += 1).contains("count"));
     assert!(broken(|t| t.entries[0].channel = Channel::Free).contains("reserved"));
