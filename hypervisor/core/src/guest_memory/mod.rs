@@ -143,7 +143,7 @@ impl<'a, M: Memory + Tlb> GuestMemory<'a, M> {
 
     #[inline]
     fn write_in_page(&self, address: u64, offset: usize, bytes: &[u8]) -> Result<(), Fault> {
-        let (_, frame) = self.translate(address, Access::Write)?;
+        let frame = self.frame_of(address, Access::Write)?;
         match self.frames.writable(frame, self.domain) {
             Some(writer) => {
                 self.machine.write_bytes(&writer, offset, bytes);
@@ -156,7 +156,7 @@ impl<'a, M: Memory + Tlb> GuestMemory<'a, M> {
     /// The frame of a readable address; it is the domain's, or the walk would not count.
     #[inline]
     fn readable(&self, address: u64, access: Access) -> Result<Mfn, Fault> {
-        let (_, frame) = self.translate(address, access)?;
+        let frame = self.frame_of(address, access)?;
         if self.frames.is_owned_by(frame, self.domain) {
             Ok(frame)
         } else {
@@ -180,7 +180,7 @@ impl<'a, M: Memory + Tlb> GuestMemory<'a, M> {
         if address & 7 != 0 {
             return self.copy_to_guest(address, &value.to_le_bytes());
         }
-        let (_, frame) = self.translate(address, Access::Write)?;
+        let frame = self.frame_of(address, Access::Write)?;
         match self.frames.writable(frame, self.domain) {
             Some(writer) => {
                 self.machine.write_word(&writer, word_index(address), value);
@@ -196,6 +196,17 @@ impl<'a, M: Memory + Tlb> GuestMemory<'a, M> {
         let mut value = T::new_zeroed();
         self.copy_from_guest(address, value.as_mut_bytes())?;
         Ok(value)
+    }
+
+    /// Reads a value from a frame that [`Self::translate`] named, if it is the domain's.
+    #[inline]
+    pub(crate) fn read_frame<T: FromBytes + IntoBytes>(&self, frame: Mfn, offset: usize) -> Option<T> {
+        if !self.frames.is_owned_by(frame, self.domain) {
+            return None;
+        }
+        let mut value = T::new_zeroed();
+        self.machine.read_bytes(frame, offset, value.as_mut_bytes());
+        Some(value)
     }
 
     /// Writes a value.

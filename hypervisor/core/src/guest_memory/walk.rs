@@ -33,12 +33,57 @@ impl<M: Memory + Tlb> GuestMemory<'_, M> {
     /// would. Returns the leaf entry and the frame.
     #[inline]
     pub fn translate(&self, address: u64, access: Access) -> Result<(Pte, Mfn), Fault> {
+        let leaf = match self.leaf(address, access) {
+            Some(leaf) => leaf,
+            None => self.leaf_marking(address, access)?,
+        };
+        Ok((leaf, leaf.frame()))
+    }
+
+    /// As [`Self::translate`], without the leaf entry.
+    #[inline]
+    pub(super) fn frame_of(&self, address: u64, access: Access) -> Result<Mfn, Fault> {
+        match self.leaf(address, access) {
+            Some(leaf) => Ok(leaf.frame()),
+            None => self.leaf_marking(address, access).map(Pte::frame),
+        }
+    }
+
+    /// The leaf entry, when every right is there and every mark is set, as is nearly always so.
+    #[inline]
+    fn leaf(&self, address: u64, access: Access) -> Option<Pte> {
+        let va = VirtAddr::guest(address)?;
+        let want = self.rights(access) | Pte::A;
+        let never = if access == Access::Fetch { Pte::NX } else { 0 };
+        let mut table = self.root;
+        for level in [Level::L4, Level::L3, Level::L2] {
+            let entry = Pte(self.machine.read_word(table, va.slot(level)));
+            if entry.0 & (want | never) != want {
+                return None;
+            }
+            table = entry.frame();
+        }
+        let want = if access == Access::Write { want | Pte::D } else { want };
+        let leaf = Pte(self.machine.read_word(table, va.slot(Level::L1)));
+        (leaf.0 & (want | never) == want).then_some(leaf)
+    }
+
+    /// The bits an access needs at every level.
+    #[inline]
+    fn rights(&self, access: Access) -> u64 {
+        let user = if self.user { Pte::US } else { 0 };
+        let write = if access == Access::Write { Pte::RW } else { 0 };
+        Pte::P | user | write
+    }
+
+    /// The leaf entry, with the marks set that were missing, or the fault.
+    #[cold]
+    fn leaf_marking(&self, address: u64, access: Access) -> Result<Pte, Fault> {
         let Some(va) = VirtAddr::guest(address) else {
             // A CPU raises #GP for a non-canonical address; a hypercall argument is just as wrong.
             return Err(self.fault(address, access, 0));
         };
-        let must =
-            Pte::P | if self.user { Pte::US } else { 0 } | if access == Access::Write { Pte::RW } else { 0 };
+        let must = self.rights(access);
         let mut table = self.root;
         let mut leaf = Pte(0);
         for level in Level::DOWN {
@@ -63,11 +108,10 @@ impl<M: Memory + Tlb> GuestMemory<'_, M> {
             }
             table = leaf.frame();
         }
-        Ok((leaf, table))
+        Ok(leaf)
     }
 
     /// Sets A or D in an entry; the error is what the entry was instead.
-    #[cold]
     fn mark(&self, table: Mfn, level: Level, index: usize, old: Pte, marks: u64) -> Result<Pte, Pte> {
         let new = Pte(old.0 | marks);
         match self.frames.table_writer(table, level) {

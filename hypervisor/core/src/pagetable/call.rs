@@ -7,10 +7,11 @@
 
 use super::update::How;
 use super::{MapOwner, OpError, Paging, Pte};
-use crate::addr::{DomainId, Mfn, Pfn};
+use crate::addr::{DomainId, Mfn, PAGE_SIZE, Pfn, VirtAddr};
 use crate::flush::{Flush, FlushWhat, FlushWho, Tlb};
-use crate::guest_memory::{Fault, GuestMemory};
+use crate::guest_memory::{Access, Fault, GuestMemory};
 use crate::memory::Memory;
+use core::marker::PhantomData;
 use paravane_abi::errno::Errno;
 use paravane_abi::hypercall::mmu_update::MmuCommand;
 use paravane_abi::mmu::{
@@ -21,9 +22,6 @@ use zerocopy::{FromBytes, IntoBytes};
 
 /// The bit of the count that marks a call made again.
 pub const MMU_UPDATE_PREEMPTED: u32 = 1 << 31;
-
-/// Requests are copied so many at a time.
-const CHUNK: usize = 16;
 
 /// What a request costs of the budget besides the table entries it makes the hypervisor look at.
 const REQUEST_STEPS: u32 = 16;
@@ -59,41 +57,37 @@ impl Batch {
     }
 }
 
-/// Requests, read from guest memory in chunks. Each is copied once and then looked at.
+/// Requests in guest memory. Each is copied once and then looked at.
+///
+/// The page of the latest one is remembered, as a CPU would in its TLB: a batch that changes the mapping
+/// of its own requests finds the rest of that page where it was. The frame is still asked for its owner
+/// each time.
 struct Requests<T> {
     address: u64,
-    count: u32,
-    chunk: [T; CHUNK],
-    first: u32,
-    held: u32,
+    page: u64,
+    frame: Mfn,
+    kind: PhantomData<T>,
 }
 
-impl<T: FromBytes + IntoBytes + Copy + Default> Requests<T> {
-    fn new(address: u64, count: u32) -> Self {
-        Self { address, count, chunk: [T::default(); CHUNK], first: 0, held: 0 }
+impl<T: FromBytes + IntoBytes> Requests<T> {
+    fn new(address: u64) -> Self {
+        // No page's address is odd.
+        Self { address, page: 1, frame: Mfn::new(0), kind: PhantomData }
     }
 
     #[inline]
     fn get<M: Memory + Tlb>(&mut self, memory: &GuestMemory<'_, M>, index: u32) -> Result<T, Fault> {
-        if index.wrapping_sub(self.first) >= self.held {
-            self.fill(memory, index)?;
-        }
-        Ok(self.chunk[(index - self.first) as usize])
-    }
-
-    fn fill<M: Memory + Tlb>(&mut self, memory: &GuestMemory<'_, M>, index: u32) -> Result<(), Fault> {
         let address = self.address + u64::from(index) * size_of::<T>() as u64;
-        let wanted = (self.count - index).min(CHUNK as u32);
-        self.first = index;
-        self.held = 0;
-        if memory.read_slice(address, &mut self.chunk[..wanted as usize]).is_ok() {
-            self.held = wanted;
-            return Ok(());
+        let offset = address as usize & (PAGE_SIZE - 1);
+        if offset > PAGE_SIZE - size_of::<T>() {
+            return memory.read(address);
         }
-        // Some later request can't be read; this one may be.
-        memory.read_slice(address, &mut self.chunk[..1])?;
-        self.held = 1;
-        Ok(())
+        let page = address - offset as u64;
+        if page != self.page {
+            self.frame = memory.translate(address, Access::Read)?.1;
+            self.page = page;
+        }
+        memory.read_frame(self.frame, offset).ok_or(Fault { address, code: Fault::PRESENT })
     }
 }
 
@@ -133,7 +127,7 @@ impl<M: Memory + Tlb> Paging<'_, M> {
     }
 
     /// Does the requests of a batch, in order, until one is refused or the budget is spent.
-    fn batch<T: FromBytes + IntoBytes + Copy + Default>(
+    fn batch<T: FromBytes + IntoBytes>(
         &mut self,
         batch: Batch,
         mut perform: impl FnMut(&mut Self, T) -> Result<(), OpError>,
@@ -150,7 +144,7 @@ impl<M: Memory + Tlb> Paging<'_, M> {
         if memory.check_array(batch.requests, u64::from(count), size_of::<T>()).is_err() {
             return CallOutcome::of(Err(Errno::EFAULT));
         }
-        let mut requests = Requests::new(batch.requests, count);
+        let mut requests = Requests::new(batch.requests);
         let mut performed = 0;
         let mut result = Ok(());
         while performed < count {
@@ -240,7 +234,7 @@ impl<M: Memory + Tlb> Paging<'_, M> {
     /// The flush that the flags of `update_va_mapping` ask for. The entry is written by now; a bitmap of
     /// vcpus that can't be read is an error all the same, as in Xen.
     fn va_flush(&self, va: u64, flags: u64) -> Result<Flush, Errno> {
-        let what = match (flags & UVMF_FLUSHTYPE_MASK, crate::addr::VirtAddr::guest(va)) {
+        let what = match (flags & UVMF_FLUSHTYPE_MASK, VirtAddr::guest(va)) {
             (UVMF_TLB_FLUSH, _) => FlushWhat::All,
             (UVMF_INVLPG, Some(va)) => FlushWhat::Page(va.page()),
             _ => return Ok(Flush::NONE),
