@@ -1,5 +1,5 @@
 //! What the decisions need of a processor and its devices. `hypervisor/machine` implements it on hardware,
-//! [`crate::fake_machine`] in memory.
+//! `fake_machine` in memory.
 
 use crate::addr::Mfn;
 use crate::descriptor::Gate;
