@@ -8,13 +8,14 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use paravane_abi::errno::Errno;
 use paravane_abi::ring1::Ring1Counters;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::addr::{DomainId, Mfn};
 use crate::calls::Stop;
 use crate::descriptor::{Policy, RESERVED_ENTRIES, reserved_gdt_page};
-use crate::domain::{Domain, SharedPages, Vcpu};
+use crate::domain::{Domain, InfoPlace, SharedPages, Vcpu};
 use crate::frame::FrameTable;
 use crate::guest::{Processor, TYPED_MAX};
 use crate::guest_memory::GuestMemory;
@@ -65,8 +66,11 @@ pub struct Hypervisor<M> {
     pub(crate) typed: VecDeque<u8>,
     /// A guest's console output on its way to the serial port.
     pub(crate) output: Vec<u8>,
-    /// The running vcpu gave up its turn.
-    pub(crate) reschedule: bool,
+    /// The next return must look whether the running vcpu may run at all: it has blocked, or its domain has
+    /// stopped, since the last one.
+    pub(crate) attention: bool,
+    /// Where the running vcpu's `vcpu_info` is, for the look at every return.
+    pub(crate) info: InfoPlace,
     /// Index of the domain whose vcpu runs.
     pub(crate) running_domain: usize,
     /// Number of the vcpu that runs.
@@ -89,7 +93,8 @@ impl<M: Machine> Hypervisor<M> {
             domains: Vec::new(),
             clock,
             counters: Ring1Counters::default(),
-            reschedule: false,
+            attention: true,
+            info: InfoPlace { frame: Mfn::new(0), offset: 0, registered: false },
             running_domain: 0,
             running_vcpu: 0,
             armed: None,
@@ -149,20 +154,20 @@ impl<M: Machine> Hypervisor<M> {
     /// Reads a structure of the guest kernel's.
     #[inline]
     pub(crate) fn read_guest<T: FromBytes + IntoBytes>(&self, address: u64) -> Result<T, Stop> {
-        let memory = self.kernel_memory().ok_or(Stop::Error(paravane_abi::errno::Errno::EFAULT))?;
+        let memory = self.kernel_memory().ok_or(Errno::EFAULT)?;
         Ok(memory.read(address)?)
     }
 
     /// Reads bytes of the guest kernel's.
     pub(crate) fn read_guest_bytes(&self, address: u64, bytes: &mut [u8]) -> Result<(), Stop> {
-        let memory = self.kernel_memory().ok_or(Stop::Error(paravane_abi::errno::Errno::EFAULT))?;
+        let memory = self.kernel_memory().ok_or(Errno::EFAULT)?;
         Ok(memory.copy_from_guest(address, bytes)?)
     }
 
     /// Writes a structure to the guest kernel's memory.
     #[inline]
     pub(crate) fn write_guest<T: IntoBytes + Immutable>(&self, address: u64, value: &T) -> Result<(), Stop> {
-        let memory = self.kernel_memory().ok_or(Stop::Error(paravane_abi::errno::Errno::EFAULT))?;
+        let memory = self.kernel_memory().ok_or(Errno::EFAULT)?;
         Ok(memory.write(address, value)?)
     }
 }

@@ -4,7 +4,9 @@
 use core::cell::{Cell, UnsafeCell};
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use paravane_core::addr::{DomainId, ENTRIES, Mfn, PAGE_SIZE, Pfn, is_reserved_slot};
+use paravane_core::addr::{
+    DomainId, ENTRIES, Mfn, PAGE_SIZE, Pfn, RESERVED_FIRST_SLOT, RESERVED_LAST_SLOT, is_reserved_slot,
+};
 use paravane_core::descriptor::{Gate, USER_CODE_ENTRIES, set_user_code_present};
 use paravane_core::flush::{Flush, RootChange, Tlb};
 use paravane_core::machine::{GUEST_GDT_PAGES, Processor, SegmentBase};
@@ -167,10 +169,19 @@ impl Tlb for Hardware {
         if self.loaded.replace(kernel) == kernel {
             return;
         }
-        for slot in (0..ENTRIES).filter(|slot| !is_reserved_slot(*slot)) {
-            let entry = kernel.map_or(0, |l4| self.read_word(l4, slot));
-            // SAFETY: as in `root_changed`.
-            unsafe { self.root_word(slot).write_volatile(entry) };
+        for slots in [0..RESERVED_FIRST_SLOT, RESERVED_LAST_SLOT + 1..ENTRIES] {
+            let to = self.root_word(slots.start);
+            // SAFETY: as in `root_changed`; the L4 is RAM, and the processor's changes to its A bits meanwhile
+            // make no difference to which tables it names.
+            unsafe {
+                match kernel {
+                    Some(l4) => {
+                        let from = self.bytes(l4, slots.start * 8, slots.len() * 8).cast::<u64>();
+                        core::ptr::copy_nonoverlapping(from.cast_const(), to, slots.len());
+                    }
+                    None => to.write_bytes(0, slots.len()),
+                }
+            }
         }
     }
 }

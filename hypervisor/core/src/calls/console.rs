@@ -29,7 +29,7 @@ impl<M: Machine> Hypervisor<M> {
                 }
                 call.args[1] = (count - piece.len()) as u64;
                 call.args[2] = call.args[2].wrapping_add(piece.len() as u64);
-                Err(Stop::Again)
+                Err(Stop::AGAIN)
             }
             ConsoleCommand::Read => Err(Errno::EPERM.into()),
         }

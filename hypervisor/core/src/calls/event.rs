@@ -195,7 +195,7 @@ impl<M: Machine> Hypervisor<M> {
         }
         match outcome? {
             Reset::Done => Ok(0),
-            Reset::Preempted => Err(Stop::Again),
+            Reset::Preempted => Err(Stop::AGAIN),
         }
     }
 

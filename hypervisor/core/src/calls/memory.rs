@@ -92,7 +92,7 @@ impl<M: Machine> Hypervisor<M> {
             return Ok(end);
         }
         call.args[0] = (call.args[0] & MEMOP_COMMAND_MASK) | end << MEMOP_EXTENT_SHIFT;
-        Err(Stop::Again)
+        Err(Stop::AGAIN)
     }
 
     fn give_frame_back(&mut self, place: u64) -> Option<()> {

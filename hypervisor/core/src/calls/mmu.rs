@@ -12,7 +12,7 @@ fn answer(outcome: CallOutcome, call: &mut Call<'_>) -> Answer {
         CallOutcome::Return(value) => Ok(value as u64),
         CallOutcome::Continue(arguments) => {
             call.args[..4].copy_from_slice(&arguments);
-            Err(Stop::Again)
+            Err(Stop::AGAIN)
         }
     }
 }

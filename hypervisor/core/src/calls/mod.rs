@@ -2,7 +2,7 @@
 //!
 //! The table in `paravane_abi` decides what exists; [`Hypervisor::dispatch`] expands from it, so a row without
 //! a handler does not compile. Handlers decode everything before they change anything, so that a refusal
-//! leaves no trace; what cannot be done in one bounded step says so by [`Stop::Again`].
+//! leaves no trace; what cannot be done in one bounded step says so by [`Stop::AGAIN`].
 
 mod callback;
 mod console;
@@ -20,10 +20,9 @@ mod vcpu;
 mod version;
 
 use paravane_abi::errno::Errno;
-use paravane_abi::hypercall::Hypercall;
+use paravane_abi::hypercall::PAGE_SLOTS;
 use paravane_abi::regs::CpuUserRegs;
 
-use crate::crash::Reason as CrashReason;
 use crate::guest_memory::Fault;
 use crate::hypervisor::Hypervisor;
 use crate::machine::Machine;
@@ -33,7 +32,7 @@ pub const INSTRUCTION_LENGTH: u64 = 2;
 
 /// A call as it was made.
 pub struct Call<'r> {
-    /// RDI, RSI, RDX, R10, R8, R9, or a multicall entry's. A handler that stops with [`Stop::Again`] leaves
+    /// RDI, RSI, RDX, R10, R8, R9, or a multicall entry's. A handler that stops with [`Stop::AGAIN`] leaves
     /// here what the call goes on with.
     pub args: [u64; 6],
     /// The caller's registers.
@@ -42,44 +41,57 @@ pub struct Call<'r> {
     pub nested: bool,
 }
 
-/// Why a handler has no result.
+/// Why a handler has no result: an error number, or one of the constants. One word, so that a handler's answer
+/// travels in registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// Refused.
-    Error(Errno),
+pub struct Stop(u64);
+
+impl Stop {
     /// The bounded step is used up: the call is made again with the arguments in [`Call::args`].
-    Again,
-    /// The registers have been replaced; RAX is not a result.
-    Replaced,
-    /// The domain is not to run on.
-    Crash(CrashReason),
+    pub const AGAIN: Self = Self(1);
+    /// The registers have been replaced, or the domain has stopped; RAX is not a result.
+    pub const REPLACED: Self = Self(2);
+
+    /// The number as a result, for a place that takes any.
+    const fn result(self) -> u64 {
+        self.0
+    }
+
+    /// RAX of a refused call, if that is what this is.
+    const fn refused(self) -> Option<u64> {
+        if self.0 > Self::REPLACED.0 { Some(self.0) } else { None }
+    }
 }
 
 impl From<Errno> for Stop {
+    #[inline]
     fn from(error: Errno) -> Self {
-        Self::Error(error)
+        Self(error.to_rax())
     }
 }
 
 impl From<Fault> for Stop {
+    #[inline]
     fn from(_: Fault) -> Self {
-        Self::Error(Errno::EFAULT)
+        Self::from(Errno::EFAULT)
     }
 }
 
 /// A handler's answer.
 pub type Answer = Result<u64, Stop>;
 
-macro_rules! dispatch {
-    ({ $self:ident $number:ident $call:ident } $(
-        $_number:literal $name:ident $camel:ident $constant:ident [$($xen:ident)?] ($($arg:ident: $ty:ty),*)
+/// A hypercall's handler.
+type Handler<M> = fn(&mut Hypervisor<M>, &mut Call<'_>) -> Answer;
+
+macro_rules! handlers {
+    ($(
+        $number:literal $name:ident $camel:ident $constant:ident [$($xen:ident)?] ($($arg:ident: $ty:ty),*)
         $callers:ident [$($error:ident)*] $doc:literal { $($subs:tt)* }
-    )*) => {
-        match Hypercall::from_number($number) {
-            $( Some(Hypercall::$camel) => $self.$name($call), )*
-            None => Err(Stop::Error(Errno::ENOSYS)),
-        }
-    };
+    )*) => {{
+        let mut table = [Self::no_such_call as Handler<M>; PAGE_SLOTS];
+        $( table[$number] = Self::$name; )*
+        table
+    }};
 }
 
 impl<M: Machine> Hypervisor<M> {
@@ -94,20 +106,37 @@ impl<M: Machine> Hypervisor<M> {
         let mut call = Call { args, regs, nested: false };
         match self.dispatch(number, &mut call) {
             Ok(value) => call.regs.rax = value,
-            Err(Stop::Error(error)) => call.regs.rax = error.to_ret() as u64,
-            Err(Stop::Replaced) => {}
-            Err(Stop::Again) => {
-                let Call { args, regs, .. } = call;
-                [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9] = args;
-                regs.rip = regs.rip.wrapping_sub(INSTRUCTION_LENGTH);
-            }
-            Err(Stop::Crash(reason)) => self.crash(call.regs, reason),
+            Err(stop) => stopped(call, stop),
         }
     }
+
+    /// The handlers by number: as many as a hypercall page has slots.
+    const HANDLERS: [Handler<M>; PAGE_SLOTS] = paravane_abi::hypercall_table!(handlers);
 
     /// Calls the handler of a hypercall number.
     #[inline]
     fn dispatch(&mut self, number: u64, call: &mut Call<'_>) -> Answer {
-        paravane_abi::hypercall_table!(dispatch, self number call)
+        match Self::HANDLERS.get(number as usize) {
+            Some(handler) => handler(self, call),
+            None => self.no_such_call(call),
+        }
+    }
+
+    fn no_such_call(&mut self, _: &mut Call<'_>) -> Answer {
+        Err(Errno::ENOSYS.into())
+    }
+}
+
+/// Ends a call that has no result.
+#[cold]
+fn stopped(call: Call<'_>, stop: Stop) {
+    let Call { args, regs, .. } = call;
+    match stop.refused() {
+        Some(error) => regs.rax = error,
+        None if stop == Stop::AGAIN => {
+            [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9] = args;
+            regs.rip = regs.rip.wrapping_sub(INSTRUCTION_LENGTH);
+        }
+        None => {}
     }
 }

@@ -29,18 +29,18 @@ impl<M: Machine> Hypervisor<M> {
             let mut nested = Call { args: entry.args, regs: call.regs, nested: true };
             match self.dispatch(entry.op, &mut nested) {
                 Ok(value) => self.store_result(pointer, value)?,
-                Err(Stop::Error(error)) => self.store_result(pointer, error.to_ret() as u64)?,
-                Err(Stop::Again) => {
+                Err(Stop::AGAIN) => {
                     let place = pointer.wrapping_add(offset_of!(MulticallEntry, args) as u64);
                     self.write_guest(place, &nested.args)?;
-                    return Err(Stop::Again);
+                    return Err(Stop::AGAIN);
                 }
-                Err(stop @ (Stop::Replaced | Stop::Crash(_))) => return Err(stop),
+                Err(Stop::REPLACED) => return Err(Stop::REPLACED),
+                Err(error) => self.store_result(pointer, error.result())?,
             }
             call.args[0] = pointer.wrapping_add(size_of::<MulticallEntry>() as u64);
             call.args[1] = u64::from(count - 1);
         }
-        if call.args[1] == 0 { Ok(0) } else { Err(Stop::Again) }
+        if call.args[1] == 0 { Ok(0) } else { Err(Stop::AGAIN) }
     }
 
     fn store_result(&mut self, entry: u64, value: u64) -> Result<(), Stop> {

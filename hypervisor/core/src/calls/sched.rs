@@ -15,10 +15,8 @@ impl<M: Machine> Hypervisor<M> {
     pub(super) fn sched_op(&mut self, call: &mut Call<'_>) -> Answer {
         let pointer = call.args[1];
         match SchedCommand::from_number(call.args[0] as u32).ok_or(Errno::ENOSYS)? {
-            SchedCommand::YieldCpu => {
-                self.reschedule = true;
-                Ok(0)
-            }
+            // There is nobody else to run.
+            SchedCommand::YieldCpu => Ok(0),
             SchedCommand::Block => {
                 self.block();
                 Ok(0)
@@ -49,6 +47,7 @@ impl<M: Machine> Hypervisor<M> {
         self.shared().set_upcall_mask(place, false);
         if !self.shared().upcall(place).0 {
             self.vcpu_mut().state = RunState::Blocked;
+            self.attention = true;
         }
     }
 
@@ -75,6 +74,7 @@ impl<M: Machine> Hypervisor<M> {
                 let vcpu = self.vcpu_mut();
                 vcpu.state = RunState::Blocked;
                 vcpu.poll = Some(wait);
+                self.attention = true;
                 if request.timeout != 0 {
                     self.arm_poll_timeout(request.timeout);
                 }
@@ -86,7 +86,7 @@ impl<M: Machine> Hypervisor<M> {
     fn shut_down(&mut self, reason: u32) -> Answer {
         let shutdown = Shutdown::from_reason(reason).ok_or(Errno::EINVAL)?;
         log::info!("{} shuts down: {shutdown:?}", self.domain().id);
-        self.domain_mut().shutdown = Some(shutdown);
-        Err(Stop::Replaced)
+        self.stop_domain(shutdown);
+        Err(Stop::REPLACED)
     }
 }

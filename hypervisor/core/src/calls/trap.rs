@@ -34,7 +34,7 @@ impl<M: Machine> Hypervisor<M> {
             self.set_trap(trap.vector, trap);
             call.args[0] = call.args[0].wrapping_add(size_of::<TrapInfo>() as u64);
         }
-        Err(Stop::Again)
+        Err(Stop::AGAIN)
     }
 
     /// `stack_switch`: the selector is the policy's whatever the guest says, as for a 64-bit guest on Xen.
@@ -47,7 +47,9 @@ impl<M: Machine> Hypervisor<M> {
 
     /// `iret`: continues at the frame on the guest's stack.
     pub(super) fn iret(&mut self, call: &mut Call<'_>) -> Answer {
-        self.guest_iret(call.regs).map_err(Stop::Crash)?;
-        Err(Stop::Replaced)
+        if let Err(reason) = self.guest_iret(call.regs) {
+            self.crash(call.regs, reason);
+        }
+        Err(Stop::REPLACED)
     }
 }

@@ -72,9 +72,10 @@ impl<M: Machine> Hypervisor<M> {
 
     fn vcpu_down(&mut self, number: u32) -> Answer {
         self.domain_mut().vcpus[number as usize].state = RunState::Offline;
+        self.attention = true;
         let all_down = self.domain().vcpus.iter().all(|vcpu| vcpu.state == RunState::Offline);
         if all_down {
-            self.domain_mut().shutdown = Some(Shutdown::PowerOff);
+            self.stop_domain(Shutdown::PowerOff);
         }
         Ok(0)
     }
@@ -125,6 +126,7 @@ impl<M: Machine> Hypervisor<M> {
         let new = InfoPlace { frame, offset, registered: true };
         self.shared().copy_info(old, new);
         self.domain_mut().vcpus[number as usize].info = new;
+        self.info = self.vcpu().info;
         // An event may have gone to the old place just before: the guest looks at everything once.
         let bits = Bits::of(&self.frames, &self.machine, self.domain());
         event::mark_all_pending(&bits, number);

@@ -39,6 +39,7 @@ impl<M: Machine> Hypervisor<M> {
         self.describe(call.args[0] as u32, call.args[1])
     }
 
+    #[inline(never)]
     fn describe(&mut self, command: u32, pointer: u64) -> Answer {
         match VersionCommand::from_number(command).ok_or(Errno::ENOSYS)? {
             VersionCommand::Version => return Ok(VERSION),

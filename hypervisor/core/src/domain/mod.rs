@@ -6,7 +6,7 @@
 mod shared;
 mod vcpu;
 
-pub use shared::{Bits, SharedPages};
+pub use shared::{Bits, SharedPages, upcall};
 pub use vcpu::{Callback, Callbacks, InfoPlace, RunState, TRAPS, Vcpu};
 
 use alloc::string::String;

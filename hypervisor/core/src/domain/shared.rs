@@ -26,6 +26,13 @@ const UPCALL_MASK: u64 = 0xff00;
 /// What the hypervisor stores there to mask them.
 const MASKED: u64 = 0x0100;
 
+/// Whether an upcall is pending at a place, and whether it is masked.
+#[inline]
+pub fn upcall(memory: &impl Memory, place: InfoPlace) -> (bool, bool) {
+    let word = memory.read_word(place.frame, place.offset / 8);
+    (word & UPCALL_PENDING != 0, word & UPCALL_MASK != 0)
+}
+
 /// Access to a domain's shared pages.
 pub struct SharedPages<'a, M> {
     frames: &'a FrameTable,
@@ -66,8 +73,7 @@ impl<'a, M: Memory> SharedPages<'a, M> {
     /// Whether an upcall is pending, and whether it is masked.
     #[inline]
     pub fn upcall(&self, place: InfoPlace) -> (bool, bool) {
-        let word = self.machine.read_word(place.frame, place.offset / 8);
-        (word & UPCALL_PENDING != 0, word & UPCALL_MASK != 0)
+        upcall(self.machine, place)
     }
 
     /// Masks or unmasks upcalls.

@@ -46,6 +46,10 @@ fn decide(cpu: &impl VirtualCpu, regs: &CpuUserRegs, decoded: Decoded) -> Emulat
             let leaf = cpu.cpuid(regs.rax as u32, regs.rcx as u32);
             return Emulated::Retire(identify(length, cpu.code_bits(), leaf));
         }
+        // CR4.OSXSAVE is looked at before the ring (SDM volume 2, XSETBV); QEMU does it the other way round.
+        Form::Xsetbv if cpu.cr4() & CR4_OSXSAVE == 0 => {
+            return Emulated::Fault(Fault::INVALID_OPCODE);
+        }
         _ => {}
     }
     if cpu.mode() == Mode::User && !user_may(cpu, form) {

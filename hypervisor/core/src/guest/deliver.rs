@@ -5,7 +5,7 @@ use zerocopy::IntoBytes;
 
 use crate::bounce::{self, Entry, Kind, Origin};
 use crate::crash::Reason;
-use crate::domain::{RunState, Shutdown};
+use crate::domain::{RunState, Shutdown, upcall};
 use crate::emulate::vector::PAGE_FAULT;
 use crate::emulate::{Fault, Mode};
 use crate::hypervisor::{Hypervisor, Leave, Next};
@@ -71,15 +71,23 @@ impl<M: Machine> Hypervisor<M> {
     #[inline]
     pub fn prepare_return(&mut self, regs: &mut CpuUserRegs) -> Next {
         self.counters.cr3_loads += 2;
-        if self.domain().shutdown.is_some() || self.vcpu().state != RunState::Runnable {
+        if self.attention && !self.can_run() {
             return self.cannot_run();
         }
-        let (pending, masked) = self.shared().upcall(self.vcpu().info);
+        let (pending, masked) = upcall(&self.machine, self.info);
         if !pending {
             self.show_user_code(true);
             return Next::Guest;
         }
         self.deliver_event(regs, masked)
+    }
+
+    /// Whether the running vcpu may run; if so, nobody need look again until something changes.
+    #[cold]
+    fn can_run(&mut self) -> bool {
+        let can_run = self.domain().shutdown.is_none() && self.vcpu().state == RunState::Runnable;
+        self.attention = !can_run;
+        can_run
     }
 
     /// An event is pending: ring 3 always takes it, ring 1 unless it masks them; and if it does, its way to

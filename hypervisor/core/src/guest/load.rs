@@ -22,6 +22,7 @@ impl<M: Machine> Hypervisor<M> {
         let id = self.domain().id;
         let (base, user) = (self.vcpu().paging.base(), self.vcpu().paging.user_base());
         self.machine.base_changed(id, base, user);
+        self.info = self.vcpu().info;
         let vcpu = &self.domains[0].vcpus[0];
         self.machine.set_kernel_stack(vcpu.kernel_sp);
         self.machine.show_gdt(&vcpu.gdt);
@@ -66,11 +67,17 @@ impl<M: Machine> Hypervisor<M> {
         }
     }
 
+    /// The running domain has stopped.
+    pub(crate) fn stop_domain(&mut self, shutdown: Shutdown) {
+        self.domain_mut().shutdown = Some(shutdown);
+        self.attention = true;
+    }
+
     /// Ends the running domain for breaking the contract, and says so.
     #[cold]
     pub(crate) fn crash(&mut self, regs: &CpuUserRegs, reason: Reason) {
         self.report(regs, reason);
-        self.domain_mut().shutdown = Some(Shutdown::Crash);
+        self.stop_domain(Shutdown::Crash);
     }
 
     /// The report of a crash: registers, page walks, code, stack, reason.

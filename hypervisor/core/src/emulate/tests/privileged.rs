@@ -78,6 +78,13 @@ fn programs_get_no_privileged_instruction() {
 }
 
 #[test]
+fn xsetbv_without_xsave_does_not_exist_in_any_ring() {
+    for cpu in [Cpu::kernel(), Cpu::user()] {
+        assert_eq!(cpu.emulate(&regs(), &[0x0f, 0x01, 0xd1]), Emulated::Fault(Fault::INVALID_OPCODE));
+    }
+}
+
+#[test]
 fn interrupt_flag_instructions_obey_the_virtual_iopl() {
     for bytes in [[0xfa], [0xfb]] {
         for (mode, iopl, architectural, allowed) in [
