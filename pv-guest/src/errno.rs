@@ -11,8 +11,7 @@ pub type Result<T> = core::result::Result<T, Errno>;
 
 macro_rules! errnos {
     ($($name:ident = $value:literal),* $(,)?) => {
-        // Linux's table, of which this kernel gives most.
-        #[allow(missing_docs, dead_code)]
+        #[allow(missing_docs)]
         impl Errno {
             $(pub const $name: Errno = Errno($value);)*
 

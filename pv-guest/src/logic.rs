@@ -5,10 +5,19 @@
 
 extern crate alloc;
 
+#[path = "mm/area.rs"]
+pub mod area;
+#[path = "mm/backing.rs"]
+pub mod backing;
 #[path = "fs/cpio.rs"]
 pub mod cpio;
 #[path = "fs/dirent.rs"]
 pub mod dirent;
+#[path = "process/elf.rs"]
+pub mod elf;
+pub mod errno;
+#[path = "mm/layout.rs"]
+pub mod layout;
 #[path = "tty/line.rs"]
 pub mod line;
 #[path = "fs/pages.rs"]

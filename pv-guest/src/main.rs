@@ -6,12 +6,13 @@
 
 extern crate alloc;
 
+use pv_guest_logic::errno;
+
 mod arch;
 mod bench;
 mod boot;
 mod console;
 mod cpu_ops;
-mod errno;
 mod event;
 mod fs;
 mod hash;

@@ -55,7 +55,7 @@ impl Frame {
     }
 
     /// Whether ring 3 was interrupted.
-    pub fn from_user(&self) -> bool {
+    pub fn is_from_user(&self) -> bool {
         self.cs & 3 == 3
     }
 }

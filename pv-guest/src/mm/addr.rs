@@ -8,14 +8,12 @@ use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use paravane_abi::{pte, ring1};
 
+pub use super::layout::{PAGE, USER_END, page_down, page_up};
+
 /// Where frame 0 appears in the kernel's direct map: L4 slot 272, the first above the hypervisor's range.
 pub const DIRECT_BASE: u64 = 0xffff_8800_0000_0000;
 /// The direct map's L4 slot.
 pub const DIRECT_SLOT: usize = pte::index(DIRECT_BASE, 4);
-/// The first address past what ring 3 may map; the last page stays unused, as on Linux (`sysret` past it faults).
-pub const USER_END: u64 = 0x7fff_ffff_f000;
-/// Bytes in a page.
-pub const PAGE: u64 = pte::PAGE_SIZE;
 
 /// A guest pseudo-physical frame number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,14 +72,4 @@ impl Mfn {
     pub fn address(self) -> u64 {
         self.0 * PAGE
     }
-}
-
-/// Rounds up to a page.
-pub const fn page_up(value: u64) -> u64 {
-    value.next_multiple_of(PAGE)
-}
-
-/// Rounds down to a page.
-pub const fn page_down(value: u64) -> u64 {
-    value & !(PAGE - 1)
 }

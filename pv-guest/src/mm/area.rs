@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 use bitflags::bitflags;
 use paravane_abi::pte::PteFlags;
 
-use super::addr::USER_END;
-use super::backing::FileBacking;
+use crate::backing::FileBacking;
+use crate::layout::{USER_END, USER_START};
 
 bitflags! {
     /// What a program may do with a page; the values of `PROT_*`.
@@ -79,8 +79,6 @@ pub struct Areas(BTreeMap<u64, Area>);
 
 /// Where automatic placement starts, downwards; the stack is above.
 const PLACE_TOP: u64 = 0x7fff_f000_0000;
-/// The lowest address that may be mapped, so that null pointers fault.
-pub const USER_START: u64 = 0x1_0000;
 
 impl Areas {
     /// The area an address lies in, with its start.
@@ -186,3 +184,7 @@ impl Areas {
         self.0.iter().map(|(&start, area)| (start, area))
     }
 }
+
+#[cfg(test)]
+#[path = "area_tests.rs"]
+mod tests;

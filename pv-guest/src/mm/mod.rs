@@ -1,8 +1,6 @@
 //! Memory: frames, page tables, address spaces, and the kernel's own memory.
 
 pub mod addr;
-pub mod area;
-pub mod backing;
 mod boot;
 mod cache;
 pub mod fault;
@@ -14,6 +12,8 @@ pub mod table;
 pub mod user;
 
 use spin::Once;
+
+pub use pv_guest_logic::{area, backing, layout};
 
 use addr::Pfn;
 pub use boot::{Boot, take_over};

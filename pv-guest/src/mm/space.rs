@@ -6,9 +6,10 @@ use arrayvec::ArrayVec;
 use paravane_abi::pte::{self, PteFlags};
 
 use super::addr::{PAGE, Pfn, USER_END, page_down, page_up};
-use super::area::{Area, Areas, Backing, USER_START};
+use super::area::{Area, Areas, Backing};
 pub use super::area::{MapFlags, Prot};
 use super::backing::FileBacking;
+use super::layout::USER_START;
 use super::table::{self, Root};
 use super::{frames, heap};
 use crate::cpu_ops::{CpuOps, MapOp, machine};

@@ -4,9 +4,9 @@ use alloc::vec::Vec;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::backing::FileBacking;
 use crate::errno::{Errno, Result};
-use crate::mm::addr::{PAGE, USER_END};
-use crate::mm::backing::FileBacking;
+use crate::layout::{PAGE, USER_END, USER_START};
 
 const ET_EXEC: u16 = 2;
 const ET_DYN: u16 = 3;
@@ -88,7 +88,7 @@ fn check(segment: &ProgramHeader, bias: u64) -> Option<()> {
     segment.offset.checked_add(segment.filesz)?;
     let sound = segment.filesz <= segment.memsz
         && segment.offset % PAGE == segment.vaddr % PAGE
-        && start >= crate::mm::area::USER_START
+        && start >= USER_START
         && end < USER_END - PAGE;
     sound.then_some(())
 }
@@ -137,3 +137,7 @@ pub fn parse(file: &dyn FileBacking) -> Result<Program> {
     }
     Ok(Program { entry, bias, headers_at, header_count: u64::from(header.phnum), segments })
 }
+
+#[cfg(test)]
+#[path = "elf_tests.rs"]
+mod tests;

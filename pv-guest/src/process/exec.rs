@@ -7,8 +7,8 @@ use core::arch::x86_64::__cpuid;
 use core::sync::atomic::Ordering;
 
 use paravane_abi::ring1::{USER_CS64, USER_SS};
+use pv_guest_logic::elf::{self, PF_R, PF_W, PF_X, Program, ProgramHeader};
 
-use super::elf::{self, PF_R, PF_W, PF_X, Program, ProgramHeader};
 use super::{Process, current, fork};
 use crate::arch::frame::Frame;
 use crate::cpu_ops::{CpuOps, SegmentBase, machine};

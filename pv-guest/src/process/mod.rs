@@ -3,7 +3,6 @@
 //! There is one vcpu and the kernel is never preempted, so what a process's own kernel code sees of it is stable; locks
 //! are there because the compiler cannot know that, and none is held across a switch.
 
-mod elf;
 pub mod exec;
 mod exit;
 mod fork;

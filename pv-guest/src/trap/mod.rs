@@ -70,7 +70,7 @@ extern "C" fn trap_dispatch(frame: &mut Frame) {
         number if number == u64::from(vector::PF) => page_fault(frame),
         DEVICE_NOT_AVAILABLE => machine().enable_fpu(),
         NMI => kprintln!("NMI"),
-        _ if frame.from_user() => user_fault(frame, None),
+        _ if frame.is_from_user() => user_fault(frame, None),
         _ => kernel_fault(frame, None),
     }
 }
@@ -80,7 +80,7 @@ fn page_fault(frame: &mut Frame) {
     if address < USER_END && fault::handle(address, frame.error).is_ok() {
         return;
     }
-    if frame.from_user() {
+    if frame.is_from_user() {
         user_fault(frame, Some(address));
     } else {
         kernel_fault(frame, Some(address));
