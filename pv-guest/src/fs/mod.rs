@@ -15,10 +15,10 @@ mod resolve;
 mod stat;
 
 pub use files::{Files, MAX_FILES};
-pub use node::{Content, Kind, Node, mode};
+pub use node::{Content, Kind, Node, budget, mode};
 pub use open::{Object, OpenFile, flag};
 pub use resolve::{Found, parent_of, walk};
-pub use stat::Stat;
+pub use stat::{Stat, StatFs};
 
 use crate::errno::{Errno, Result};
 use crate::mm::backing::FileBacking;

@@ -332,14 +332,21 @@ impl Drop for Node {
     }
 }
 
-/// Notes that files written at run time take `after` bytes instead of `before`. They lie in the kernel's heap, of
-/// which they may fill a part: beyond it the file system is full, and the kernel itself still has room.
+/// Bytes that files written at run time take.
+static USED: AtomicUsize = AtomicUsize::new(0);
+
+/// Bytes that files written at run time may take, and those they take. They lie in the kernel's heap, a sixteenth of
+/// memory and at least 2 MiB, and get a quarter of it: beyond that the file system is full, and the kernel still has
+/// room.
+pub fn budget() -> (usize, usize) {
+    ((crate::mm::total_frames() * 64).max(512 * 1024), USED.load(Relaxed))
+}
+
+/// Notes that files written at run time take `after` bytes instead of `before`.
 fn account(before: usize, after: usize) -> Result<()> {
-    static USED: AtomicUsize = AtomicUsize::new(0);
-    // The heap is a sixteenth of memory, and at least 2 MiB; a quarter of that.
-    let budget = (crate::mm::total_frames() * 64).max(512 * 1024);
-    let used = USED.load(Relaxed) - before + after;
-    if after > before && used > budget {
+    let (most, used) = budget();
+    let used = used - before + after;
+    if after > before && used > most {
         return Err(Errno::ENOSPC);
     }
     USED.store(used, Relaxed);

@@ -1,6 +1,7 @@
 //! `/proc`: files whose text the kernel makes when they are opened.
 
 use super::node::{Kind, Node, mode};
+use crate::cpu_ops::hypercall::read_counters;
 use crate::errno::{Errno, Result};
 use crate::process::{self, Process};
 use crate::{bench, boot, info, lesson, mm, power, selftest, time};
@@ -16,12 +17,13 @@ use x86_64::instructions::segmentation::{CS, Segment};
 /// The files of `/proc` itself, by name, with what makes their text.
 type Writer = fn(&mut dyn Write) -> fmt::Result;
 
-const FILES: [(&str, Writer); 13] = [
+const FILES: [(&str, Writer); 14] = [
     ("bench", |out| {
         bench::report(out);
         Ok(())
     }),
     ("cmdline", |out| writeln!(out, "{}", boot::cmdline())),
+    ("counters", counters),
     ("crash", |out| writeln!(out, "write here to crash the domain")),
     ("lesson", |out| {
         lesson::report(out);
@@ -221,6 +223,14 @@ fn meminfo(out: &mut dyn Write) -> fmt::Result {
     writeln!(out, "MemTotal: {:>9} kB", mm::total_frames() * 4)?;
     writeln!(out, "MemFree:  {:>9} kB", mm::free_frames() * 4)?;
     writeln!(out, "Cached:   {:>9} kB", mm::cached_frames() * 4)
+}
+
+/// What the hypervisor has done for this guest, where it counts.
+fn counters(out: &mut dyn Write) -> fmt::Result {
+    if info::machine_name() != "pv-ring1" {
+        return Ok(());
+    }
+    read_counters().named().iter().try_for_each(|(name, count)| writeln!(out, "{name} {count}"))
 }
 
 fn uptime(out: &mut dyn Write) -> fmt::Result {

@@ -2,6 +2,7 @@
 
 use super::node::{Kind, Node};
 use super::{dev, mode};
+use pv_guest_logic::path::NAME_MAX;
 use static_assertions::const_assert_eq;
 use zerocopy::{Immutable, IntoBytes};
 
@@ -54,5 +55,43 @@ impl Stat {
     /// A pipe's.
     pub fn of_pipe() -> Stat {
         Stat { dev: 3, ino: 1, nlink: 1, mode: mode::PIPE | 0o600, blksize: 4096, ..Stat::default() }
+    }
+}
+
+/// What `statfs` writes (arch/x86 `struct statfs`).
+#[repr(C)]
+#[derive(Clone, Copy, Default, IntoBytes, Immutable)]
+#[allow(missing_docs)]
+pub struct StatFs {
+    pub kind: i64,
+    pub bsize: i64,
+    pub blocks: u64,
+    pub bfree: u64,
+    pub bavail: u64,
+    pub files: u64,
+    pub ffree: u64,
+    pub fsid: [u32; 2],
+    pub namelen: i64,
+    pub frsize: i64,
+    pub flags: i64,
+    pub spare: [i64; 4],
+}
+
+const_assert_eq!(size_of::<StatFs>(), 120);
+
+impl StatFs {
+    /// That of the file system a node lies in: memory, with the room that files written at run time have, or `/proc`.
+    pub fn of_node(node: Option<&Node>) -> StatFs {
+        const TMPFS_MAGIC: i64 = 0x0102_1994;
+        const PROC_SUPER_MAGIC: i64 = 0x9fa0;
+        const BLOCK: usize = 4096;
+        let common =
+            StatFs { bsize: BLOCK as i64, frsize: BLOCK as i64, namelen: NAME_MAX as i64, ..Self::default() };
+        if matches!(node.map(|node| &node.kind), Some(Kind::Proc(_))) {
+            return StatFs { kind: PROC_SUPER_MAGIC, ..common };
+        }
+        let (most, used) = super::budget();
+        let free = (most.saturating_sub(used) / BLOCK) as u64;
+        StatFs { kind: TMPFS_MAGIC, blocks: (most / BLOCK) as u64, bfree: free, bavail: free, ..common }
     }
 }

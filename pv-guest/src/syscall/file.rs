@@ -3,13 +3,20 @@
 use super::path::check_owner;
 use super::rw::open_file;
 use crate::errno::{Errno, Result};
-use crate::fs::flag;
+use crate::fs::{StatFs, flag};
 use crate::mm::user;
 use crate::process;
 
 /// `fstat`.
 pub fn fstat(fd: u64, out: u64) -> Result<u64> {
     user::write(out, &open_file(fd)?.stat())?;
+    Ok(0)
+}
+
+/// `fstatfs`.
+pub fn fstatfs(fd: u64, out: u64) -> Result<u64> {
+    let file = open_file(fd)?;
+    user::write(out, &StatFs::of_node(file.node().map(|node| &**node)))?;
     Ok(0)
 }
 

@@ -114,13 +114,14 @@ struct SysInfo {
 
 /// `sysinfo`.
 pub fn sysinfo(out: u64) -> Result<u64> {
+    // As for /proc/meminfo, which programs read beside this.
+    mm::drop_caches();
     let mut processes = 0;
     process::for_each(&mut |_| processes += 1);
     let info = SysInfo {
         uptime: (time::monotonic_ns() / 1_000_000_000) as i64,
         total: mm::total_frames() as u64,
         free: mm::free_frames() as u64,
-        buffers: mm::cached_frames() as u64,
         processes,
         unit: 4096,
         ..SysInfo::default()

@@ -134,6 +134,8 @@ pub static SYSCALL_TABLE: [Handler; SYSCALL_SLOTS] = syscalls! {
     121 1 process::getpgid;
     124 1 process::getsid;
     130 2 signal::rt_sigsuspend;
+    137 2 path::statfs;
+    138 2 file::fstatfs;
     157 5 info::prctl;
     158 2 process::arch_prctl;
     162 0 file::sync;

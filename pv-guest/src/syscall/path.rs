@@ -3,7 +3,7 @@
 use super::open::AT_FDCWD;
 use super::rw::open_file;
 use crate::errno::{Errno, Result};
-use crate::fs::{Kind, Node, Stat, mode, parent_of, walk};
+use crate::fs::{Kind, Node, Stat, StatFs, mode, parent_of, walk};
 use crate::mm::user;
 use crate::process;
 use alloc::string::String;
@@ -65,6 +65,13 @@ pub fn newfstatat(dir: u64, path: u64, out: u64, flags: u64) -> Result<u64> {
         Stat::of_node(&found.node)
     };
     user::write(out, &stat)?;
+    Ok(0)
+}
+
+/// `statfs`.
+pub fn statfs(path: u64, out: u64) -> Result<u64> {
+    let node = find(AT_FDCWD, path, true)?.node;
+    user::write(out, &StatFs::of_node(Some(&node)))?;
     Ok(0)
 }
 

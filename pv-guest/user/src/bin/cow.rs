@@ -52,16 +52,16 @@ fn test(report: &mut report::Report) -> sys::Result<()> {
     let (shared, copied) = (word(0), word(1));
     let untouched = area.chunks(PAGE).enumerate().all(|(index, page)| page[0] == index as u8);
     report.check(
-        "copy-on-write",
+        "cow",
         untouched && status == Status::Exited(0) && got == 16,
-        format_args!("the child changed {PAGES} pages, the parent sees its own"),
+        format_args!("copy-on-write: the child changed {PAGES} pages, the parent sees its own"),
     );
     // The child's own tables and stack cost frames too; copying the area would cost all its pages at once.
     let (fork_cost, write_cost) = (before.saturating_sub(shared), shared.saturating_sub(copied));
     report.check(
-        "copy-on-write-frames",
+        "cow-frames",
         fork_cost < PAGES / 2 && (PAGES..PAGES + PAGES / 2).contains(&write_cost),
-        format_args!("fork took {fork_cost} frames, the writes {write_cost}"),
+        format_args!("copy-on-write: fork took {fork_cost} frames, the writes {write_cost}"),
     );
     Ok(())
 }

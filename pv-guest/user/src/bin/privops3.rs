@@ -19,13 +19,15 @@ ulib::entry!(main);
 struct Row {
     name: &'static str,
     vector: u64,
+    /// The other exception a machine may raise instead; mostly the same one.
+    or: u64,
     run: fn(),
 }
 
 /// A row whose instruction runs with RAX, RDX 0, RCX the number of EFER, and RDI at writable memory.
 macro_rules! row {
     ($name:literal, $vector:expr, $($line:literal),+) => {
-        Row { name: $name, vector: $vector, run: || {
+        Row { name: $name, vector: $vector, or: $vector, run: || {
             let mut memory = [0u64; 4];
             // SAFETY: runs in a process forked to be killed by it; should the instruction pass, it stores at
             // most into `memory` or changes the CPU, which the row then reports.
@@ -106,12 +108,14 @@ static ROWS: [Row; 49] = [
     ),
 ];
 
-/// XSETBV needs CR4.OSXSAVE, without which it is undefined in every ring.
+/// XSETBV without CR4.OSXSAVE is undefined in every ring on a processor (SDM volume 2, XSETBV); QEMU 7.2 looks
+/// at the privilege level first.
 fn xsetbv() -> Row {
     let enabled = __cpuid_count(1, 0).ecx & (1 << 27) != 0;
     Row {
         name: "xsetbv",
-        vector: if enabled { GP } else { UD },
+        vector: GP,
+        or: if enabled { GP } else { UD },
         run: || {
             // SAFETY: as in `row!`; XCR0 number 0, value 1 (x87 only) would be valid in ring 0.
             unsafe { asm!("xsetbv", in("ecx") 0, in("eax") 1, in("edx") 0) };
@@ -129,10 +133,13 @@ fn main(_args: &Args) -> i32 {
             (row.run)();
             0
         });
-        let expected = matches!(outcome, Ok((Status::Killed(signal), Some(fault)))
-            if signal == trap::signal_of(row.vector) && fault.vector == row.vector);
         match outcome {
-            _ if expected => report.check(&name, true, format_args!("vector {}", row.vector)),
+            Ok((Status::Killed(signal), Some(fault)))
+                if signal == trap::signal_of(fault.vector)
+                    && [row.vector, row.or].contains(&fault.vector) =>
+            {
+                report.check(&name, true, format_args!("vector {}", fault.vector));
+            }
             outcome => report.check(&name, false, format_args!("wanted vector {}: {outcome:?}", row.vector)),
         }
     }

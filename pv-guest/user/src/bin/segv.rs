@@ -44,14 +44,14 @@ fn main(_args: &Args) -> i32 {
         if as_expected {
             good += 1;
         } else {
-            report.check("killed-process", false, format_args!("{}: {outcome:?}", row.name));
+            report.check("segv", false, format_args!("{}: {outcome:?}", row.name));
         }
     }
     let alive = sys::getpid() != 0;
     report.check(
-        "killed-process",
+        "segv",
         good == ROWS.len() && alive,
-        format_args!("{good} faults, each killed its process with the right signal and nobody else"),
+        format_args!("{good} faults, each killed its process, by the right signal, and nobody else"),
     );
     report.code()
 }
