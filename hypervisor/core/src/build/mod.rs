@@ -14,6 +14,8 @@ pub mod plan;
 pub mod populate;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod validation;
 
 pub use devicetree::{DomainConfig, MachineKind};
 pub use plan::{BuildError, Plan};
