@@ -53,7 +53,8 @@ pub(super) const SA_RESETHAND: u64 = 0x8000_0000;
 
 /// A process's signals.
 pub struct SignalState {
-    pub(super) actions: [SigAction; SIGNALS],
+    /// By number; on the heap because it is most of a process's record, which is moved about on small stacks.
+    pub(super) actions: Vec<SigAction>,
     /// Bit n-1 for signal n.
     pub(super) blocked: u64,
     pending: u64,
@@ -83,7 +84,7 @@ impl SignalState {
     /// Everything at its default.
     pub fn new() -> Self {
         Self {
-            actions: [SigAction::default(); SIGNALS],
+            actions: alloc::vec![SigAction::default(); SIGNALS],
             blocked: 0,
             pending: 0,
             restore_mask: None,
@@ -94,7 +95,7 @@ impl SignalState {
     /// What a child starts with: the actions and the mask.
     pub fn inherit(&self) -> Self {
         Self {
-            actions: self.actions,
+            actions: self.actions.clone(),
             blocked: self.blocked,
             pending: 0,
             restore_mask: None,

@@ -79,26 +79,45 @@ fn popf_leaves_if(out: &mut dyn Write) {
     line(out, good, "popf", format_args!("IF stays {}", u8::from(after & INTERRUPT_FLAG != 0)));
 }
 
+/// What is writable in the entry area must be stacks: one for entries, one for each of the vectors that have their own
+/// (NMI, #DF, #MC, #DB), each with a page below it that catches its overflow.
+struct Stacks {
+    entry: u32,
+    interrupt: u32,
+    pages: u32,
+}
+
 /// Tries to write every page of the entry area. Only this CPU's entry and interrupt stacks may let it.
 fn entry_area(out: &mut dyn Write) {
+    let mut stacks = Stacks { entry: 0, interrupt: 0, pages: 0 };
     let mut refused = 0;
-    let mut stacks = 0;
+    let mut below_is_writable = false;
     let mut wrong = None;
-    let mut page = 0;
-    while page < ENTRY_AREA_SIZE {
+    for page in (0..ENTRY_AREA_SIZE).step_by(PAGE as usize) {
         let writable = is_writable(ENTRY_AREA + page);
-        let stack = page >= ENTRY_STACK_OFFSET;
-        match (writable, stack) {
-            (true, true) => stacks += 1,
-            (true, false) => wrong = Some(page),
+        match (writable, below_is_writable) {
+            (true, _) if page < ENTRY_STACK_OFFSET => wrong = Some(page),
+            (true, true) => stacks.pages += 1,
+            (true, false) => {
+                stacks.pages += 1;
+                *if page < ENTRY_IST_OFFSET { &mut stacks.entry } else { &mut stacks.interrupt } += 1;
+            }
             (false, _) => refused += 1,
         }
-        page += PAGE;
+        below_is_writable = writable;
     }
-    // The stacks must be where they are said to be, or the test looked at the wrong pages.
-    let found = is_writable(ENTRY_AREA + ENTRY_STACK_OFFSET) && is_writable(ENTRY_AREA + ENTRY_IST_OFFSET);
+    // The entry stack starts where the user's RSP is found, or the test looked at the wrong pages.
+    let found = is_writable(ENTRY_AREA + ENTRY_STACK_OFFSET) && (stacks.entry, stacks.interrupt) == (1, 4);
     match wrong {
-        None => line(out, found, "entry-area", format_args!("refused {refused} stack-pages {stacks}")),
+        None => line(
+            out,
+            found,
+            "entry-area",
+            format_args!(
+                "refused {refused} stack-pages {} entry-stacks {} interrupt-stacks {}",
+                stacks.pages, stacks.entry, stacks.interrupt
+            ),
+        ),
         Some(page) => line(out, false, "entry-area", format_args!("offset {page:#x} is writable")),
     }
 }
