@@ -69,6 +69,8 @@ pub struct Options {
     pub sync_console: bool,
     /// `paravane.exit=`: I/O port of QEMU's isa-debug-exit device.
     pub exit_port: Option<u16>,
+    /// `paravane.audit`: recount everything when the last domain has stopped, and panic if a count is wrong.
+    pub audit: bool,
     /// Options not understood, or with values not understood, as written.
     pub ignored: Vec<String>,
 }
@@ -83,6 +85,7 @@ impl Default for Options {
             noreboot: false,
             sync_console: false,
             exit_port: None,
+            audit: false,
             ignored: Vec::new(),
         }
     }
@@ -116,6 +119,7 @@ impl Options {
             "no-sync_console" if value.is_none() => self.sync_console = false,
             // There is no dom0 to give memory to; scripts that boot Xen pass this, so it is no mistake.
             "dom0_mem" => {}
+            "paravane.audit" => self.audit = boolean(value)?,
             "paravane.exit" => self.exit_port = Some(u16::try_from(number(value?)?).ok()?),
             _ => return None,
         }

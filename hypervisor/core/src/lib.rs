@@ -11,7 +11,7 @@ pub mod addr;
 pub mod build;
 pub mod cmdline;
 mod calls;
-mod guest;
+pub mod guest;
 pub mod console;
 pub mod construct;
 pub mod event;

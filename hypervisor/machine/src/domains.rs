@@ -7,16 +7,19 @@ use paravane_core::frame::{FrameInfo, FrameTable};
 use paravane_core::hypervisor::Hypervisor;
 use paravane_core::time::Clock;
 
-use crate::boot::memory_map::{MemoryMap, Range};
+use crate::boot::memory_map::{FRAME_SIZE, MemoryMap, Range};
 use crate::boot::modules::BootInfo;
 use crate::hardware::Hardware;
-use crate::{clock, direct_map, handlers};
+use crate::{clock, direct_map, handlers, heap};
 
 /// Builds the domains that the modules describe and runs them.
 ///
 /// # Panics
 /// When there is no domain to run: there is nothing else to do.
-pub fn start(hardware: Hardware, memory: &mut MemoryMap, info: &BootInfo, _options: &Options) -> ! {
+pub fn start(hardware: Hardware, memory: &mut MemoryMap, info: &BootInfo, options: &Options) -> ! {
+    if options.audit {
+        extend_heap_for_audit(memory);
+    }
     let frames = frame_table(memory);
     let clock = Clock::new(clock::tsc_khz() * 1000, clock::tsc()).expect("calibration found a frequency");
     let wallclock = (clock::wall_clock(), 0);
@@ -46,6 +49,19 @@ pub fn start(hardware: Hardware, memory: &mut MemoryMap, info: &BootInfo, _optio
     drop(plans);
     log::info!("{} frames free", hypervisor.frames.free_frames());
     handlers::run(hypervisor)
+}
+
+/// Bytes that a recount needs for each frame.
+const AUDIT_BYTES: u64 = 128;
+
+/// A recount keeps a record of every frame: too much for the heap that is enough for all else.
+fn extend_heap_for_audit(memory: &mut MemoryMap) {
+    let bytes = (memory.end() / FRAME_SIZE * AUDIT_BYTES).next_multiple_of(FRAME_SIZE);
+    let Some(start) = memory.allocate(bytes, FRAME_SIZE) else {
+        return log::warn!("audit: no memory for it");
+    };
+    // SAFETY: just allocated, and in the direct map.
+    unsafe { heap::extend(direct_map::pointer(start), bytes as usize) };
 }
 
 /// The table of all frames: what boot took is the hypervisor's, the rest is free.

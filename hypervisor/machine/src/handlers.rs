@@ -128,7 +128,7 @@ fn wait(mut guard: Guard<'_>, regs: &mut CpuUserRegs, mut next: Next) {
     loop {
         match next {
             Next::Guest => return,
-            Next::Leave(why) => stop(why),
+            Next::Leave(why) => stop(running(&mut guard), why),
             Next::Idle => {}
         }
         drop(guard);
@@ -146,7 +146,20 @@ fn wait(mut guard: Guard<'_>, regs: &mut CpuUserRegs, mut next: Next) {
     }
 }
 
-fn stop(why: Leave) -> ! {
+/// Whether the books are checked before the machine stops (`paravane.audit`).
+static AUDIT_AT_END: AtomicBool = AtomicBool::new(false);
+
+/// Takes what the command line says of it.
+pub fn audit_at_end(wanted: bool) {
+    AUDIT_AT_END.store(wanted, Ordering::Relaxed);
+}
+
+fn stop(hypervisor: &Hypervisor<Hardware>, why: Leave) -> ! {
+    if AUDIT_AT_END.load(Ordering::Relaxed) {
+        let wrong = hypervisor.recount();
+        assert!(wrong.is_empty(), "audit: {} counts are wrong, the first: {}", wrong.len(), wrong[0]);
+        log::info!("audit: all counts agree");
+    }
     exit::leave(match why {
         Leave::PowerOff => Reason::PowerOff,
         Leave::Reboot => Reason::Reboot,

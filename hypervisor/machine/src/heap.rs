@@ -7,6 +7,17 @@ use talc::source::Claim;
 /// Bytes of heap.
 const SIZE: usize = 8 << 20;
 
+/// Adds memory to the heap.
+///
+/// # Safety
+/// The memory is mapped, writable, and nobody else's from now on.
+pub unsafe fn extend(start: *mut u8, bytes: usize) {
+    // SAFETY: as the caller promises.
+    if unsafe { ALLOCATOR.lock().claim(start, bytes) }.is_none() {
+        log::warn!("heap: {bytes} bytes are too few to add");
+    }
+}
+
 static mut HEAP: [u8; SIZE] = [0; SIZE];
 
 #[global_allocator]

@@ -64,6 +64,7 @@ fn apply(options: &Options) {
     }
     log::set_max_level(if options.serial_console { options.loglvl.always } else { log::LevelFilter::Off });
     exit::configure(options.exit_port, options.noreboot);
+    handlers::audit_at_end(options.audit);
     for option in &options.ignored {
         log::warn!("command line: option '{option}' is not known and has no effect");
     }

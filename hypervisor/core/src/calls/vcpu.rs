@@ -36,9 +36,7 @@ impl<M: Machine> Hypervisor<M> {
             VcpuCommand::RegisterRunstateMemoryArea => {
                 let request: VcpuRegisterRunstateMemoryArea = self.read_guest(pointer)?;
                 self.domain_mut().vcpus[number as usize].runstate_area = request.addr;
-                let info = self.runstate_info(number);
-                // As in Xen, an area that cannot be written is no error: it is tried again at each change.
-                let _ = self.write_guest(request.addr, &info);
+                self.publish_runstate();
                 Ok(0)
             }
             VcpuCommand::SetPeriodicTimer => self.set_periodic(number, pointer),
@@ -100,9 +98,8 @@ impl<M: Machine> Hypervisor<M> {
         self.check_current(number)?;
         let request: VcpuSetSingleshotTimer = self.read_guest(pointer)?;
         let now = self.now();
-        if request.flags & VCPU_SSHOTTMR_FUTURE != 0 && request.timeout_abs_ns < now {
-            return Err(Errno::ETIME.into());
-        }
+        // VCPU_SSHOTTMR_future once meant -ETIME for a time in the past; Xen's stable 4.17 ignores it, as vcpu.h
+        // allows, and fires at once.
         if self.vcpu_mut().timers.set_singleshot(request.timeout_abs_ns, now) {
             self.raise_virq(self.current_domain(), 0, number);
         }

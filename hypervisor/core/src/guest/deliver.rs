@@ -1,6 +1,7 @@
 //! Entering the guest's kernel: exceptions, events, and what is looked at before every return.
 
 use paravane_abi::regs::CpuUserRegs;
+use paravane_abi::vm_assist::VMASST_TYPE_RUNSTATE_UPDATE_FLAG;
 use zerocopy::IntoBytes;
 
 use crate::bounce::{self, Entry, Kind, Origin};
@@ -10,6 +11,7 @@ use crate::emulate::vector::PAGE_FAULT;
 use crate::emulate::{Fault, Mode};
 use crate::hypervisor::{Hypervisor, Leave, Next};
 use crate::machine::Machine;
+use crate::time::{Runstate, publish_runstate};
 
 /// Trap-table flag: mask events on entry (`TI_SET_IF`, bit 2).
 const TRAP_MASKS_EVENTS: u8 = 4;
@@ -44,7 +46,7 @@ impl<M: Machine> Hypervisor<M> {
     }
 
     /// Writes a bounce frame and points the registers at the handler.
-    fn enter_kernel(&mut self, regs: &mut CpuUserRegs, entry: &Entry) -> Result<(), Reason> {
+    pub(super) fn enter_kernel(&mut self, regs: &mut CpuUserRegs, entry: &Entry) -> Result<(), Reason> {
         let vcpu = self.vcpu();
         let place = vcpu.info;
         let (_, upcall_mask) = self.shared().upcall(place);
@@ -85,9 +87,33 @@ impl<M: Machine> Hypervisor<M> {
     /// Whether the running vcpu may run; if so, nobody need look again until something changes.
     #[cold]
     fn can_run(&mut self) -> bool {
-        let can_run = self.domain().shutdown.is_none() && self.vcpu().state == RunState::Runnable;
+        let runnable = self.vcpu().state == RunState::Runnable;
+        self.account(if runnable { Runstate::Running } else { Runstate::Blocked });
+        let can_run = self.domain().shutdown.is_none() && runnable;
         self.attention = !can_run;
         can_run
+    }
+
+    /// Books the running vcpu's time and tells the guest, where it asked to be told.
+    fn account(&mut self, state: Runstate) {
+        let now = self.now();
+        let vcpu = self.vcpu_mut();
+        if vcpu.runstate.state() == state {
+            return;
+        }
+        vcpu.runstate.enter(state, now);
+        self.publish_runstate();
+    }
+
+    /// Writes the running vcpu's runstate to the area the guest registered. One that cannot be written is the
+    /// guest's loss: it is tried again at the next change (as in Xen).
+    pub(crate) fn publish_runstate(&self) {
+        let vcpu = self.vcpu();
+        let Some(memory) = self.kernel_memory().filter(|_| vcpu.runstate_area != 0) else { return };
+        let announce = self.domain().vm_assist >> VMASST_TYPE_RUNSTATE_UPDATE_FLAG & 1 != 0;
+        publish_runstate(&vcpu.runstate.read(self.now()), announce, |offset, bytes| {
+            let _ = memory.copy_to_guest(vcpu.runstate_area.wrapping_add(offset as u64), bytes);
+        });
     }
 
     /// An event is pending: ring 3 always takes it, ring 1 unless it masks them; and if it does, its way to

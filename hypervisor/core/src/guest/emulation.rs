@@ -12,27 +12,43 @@ use crate::hypervisor::Hypervisor;
 use crate::iret::{self, NotPresent};
 use crate::machine::{Machine, SegmentBase};
 use crate::msr::MsrEffect;
-use crate::pagetable::{Budget, Paging, PtWrite};
+use crate::pagetable::{Budget, OpError, Paging, PtWrite};
 
 /// What a port that belongs to no device reads as.
 const NO_DEVICE: u32 = u32::MAX;
 /// Attempts at a compare-and-exchange before the guest is let run again.
 const COMPARE_ATTEMPTS: usize = 8;
 
+/// What became of an instruction's effect.
+pub(super) enum Applied {
+    /// It is performed; the instruction is to be committed.
+    Done(Retire),
+    /// It was refused: the original exception stands.
+    Refused,
+    /// The bounded step is used up: the guest executes the instruction again, which goes on.
+    Again,
+}
+
 impl<M: Machine> Hypervisor<M> {
-    /// Performs an instruction's effect. The result is the instruction to be committed, or none when the effect
-    /// was refused and the original exception stands.
-    pub(super) fn apply(&mut self, retire: Retire) -> Option<Retire> {
+    /// Performs an instruction's effect.
+    pub(super) fn apply(&mut self, retire: Retire) -> Applied {
+        if let Effect::LoadBase(cr3) = retire.effect {
+            return match self.paging(Budget::HYPERCALL).set_base(Mfn::containing(cr3)) {
+                Ok(()) => Applied::Done(retire),
+                Err(OpError::Again) => Applied::Again,
+                Err(OpError::Refused(_)) => Applied::Refused,
+            };
+        }
+        self.apply_at_once(retire).map_or(Applied::Refused, Applied::Done)
+    }
+
+    fn apply_at_once(&mut self, retire: Retire) -> Option<Retire> {
         match retire.effect {
-            Effect::None | Effect::FlushCaches | Effect::PortWrite { .. } => {}
+            Effect::None | Effect::FlushCaches | Effect::PortWrite { .. } | Effect::LoadBase(_) => {}
             // No domain has a device; Xen answers reads of ports that are not the guest's with ones.
             Effect::PortRead { .. } => return Some(retire.with_port_value(NO_DEVICE)),
             Effect::SetTs(set) => self.set_task_switched(set),
             Effect::SetCr2(address) => self.shared().set_cr2(self.vcpu().info, address),
-            Effect::LoadBase(cr3) => {
-                let frame = Mfn::containing(cr3);
-                self.paging(Budget::HYPERCALL).set_base(frame).ok()?;
-            }
             Effect::WriteCr4(value) => self.vcpu_mut().cr4 = value,
             Effect::SetDebugRegs(debug) => self.load_debug_registers(debug),
             Effect::WriteMsr(effect) => self.write_msr(effect)?,

@@ -2,6 +2,8 @@
 
 use paravane_abi::regs::CpuUserRegs;
 
+use super::emulation::Applied;
+use crate::bounce::{Entry, Kind};
 use crate::crash::Reason;
 use crate::descriptor::{USER_CS32, USER_CS64};
 use crate::emulate::vector::{DEBUG, INVALID_OPCODE, NOT_PRESENT, PAGE_FAULT, PROTECTION};
@@ -13,7 +15,9 @@ use crate::machine::Machine;
 /// #NM.
 const DEVICE_NOT_AVAILABLE: u32 = 7;
 /// The pseudo-vector under which entry code reports a `syscall` that has no callback.
-pub const VECTOR_SYSCALL_REFUSED: u32 = 0x100;
+pub const VECTOR_SYSCALL: u32 = 0x100;
+/// The same from 32-bit code, which always comes through the hypervisor.
+pub const VECTOR_SYSCALL32: u32 = 0x101;
 /// Length of `syscall`.
 const SYSCALL_LENGTH: u64 = 2;
 /// `iretq`.
@@ -31,15 +35,27 @@ impl<M: Machine> Hypervisor<M> {
             vector if vector == u32::from(INVALID_OPCODE) => self.invalid_opcode(regs),
             vector if vector == u32::from(DEBUG) => self.debug_trap(regs),
             DEVICE_NOT_AVAILABLE => self.device_not_available(regs),
-            VECTOR_SYSCALL_REFUSED => {
-                regs.rip = regs.rip.wrapping_sub(SYSCALL_LENGTH);
-                self.inject(regs, Fault::INVALID_OPCODE)
-            }
+            VECTOR_SYSCALL => self.refuse_syscall(regs),
+            VECTOR_SYSCALL32 => self.syscall32(regs),
             _ => self.reflect(regs),
         };
         if let Err(reason) = handled {
             self.crash(regs, reason);
         }
+    }
+
+    /// `syscall` without a callback does not exist.
+    fn refuse_syscall(&mut self, regs: &mut CpuUserRegs) -> Result<(), Reason> {
+        regs.rip = regs.rip.wrapping_sub(SYSCALL_LENGTH);
+        self.inject(regs, Fault::INVALID_OPCODE)
+    }
+
+    /// `syscall` of a 32-bit program: bounced, since its return address says nothing of its ring.
+    fn syscall32(&mut self, regs: &mut CpuUserRegs) -> Result<(), Reason> {
+        let Some(callback) = self.vcpu().callbacks.syscall32 else { return self.refuse_syscall(regs) };
+        let entry =
+            Entry { handler: callback.address, mask_events: callback.mask_events, kind: Kind::SystemCall };
+        self.enter_kernel(regs, &entry)
     }
 
     /// Passes the exception that was raised on to the guest.
@@ -159,11 +175,12 @@ impl<M: Machine> Hypervisor<M> {
                 }
             }
             Emulated::Retire(retire) => match self.apply(retire) {
-                Some(retire) => {
+                Applied::Done(retire) => {
                     self.counters.emulated += 1;
                     retire.commit(regs)
                 }
-                None => return self.reflect(regs),
+                Applied::Refused => return self.reflect(regs),
+                Applied::Again => return Ok(()),
             },
         };
         self.debug_due(regs, due)

@@ -6,8 +6,10 @@ mod deliver;
 mod emulation;
 mod exception;
 mod load;
+mod recount;
 mod timers;
 mod view;
 
 pub use console::TYPED_MAX;
+pub use exception::{VECTOR_SYSCALL, VECTOR_SYSCALL32};
 pub use view::Processor;

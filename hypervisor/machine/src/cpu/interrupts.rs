@@ -49,7 +49,7 @@ const SYSCALL_MASK: u64 = 0x100 | 0x200 | 0x400 | 0x3000 | 0x4000 | 0x1_0000 | 0
 pub fn write_syscall_registers() {
     msr::write(msr::STAR, u64::from(USER_CS32) << 48 | u64::from(HYPERVISOR_CS64) << 32);
     msr::write(msr::LSTAR, &raw const entry::syscall_refused as u64);
-    msr::write(msr::CSTAR, &raw const entry::syscall_refused as u64);
+    msr::write(msr::CSTAR, &raw const entry::syscall32_entry as u64);
     msr::write(msr::SFMASK, SYSCALL_MASK);
     msr::write(msr::SYSENTER_CS, 0);
 }

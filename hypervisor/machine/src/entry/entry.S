@@ -140,21 +140,30 @@ syscall_entry:
     lea rsp, [rip + cpu_syscall_frame]
     iretq
 
-// syscall with no callback: the hypervisor turns it into #UD in the guest.
-.balign 16
-.global syscall_refused
-syscall_refused:
+// syscall with no callback, and syscall in compatibility mode: a frame as an exception would have left, and
+// the hypervisor decides.
+.macro slow_syscall code_segment, vector
     mov [rip + cpu_user_rsp_slot], rsp
     lea rsp, [rip + cpu_frame_top]
     push {user_ss}
     push qword ptr [rip + cpu_user_rsp_slot]
     push r11
-    push {user_cs}
+    push \code_segment
     push rcx
     push 0
-    mov dword ptr [rsp + 4], {vector_syscall_refused}
+    mov dword ptr [rsp + 4], \vector
     cld
     jmp guest_entry
+.endm
+
+.balign 16
+.global syscall_refused
+syscall_refused:
+    slow_syscall {user_cs64}, {vector_syscall}
+.balign 16
+.global syscall32_entry
+syscall32_entry:
+    slow_syscall {user_cs32}, {vector_syscall32}
 
 // NMI, #DF, #MC on stacks of their own: they may interrupt any of the above, so they keep the CR3 they find.
 .macro paranoid_entry vector, has_error_code

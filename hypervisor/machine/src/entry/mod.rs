@@ -4,16 +4,16 @@ pub mod area;
 
 use core::arch::global_asm;
 
-use paravane_abi::segment::{FLAT_RING3_CS64, FLAT_RING3_SS64};
-
-/// The pseudo-vector under which a `syscall` without a callback is reported.
-pub const VECTOR_SYSCALL_REFUSED: u32 = 0x100;
+use paravane_core::descriptor::{USER_CS32, USER_CS64, USER_SS};
+use paravane_core::guest::{VECTOR_SYSCALL, VECTOR_SYSCALL32};
 
 global_asm!(
     include_str!("entry.S"),
-    user_ss = const FLAT_RING3_SS64 as i32,
-    user_cs = const FLAT_RING3_CS64 as i32,
-    vector_syscall_refused = const VECTOR_SYSCALL_REFUSED,
+    user_ss = const USER_SS as i32,
+    user_cs64 = const USER_CS64 as i32,
+    user_cs32 = const USER_CS32 as i32,
+    vector_syscall = const VECTOR_SYSCALL,
+    vector_syscall32 = const VECTOR_SYSCALL32,
 );
 
 unsafe extern "C" {
@@ -27,6 +27,8 @@ unsafe extern "C" {
     pub safe static syscall_entry: u8;
     /// `syscall` when none is.
     pub safe static syscall_refused: u8;
+    /// `syscall` from compatibility mode.
+    pub safe static syscall32_entry: u8;
     /// Vector 2.
     pub safe static nmi_entry: u8;
     /// Vector 8.

@@ -1,0 +1,38 @@
+//! Recounting all paging state of a running system.
+
+use alloc::vec::Vec;
+
+use crate::audit::{AuditDomain, Discrepancy, Holding, audit};
+use crate::domain::Domain;
+use crate::hypervisor::Hypervisor;
+use crate::machine::Machine;
+
+impl<M: Machine> Hypervisor<M> {
+    /// Counts everything from scratch and returns what does not agree with the books.
+    pub fn recount(&self) -> Vec<Discrepancy> {
+        let holdings: Vec<Vec<Holding>> = self.domains.iter().map(holdings).collect();
+        let vcpus: Vec<Vec<_>> = self
+            .domains
+            .iter()
+            .map(|domain| domain.vcpus.iter().map(|vcpu| &vcpu.paging).collect())
+            .collect();
+        let domains: Vec<AuditDomain<'_>> = self
+            .domains
+            .iter()
+            .zip(vcpus.iter().zip(&holdings))
+            .map(|(domain, (vcpus, holdings))| AuditDomain { memory: &domain.memory, vcpus, holdings })
+            .collect();
+        audit(&self.frames, &self.machine, &domains)
+    }
+}
+
+/// What is held of a domain's frames besides tables.
+fn holdings(domain: &Domain) -> Vec<Holding> {
+    let descriptors = domain.vcpus.iter().flat_map(|vcpu| vcpu.gdt.iter().flatten().copied());
+    let infos = domain.vcpus.iter().filter(|vcpu| vcpu.info.registered).map(|vcpu| vcpu.info.frame);
+    descriptors
+        .map(Holding::Descriptors)
+        .chain(infos.map(Holding::Writable))
+        .chain([Holding::Writable(domain.console.frame)])
+        .collect()
+}
