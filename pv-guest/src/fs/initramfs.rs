@@ -29,7 +29,7 @@ pub fn directory(root: &Arc<Node>, path: &str) -> Result<Arc<Node>> {
         node = match node.lookup(name) {
             Ok(next) => next,
             Err(Errno::ENOENT) => {
-                let next = Node::new_directory(0o755);
+                let next = Node::new(Node::no_names(), 0o755);
                 node.insert(name, next.clone())?;
                 next
             }

@@ -3,6 +3,7 @@
 use super::{dev, proc};
 use crate::errno::{Errno, Result};
 use crate::mm::backing::{FileBacking, StaticFile};
+use crate::mm::heap;
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -59,6 +60,8 @@ pub struct Node {
     mode: AtomicU32,
     links: AtomicU32,
     mtime_ns: AtomicU64,
+    /// Heap that the budget counts for the node itself.
+    cost: usize,
 }
 
 static NEXT_INO: AtomicU64 = AtomicU64::new(2);
@@ -83,18 +86,29 @@ impl Node {
             mode: AtomicU32::new(kind_bits | permissions & 0o7777),
             links: AtomicU32::new(if kind_bits == mode::DIRECTORY { 2 } else { 1 }),
             mtime_ns: AtomicU64::new(crate::time::realtime_ns()),
+            cost: 0,
             kind,
         }
     }
 
-    /// An empty directory.
-    pub fn new_directory(permissions: u32) -> Arc<Node> {
-        Self::new(Kind::Directory(Mutex::new(BTreeMap::new())), permissions)
+    /// A node that a program asks for: it counts against the budget.
+    pub fn create(kind: Kind, permissions: u32) -> Result<Arc<Node>> {
+        // With its name, and its share of the directory's tree.
+        let cost = size_of::<Node>() + 2 * NAME_MAX;
+        account(0, cost)?;
+        let mut node = Self::with_ino(NEXT_INO.fetch_add(1, Relaxed), kind, permissions);
+        node.cost = cost;
+        Ok(Arc::new(node))
+    }
+
+    /// What an empty directory is.
+    pub fn no_names() -> Kind {
+        Kind::Directory(Mutex::new(BTreeMap::new()))
     }
 
     /// The tree's root.
     pub fn new_root() -> Arc<Node> {
-        Arc::new(Self::with_ino(1, Kind::Directory(Mutex::new(BTreeMap::new())), 0o755))
+        Arc::new(Self::with_ino(1, Self::no_names(), 0o755))
     }
 
     /// Type and permissions.
@@ -323,10 +337,11 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
+        // Giving back is never refused.
+        let _ = account(self.cost, 0);
         if let Kind::File(content) = &mut self.kind
             && let Content::Pages(pages) = content.get_mut()
         {
-            // Giving back is never refused.
             let _ = account(pages.footprint(), 0);
         }
     }
@@ -346,8 +361,11 @@ pub fn budget() -> (usize, usize) {
 fn account(before: usize, after: usize) -> Result<()> {
     let (most, used) = budget();
     let used = used - before + after;
-    if after > before && used > most {
-        return Err(Errno::ENOSPC);
+    if after > before {
+        if used > most {
+            return Err(Errno::ENOSPC);
+        }
+        heap::reserve(after - before)?;
     }
     USED.store(used, Relaxed);
     Ok(())

@@ -1,6 +1,7 @@
 //! Pipes.
 
 use crate::errno::{Errno, Result};
+use crate::mm::heap;
 use crate::process::wait::WaitQueue;
 use crate::process::{self, signal};
 use alloc::sync::Arc;
@@ -31,13 +32,14 @@ pub struct End {
 }
 
 /// A pipe: read end, write end.
-pub fn new() -> (End, End) {
+pub fn new() -> Result<(End, End)> {
+    heap::reserve(CAPACITY + size_of::<Pipe>())?;
     let pipe = Arc::new(Pipe {
         state: Mutex::new(State { bytes: Ring::new(CAPACITY), readers: 1, writers: 1 }),
         readable: WaitQueue::new(),
         writable: WaitQueue::new(),
     });
-    (End { pipe: pipe.clone(), write: false }, End { pipe, write: true })
+    Ok((End { pipe: pipe.clone(), write: false }, End { pipe, write: true }))
 }
 
 /// Wakes who waits for any of many files.

@@ -9,9 +9,9 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// An empty queue; memory is taken as bytes come.
-    pub const fn new(capacity: usize) -> Ring {
-        Ring { bytes: VecDeque::new(), capacity }
+    /// An empty queue. Its memory is taken now, so that no byte that comes later needs any.
+    pub fn new(capacity: usize) -> Ring {
+        Ring { bytes: VecDeque::with_capacity(capacity), capacity }
     }
 
     /// Bytes in it.

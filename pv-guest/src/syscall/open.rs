@@ -49,7 +49,7 @@ fn open_path(base: &str, path: &str, flags: u32, permissions: u32) -> Result<all
             }
             let permissions = permissions & !process::current().files.lock().umask;
             let content = crate::fs::Content::Pages(Default::default());
-            let node = Node::new(Kind::File(Mutex::new(content)), permissions);
+            let node = Node::create(Kind::File(Mutex::new(content)), permissions)?;
             parent.node.insert(name, node.clone())?;
             let path = pv_guest_logic::path::join(&parent.path, name);
             Ok(OpenFile::new(Object::Node(node), path, flags))
@@ -117,7 +117,7 @@ pub fn pipe(addr: u64) -> Result<u64> {
 pub fn pipe2(addr: u64, flags: u64) -> Result<u64> {
     let flags = flags as u32;
     heap::reserve(pipes::CAPACITY)?;
-    let (reader, writer) = pipes::new();
+    let (reader, writer) = pipes::new()?;
     let close_on_exec = flags & flag::CLOEXEC != 0;
     let status = flags & flag::NONBLOCK;
     let process = process::current();

@@ -152,7 +152,7 @@ pub fn mkdirat(dir: u64, path: u64, permissions: u64) -> Result<u64> {
         if parent.lookup(name).is_ok() {
             return Err(Errno::EEXIST);
         }
-        parent.insert(name, Node::new_directory(without_umask(permissions)))
+        parent.insert(name, Node::create(Node::no_names(), without_umask(permissions))?)
     });
     match result {
         // The root, or a path that ends in `..`: something is there.
@@ -246,7 +246,7 @@ pub fn symlinkat(target: u64, dir: u64, path: u64) -> Result<u64> {
     if target.is_empty() {
         return Err(Errno::ENOENT);
     }
-    find_parent(dir, path, |parent, name| parent.insert(name, Node::new(Kind::Symlink(target), 0o777)))?;
+    find_parent(dir, path, |parent, name| parent.insert(name, Node::create(Kind::Symlink(target), 0o777)?))?;
     Ok(0)
 }
 
