@@ -6,6 +6,10 @@ pub trait FileBacking: Send + Sync {
     fn id(&self) -> u64;
     /// Length in bytes.
     fn len(&self) -> u64;
+    /// Whether there is nothing to map.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
     /// Copies bytes from `offset` and returns how many there were. Never waits.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> usize;
 }

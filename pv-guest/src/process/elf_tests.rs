@@ -87,11 +87,11 @@ fn segments_outside_the_user_range_are_refused() {
         ProgramHeader { vaddr: 0, ..segment() },
         ProgramHeader { vaddr: USER_END - PAGE, ..segment() },
         ProgramHeader { vaddr: 0xffff_8800_0000_0000, ..segment() },
-        ProgramHeader { vaddr: u64::MAX & !(PAGE - 1), ..segment() },
+        ProgramHeader { vaddr: !(PAGE - 1), ..segment() },
         ProgramHeader { memsz: u64::MAX, ..segment() },
         ProgramHeader { memsz: 0x100, ..segment() },
         ProgramHeader { offset: 1, ..segment() },
-        ProgramHeader { offset: u64::MAX & !(PAGE - 1), filesz: 0x1200, ..segment() },
+        ProgramHeader { offset: !(PAGE - 1), filesz: 0x1200, ..segment() },
         ProgramHeader { kind: PT_INTERP, ..segment() },
     ] {
         assert_eq!(parse_file(header(), &[bad]).err(), Some(Errno::ENOEXEC));
