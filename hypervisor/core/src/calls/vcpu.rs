@@ -112,7 +112,7 @@ impl<M: Machine> Hypervisor<M> {
         let request: VcpuRegisterVcpuInfo = self.read_guest(pointer)?;
         let offset = request.offset as usize;
         let old = self.domain().vcpus[number as usize].info;
-        if offset > PAGE_SIZE - size_of::<VcpuInfo>() || offset % align_of::<VcpuInfo>() != 0 {
+        if offset > PAGE_SIZE - size_of::<VcpuInfo>() || !offset.is_multiple_of(align_of::<VcpuInfo>()) {
             return Err(Errno::EINVAL.into());
         }
         if old.registered {

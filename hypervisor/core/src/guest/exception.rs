@@ -18,6 +18,10 @@ const DEVICE_NOT_AVAILABLE: u32 = 7;
 pub const VECTOR_SYSCALL: u32 = 0x100;
 /// The same from 32-bit code, which always comes through the hypervisor.
 pub const VECTOR_SYSCALL32: u32 = 0x101;
+/// Marks the vector of a fault that the processor raised on the hypervisor's own return to the guest. No
+/// instruction of the guest's is behind it, so nothing is emulated: if it were, RIP would move while the return
+/// keeps faulting, and a guest could hold the processor for as long as it has code to step over.
+pub const EXIT_FAULT: u32 = 0x200;
 /// Length of `syscall`.
 const SYSCALL_LENGTH: u64 = 2;
 /// `iretq`.
@@ -29,6 +33,10 @@ impl<M: Machine> Hypervisor<M> {
         self.counters.exceptions += 1;
         self.counters.total_entries += 1;
         let handled = match regs.entry_vector {
+            vector if vector & EXIT_FAULT != 0 => {
+                regs.entry_vector = vector & !EXIT_FAULT;
+                self.reflect(regs)
+            }
             vector if vector == u32::from(PAGE_FAULT) => self.page_fault(regs, fault_address),
             vector if vector == u32::from(PROTECTION) => self.protection_fault(regs),
             vector if vector == u32::from(NOT_PRESENT) => self.not_present(regs),

@@ -11,5 +11,5 @@ mod timers;
 mod view;
 
 pub use console::TYPED_MAX;
-pub use exception::{VECTOR_SYSCALL, VECTOR_SYSCALL32};
+pub use exception::{EXIT_FAULT, VECTOR_SYSCALL, VECTOR_SYSCALL32};
 pub use view::Processor;

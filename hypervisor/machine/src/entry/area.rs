@@ -220,5 +220,7 @@ impl EntryArea {
         let entry = frame.unwrap_or(self.empty_gdt) | tables::READ.bits();
         // SAFETY: the window's leaf entries stand next to each other in one table of ours.
         unsafe { self.gdt_window.add(page).write_volatile(entry) };
+        // The hypervisor itself loads GS through the window; the guest's translations go when the exit loads CR3.
+        x86_64::instructions::tlb::flush(x86_64::VirtAddr::new(GDT + page as u64 * FRAME_SIZE));
     }
 }

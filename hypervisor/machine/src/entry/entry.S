@@ -110,13 +110,16 @@ hypercall_entry:
     jmp return_to_guest
 
 // A fault in ring 0. On the exit's own iretq it is the guest's: reported as an exception in the context
-// that was being returned to, whose frame still stands at the top of the entry stack.
+// that was being returned to, whose frame still stands at the top of the entry stack. The mark on the vector
+// says that no instruction of the guest's raised it: there is nothing to emulate, or the exit would be tried
+// again and again.
 from_ring0:
     push rax
     lea rax, [rip + exit_iretq]
     cmp [rsp + 16], rax
     pop rax
     jne ring0_fault
+    or dword ptr [rsp + 4], {exit_fault}
     pop qword ptr [rip + cpu_frame_error_code]
     lea rsp, [rip + cpu_frame_error_code]
     jmp guest_entry

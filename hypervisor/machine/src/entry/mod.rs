@@ -5,13 +5,14 @@ pub mod area;
 use core::arch::global_asm;
 
 use paravane_core::descriptor::{USER_CS32, USER_CS64, USER_SS};
-use paravane_core::guest::{VECTOR_SYSCALL, VECTOR_SYSCALL32};
+use paravane_core::guest::{EXIT_FAULT, VECTOR_SYSCALL, VECTOR_SYSCALL32};
 
 global_asm!(
     include_str!("entry.S"),
     user_ss = const USER_SS as i32,
     user_cs64 = const USER_CS64 as i32,
     user_cs32 = const USER_CS32 as i32,
+    exit_fault = const EXIT_FAULT,
     vector_syscall = const VECTOR_SYSCALL,
     vector_syscall32 = const VECTOR_SYSCALL32,
 );
