@@ -69,14 +69,21 @@ impl Stub {
     /// Reads the registers of the stopped machine.
     pub fn registers(&mut self) -> Result<Registers> {
         self.send("g")?;
-        let reply = self.receive()?;
+        // A stub that stops the machine on its own, as QEMU's does for a new connection, may say so first.
+        let mut reply = self.receive()?;
+        while reply.starts_with(['T', 'S']) {
+            reply = self.receive()?;
+        }
         parse_registers(&reply).with_context(|| format!("registers: {reply:.40}..."))
     }
 
     /// Lets the machine go on without a debugger.
     pub fn detach(mut self) -> Result<()> {
         self.send("D")?;
-        let reply = self.receive()?;
+        let mut reply = self.receive()?;
+        while reply.starts_with(['T', 'S']) {
+            reply = self.receive()?;
+        }
         if reply != "OK" {
             bail!("the stub answered a detach with {reply:?}");
         }

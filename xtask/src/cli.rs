@@ -148,7 +148,8 @@ const TEST_EXAMPLES: &str = "\
 Examples:
   cargo xtask test               the tier that CI runs
   cargo xtask test --full        everything: mutants, the bare machine, long runs
-  cargo xtask test rings         only the tests whose name contains `rings`";
+  cargo xtask test frame         only the tests whose name contains `frame`
+  cargo xtask test boot/         only the scenarios that boot machines";
 
 /// Options of `test`.
 #[derive(Args, Clone, Debug, Default)]
@@ -159,6 +160,9 @@ pub struct Test {
     /// Run the long tests too
     #[arg(long)]
     pub full: bool,
+    /// Boot the images as they were built last
+    #[arg(long)]
+    pub no_build: bool,
     #[command(flatten)]
     pub setup: Setup,
 }

@@ -2,7 +2,7 @@
 
 use super::{Context, Outcome};
 use crate::driver::Driver;
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 /// Fewer good lines than this are no demonstration.
 const LEAST_OK: usize = 20;
@@ -39,6 +39,15 @@ pub fn whole(context: &Context) -> Result<Outcome> {
         }
     }
     Ok(Outcome::Passed(format!("{} ok lines", ok.len())))
+}
+
+/// Runs it many times: what happens once in twenty boots is seen.
+pub fn many(context: &Context) -> Result<Outcome> {
+    const TIMES: usize = 20;
+    for round in 1..=TIMES {
+        context.demonstrate(&[]).with_context(|| format!("demonstration {round} of {TIMES}"))?;
+    }
+    Ok(Outcome::Passed(format!("{TIMES} demonstrations")))
 }
 
 /// Runs it twice with instructions counted: the lesson's lines, counts and all, are the same.

@@ -37,7 +37,7 @@ pub enum Outcome {
 /// One scenario.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
-    /// Its name, for choosing and reporting.
+    /// Its name, for choosing and reporting; the slash in it tells it from a test of a crate.
     pub name: &'static str,
     /// When it runs.
     pub tier: Tier,
@@ -47,22 +47,23 @@ pub struct Scenario {
 
 /// All scenarios, in the order they run.
 pub const ALL: &[Scenario] = &[
-    Scenario { name: "qemu::demonstration", tier: Tier::Ci, run: demonstration::whole },
-    Scenario { name: "qemu::lesson-repeats", tier: Tier::Ci, run: demonstration::lesson_repeats },
-    Scenario { name: "qemu::rings", tier: Tier::Ci, run: rings::sampled },
-    Scenario { name: "qemu::budgets", tier: Tier::Ci, run: budget::round_trips },
-    Scenario { name: "qemu::shell::terminal", tier: Tier::Ci, run: shell::terminal },
-    Scenario { name: "qemu::shell::leave", tier: Tier::Ci, run: shell::leave },
-    Scenario { name: "qemu::shell::killed", tier: Tier::Ci, run: shell::killed },
-    Scenario { name: "qemu::shell::piped", tier: Tier::Ci, run: shell::piped },
-    Scenario { name: "qemu::status::1-check-failed", tier: Tier::Ci, run: statuses::check_failed },
-    Scenario { name: "qemu::status::2-usage", tier: Tier::Ci, run: statuses::usage },
-    Scenario { name: "qemu::status::3-missing", tier: Tier::Ci, run: statuses::missing },
-    Scenario { name: "qemu::status::10-guest-crash", tier: Tier::Ci, run: statuses::guest_crash },
-    Scenario { name: "qemu::status::11-hypervisor-panic", tier: Tier::Ci, run: statuses::hypervisor_panic },
-    Scenario { name: "qemu::status::12-hang", tier: Tier::Ci, run: statuses::hang },
-    Scenario { name: "qemu::status::13-silence", tier: Tier::Ci, run: statuses::silence },
-    Scenario { name: "qemu::status::130-interrupted", tier: Tier::Ci, run: statuses::interrupted },
+    Scenario { name: "boot/demonstration", tier: Tier::Ci, run: demonstration::whole },
+    Scenario { name: "boot/lesson-repeats", tier: Tier::Ci, run: demonstration::lesson_repeats },
+    Scenario { name: "boot/rings", tier: Tier::Ci, run: rings::sampled },
+    Scenario { name: "boot/budgets", tier: Tier::Ci, run: budget::round_trips },
+    Scenario { name: "boot/shell/terminal", tier: Tier::Ci, run: shell::terminal },
+    Scenario { name: "boot/shell/leave", tier: Tier::Ci, run: shell::leave },
+    Scenario { name: "boot/shell/killed", tier: Tier::Ci, run: shell::killed },
+    Scenario { name: "boot/shell/piped", tier: Tier::Ci, run: shell::piped },
+    Scenario { name: "boot/status/1-check-failed", tier: Tier::Ci, run: statuses::check_failed },
+    Scenario { name: "boot/status/2-usage", tier: Tier::Ci, run: statuses::usage },
+    Scenario { name: "boot/status/3-missing", tier: Tier::Ci, run: statuses::missing },
+    Scenario { name: "boot/status/10-guest-crash", tier: Tier::Ci, run: statuses::guest_crash },
+    Scenario { name: "boot/status/11-hypervisor-panic", tier: Tier::Ci, run: statuses::hypervisor_panic },
+    Scenario { name: "boot/status/12-hang", tier: Tier::Ci, run: statuses::hang },
+    Scenario { name: "boot/status/13-silence", tier: Tier::Ci, run: statuses::silence },
+    Scenario { name: "boot/status/130-interrupted", tier: Tier::Ci, run: statuses::interrupted },
+    Scenario { name: "boot/demonstration-many", tier: Tier::Full, run: demonstration::many },
 ];
 
 /// What a scenario works with. The images are built and everything needed is present.

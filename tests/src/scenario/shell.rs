@@ -5,6 +5,10 @@ use crate::driver::{Driver, Stdin, Terminal, shell_status};
 use anyhow::{Result, bail};
 use rustix::process::Signal;
 use rustix::termios::Termios;
+use std::time::Duration;
+
+/// Long enough for one small program on a busy machine.
+const COMMAND: Duration = Duration::from_secs(90);
 
 const CTRL_C: &[u8] = b"\x03";
 const LEAVE: &[u8] = b"\x1d";
@@ -24,7 +28,7 @@ fn command(driver: &mut Driver, line: &str, answer: &str) -> Result<()> {
     let before = driver.console.lines().len();
     driver.send(line.as_bytes())?;
     driver.send(b"\r")?;
-    driver.wait_for(&format!("{answer:?} after {line:?}"), LIMIT, |console| {
+    driver.wait_for(&format!("{answer:?} after {line:?}"), COMMAND, |console| {
         let lines = console.lines();
         // The first new line is the typed one, echoed.
         lines.len() > before + 1
@@ -54,7 +58,7 @@ pub fn terminal(context: &Context) -> Result<Outcome> {
     command(&mut driver, "busybox uname -m", "x86_64")?;
     command(&mut driver, "cat /etc/motd", "Paravane")?;
     driver.send(b"sleep 1000; echo status $?\r")?;
-    driver.wait_for("the echo of the typed line", LIMIT, |console| {
+    driver.wait_for("the echo of the typed line", COMMAND, |console| {
         console.lines().last().is_some_and(|line| line.contains("sleep 1000"))
     })?;
     // The program starts a moment after its line was echoed; a key before that belongs to the shell. So the
@@ -63,7 +67,7 @@ pub fn terminal(context: &Context) -> Result<Outcome> {
     for _ in 0..50 {
         driver.send(CTRL_C)?;
         for _ in 0..10 {
-            driver.read_some(std::time::Duration::from_millis(100))?;
+            driver.read_some(Duration::from_millis(100))?;
         }
         if driver.console.lines()[lines..].iter().any(|line| line.contains("status 130")) {
             break;

@@ -68,8 +68,8 @@ pub fn missing(context: &Context) -> Result<Outcome> {
 
 /// 10: the guest's kernel asks to be crashed, and the hypervisor reports it.
 pub fn guest_crash(context: &Context) -> Result<Outcome> {
-    let driver = ends(context.qemu(&[]), Some("crash\n"), Status::GuestCrash)?;
-    says(&driver, "(PV) ")
+    let driver = ends(context.qemu(&["-v"]), Some("crash\n"), Status::GuestCrash)?;
+    says(&driver, "(PV) d")
 }
 
 /// 11: a kernel that is no ELF file is nothing the hypervisor can start.

@@ -81,6 +81,24 @@ pub fn debootstrap(project: &Project, bring: Bring) -> Result<()> {
     apt::Apt::new(project)?.install_fresh(&format!("installing {PROGRAM} ({INSTALL})"), &[PROGRAM])
 }
 
+/// A program published as a package of Rust's registry, kept under the cache folder.
+pub fn cargo_tool(project: &Project, bring: Bring, name: &str) -> Result<PathBuf> {
+    let root = project.cache.join("tools");
+    if let Some(found) =
+        in_path(name).or_else(|| Some(root.join("bin").join(name)).filter(|path| path.exists()))
+    {
+        return Ok(found);
+    }
+    if bring == Bring::Nothing {
+        return Err(stop::missing(name, format!("cargo install --locked {name}")));
+    }
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = std::process::Command::new(cargo);
+    command.args(["install", "--locked", "--root"]).arg(&root).arg(name);
+    run::long(&format!("building {name}, which the full tests need (cargo install)"), &mut command)?;
+    Ok(root.join("bin").join(name))
+}
+
 /// Asks on a terminal; elsewhere says what is done and goes on.
 fn ask(question: &str) -> Result<bool> {
     if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {

@@ -1,13 +1,16 @@
 //! `cargo xtask test`: everything that can be checked, counted in one sum.
 
+mod mutants;
+mod reproduce;
 mod steps;
 mod tally;
 
+use crate::bare;
 use crate::cli;
 use crate::project::Project;
 use crate::setup::{self, Bring, fixtures};
 use crate::{build, run, stop};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use paravane_tests::scenario::{self, Outcome, Tier};
 use paravane_tests::status::Status;
 use std::time::Instant;
@@ -61,27 +64,44 @@ pub fn command(project: &Project, options: &cli::Test) -> Result<Status> {
         let _lock = setup::lock(project)?;
         (setup::toolchain::need(project, bring)?, fixtures::xen_headers(project, bring)?)
     };
-    run.step("formatting", steps::formatting)?;
+    if steps::has_formatter(project) {
+        run.step("formatting", steps::formatting)?;
+    } else if run.wants("formatting") {
+        run.sum.skipped.push("formatting: the active toolchain has no rustfmt".to_owned());
+    }
     run.step("lints of the host crates", steps::host_lints)?;
     for (name, image) in steps::image_lint_names() {
         run.step(&name, |project| steps::image_lints(project, &toolchain, image))?;
     }
     run.step("documentation", steps::documentation)?;
-    run.sum.add(steps::host_tests(project, &headers, run.filter)?);
-    machines(&mut run, bring, options.full)?;
+    // A crate's test has a path with colons for a name; only a scenario's has a slash.
+    if !run.filter.is_some_and(|filter| filter.contains('/')) {
+        run.sum.add(steps::host_tests(project, &headers, run.filter)?);
+    }
+    machines(&mut run, bring, options)?;
+    if options.full {
+        run.step("full/reproducible", |project| reproduce::check(project, bring))?;
+        run.step("full/mutants", |project| mutants::check(project, bring))?;
+        bare_machine(&mut run, "full/bare", options, false)?;
+        bare_machine(&mut run, "full/bare-user", options, true)?;
+    }
     Ok(finish(&run.sum, start, run.filter))
 }
 
 /// The scenarios that boot machines.
-fn machines(run: &mut Run<'_>, bring: Bring, full: bool) -> Result<()> {
+fn machines(run: &mut Run<'_>, bring: Bring, options: &cli::Test) -> Result<()> {
     let wanted: Vec<_> = scenario::ALL
         .iter()
-        .filter(|scenario| run.wants(scenario.name) && (full || scenario.tier == Tier::Ci))
+        .filter(|scenario| run.wants(scenario.name) && (options.full || scenario.tier == Tier::Ci))
         .collect();
     if wanted.is_empty() {
         return Ok(());
     }
-    build::all(run.project, bring)?;
+    if options.no_build {
+        build::made(run.project)?;
+    } else {
+        build::all(run.project, bring)?;
+    }
     {
         let _lock = setup::lock(run.project)?;
         setup::qemu::need(run.project, bring)?;
@@ -106,6 +126,20 @@ fn machines(run: &mut Run<'_>, bring: Bring, full: bool) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The two commands on a bare machine; a user without rights runs the demonstration alone, since all else is
+/// the same.
+fn bare_machine(run: &mut Run<'_>, name: &str, options: &cli::Test, user: bool) -> Result<()> {
+    let bare = cli::Bare { user, boot_only: user, keep: false, setup: options.setup };
+    if run.wants(name) && !rustix::process::geteuid().is_root() {
+        run.sum.skipped.push(format!("{name}: needs root, to make a system of its own"));
+        return Ok(());
+    }
+    run.step(name, |project| match bare::command(project, &bare)? {
+        Status::Good => Ok(()),
+        status => bail!("it ended with status {} ({status})", status.code()),
+    })
 }
 
 /// Prints what failed, what was skipped and why, and the sum as the last line.

@@ -20,6 +20,11 @@ pub fn cargo(project: &Project) -> Command {
     command
 }
 
+/// Debian's toolchain comes without rustfmt.
+pub fn has_formatter(project: &Project) -> bool {
+    run::succeeds(cargo(project).args(["fmt", "--version"]))
+}
+
 /// `cargo fmt --check` over the whole workspace.
 pub fn formatting(project: &Project) -> Result<()> {
     run::run(cargo(project).args(["fmt", "--all", "--check"]))
