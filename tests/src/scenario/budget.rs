@@ -7,6 +7,9 @@ use anyhow::{Context as _, Result, bail};
 const BUDGETS: [(&str, f64); 3] =
     [("bench.null-hypercall", 140.0), ("bench syscall", 60.0), ("bench int80", 35.0)];
 
+/// Checks of the guest's own that say where these paths do not lead: into the hypervisor, or to another table.
+const PATHS: [&str; 2] = ["ok path-syscall", "ok path-int80"];
+
 /// Reads the demonstration's own measurements and holds them to their budgets.
 pub fn round_trips(context: &Context) -> Result<Outcome> {
     let driver = context.demonstrate(&["--icount"])?;
@@ -20,6 +23,11 @@ pub fn round_trips(context: &Context) -> Result<Outcome> {
             bail!("{line}: {count} instructions, at most {most} are allowed");
         }
         seen.push(format!("{start} {count} of {most}"));
+    }
+    for start in PATHS {
+        if !driver.console.lines().iter().any(|line| line.starts_with(start)) {
+            bail!("no line starts with `{start}`:\n{}", driver.tail());
+        }
     }
     Ok(Outcome::Passed(seen.join(", ")))
 }

@@ -14,6 +14,7 @@ pub use bundle::{Domain, pack as pack_bundle};
 use paravane_tests::status::Status;
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -114,7 +115,11 @@ fn compile(project: &Project, toolchain: &Toolchain, image: &Image) -> Result<BT
     let start = Instant::now();
     run::say(format_args!("building {} for {TARGET} with {}", image.what, toolchain.name));
     let mut command = cargo(project, toolchain, image, "build");
-    command.args(["--message-format=json-render-diagnostics", "--quiet"]);
+    command.arg("--message-format=json-render-diagnostics");
+    // A terminal gets cargo's progress, a log only what is wrong.
+    if !std::io::stderr().is_terminal() {
+        command.arg("--quiet");
+    }
     let done = command
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())

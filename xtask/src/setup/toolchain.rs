@@ -15,7 +15,7 @@ use std::process::Command;
 pub const TARGET: &str = "x86_64-unknown-none";
 
 /// The oldest release that builds the workspace: its `rust-version`.
-const AT_LEAST: &str = "1.95";
+const AT_LEAST: &str = env!("CARGO_PKG_RUST_VERSION");
 
 /// Debian's Rust for building browsers, kept recent in a stable release. Not installed into the system, even
 /// by root: the packages conflict with Debian's own `rustc`, and apt would remove that.
