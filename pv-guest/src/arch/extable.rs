@@ -38,6 +38,8 @@ pub fn fix_up(frame: &mut Frame) -> bool {
     LAST_VECTOR.store(frame.vector, Ordering::Relaxed);
     LAST_ERROR.store(frame.error, Ordering::Relaxed);
     frame.rip = entry.to;
+    // The fault may have been about the selectors themselves; the fixup runs where this handler does.
+    (frame.cs, frame.ss) = super::current_selectors();
     true
 }
 

@@ -19,6 +19,14 @@ pub fn rdtsc() -> u64 {
     }
 }
 
+/// The code and stack selectors the kernel is running with.
+pub fn current_selectors() -> (u64, u64) {
+    let (cs, ss): (u64, u64);
+    // SAFETY: reads two selectors.
+    unsafe { asm!("mov {0:e}, cs", "mov {1:e}, ss", out(reg) cs, out(reg) ss, options(nomem, nostack)) };
+    (cs, ss)
+}
+
 /// The ring this code runs in, from the code selector.
 pub fn current_ring() -> u32 {
     let cs: u64;

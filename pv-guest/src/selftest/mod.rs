@@ -1,6 +1,7 @@
 //! What ring 1 may and may not do, tried: every privileged instruction, `popf`, and a write to every page of the
 //! hypervisor's that ring 1 can see.
 
+mod attack;
 mod probe;
 mod rows;
 
@@ -159,4 +160,5 @@ pub fn report(out: &mut dyn Write) {
     popf_leaves_if(out);
     entry_area(out);
     machine_to_physical(out);
+    attack::report(out);
 }

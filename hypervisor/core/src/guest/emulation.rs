@@ -2,7 +2,7 @@
 
 use paravane_abi::regs::{CpuUserRegs, IretContext};
 
-use crate::addr::Mfn;
+use crate::addr::{Mfn, VirtAddr};
 use crate::crash::Reason;
 use crate::debugreg::DebugRegs;
 use crate::emulate::{
@@ -132,6 +132,10 @@ impl<M: Machine> Hypervisor<M> {
         }
         if let Some(iopl) = to.iopl {
             self.vcpu_mut().iopl = iopl;
+        }
+        // A processor refuses this when it returns; QEMU only when it fetches, as a page fault.
+        if !VirtAddr::is_canonical(regs.rip) {
+            return self.inject(regs, Fault::PROTECTION);
         }
         Ok(())
     }
