@@ -278,7 +278,7 @@ impl FrameTable {
         self.free_head = info.next;
         self.free_count -= 1;
         let stamp = info.stamp;
-        *info = FrameInfo { stamp, owner, refs: 1, flags, ..FrameInfo::NOT_RAM };
+        *info = FrameInfo { owner, refs: 1, flags, ..FrameInfo::NOT_RAM };
         // The former owner's CPUs may still have it in their TLBs.
         tlb.flush_stale(stamp);
         Some(Mfn::new(index as u64))

@@ -147,7 +147,7 @@ fn run(
     mut args: [u64; 4],
     call: impl Fn(&mut crate::pagetable::Paging<'_, crate::fake_machine::FakeMachine>, [u64; 4]) -> CallOutcome,
 ) -> (i64, u32) {
-    for calls in 1..100_000 {
+    for calls in 1..10_000 {
         let outcome = call(&mut world.on(0, steps), args);
         world.check();
         match outcome {

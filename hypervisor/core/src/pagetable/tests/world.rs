@@ -119,7 +119,7 @@ impl World {
         &mut self,
         mut op: impl FnMut(&mut Paging<'_, FakeMachine>) -> Result<T, OpError>,
     ) -> (Result<T, Errno>, u32) {
-        for times in 1..100_000 {
+        for times in 1..10_000 {
             let result = op(&mut self.on(0, 1));
             self.check();
             match result {
