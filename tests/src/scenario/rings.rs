@@ -146,7 +146,10 @@ mod tests {
     fn map() -> Map {
         Map {
             hypervisor: vec![0x20_0000..0x20_2000, 0xffff_82d0_8020_0000..0xffff_82d0_8030_0000],
-            guest: Vec::from([0xffff_ffff_8020_0000..0xffff_ffff_8030_0000]),
+            guest: vec![
+                0xffff_ffff_8020_0000..0xffff_ffff_8030_0000,
+                0xffff_ffff_8040_0000..0xffff_ffff_8040_1000,
+            ],
         }
     }
 
