@@ -24,8 +24,10 @@
 //! # Hypercalls
 //!
 //! `int 0x82` from ring 1: RAX the number, RDI, RSI, RDX, R10 and R8 the arguments, RAX the result. *All* other registers
-//! are kept, RCX and R11 too. From ring 3 the instruction raises #GP. Slots of the hypercall page hold
-//! `mov eax, n; int 0x82; ret`.
+//! are kept, RCX and R11 too; only a long call that is interrupted and goes on afterwards may leave its argument
+//! registers changed, as on Xen. From ring 3 the instruction raises #GP. Slots of the hypercall page hold
+//! `mov eax, n; int 0x82; ret`; the slot of `iret` does not return: it pushes RCX, R11 and RAX first, the part of the
+//! [`IretContext`](crate::regs::IretContext) that the caller has not pushed.
 //!
 //! # System calls
 //!
