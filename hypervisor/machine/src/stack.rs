@@ -1,9 +1,9 @@
 //! The hypervisor's own stacks. No guest has them mapped.
 
-/// Bytes of the stack that entries run on.
+/// Bytes of a stack, its guard page among them.
 pub const SIZE: usize = 0x1_0000;
 
-/// A stack in the image.
+/// A stack in the image. Its lowest page is not mapped: an overflow is a double fault and not a corruption.
 #[repr(C, align(4096))]
 pub struct Stack([u8; SIZE]);
 
@@ -22,4 +22,9 @@ pub fn entry_top() -> u64 {
 /// Top of the stack of NMI, #DF and #MC.
 pub fn paranoid_top() -> u64 {
     &raw const PARANOID_STACK as u64 + SIZE as u64
+}
+
+/// The pages below the stacks, which must stay unmapped.
+pub fn guards() -> [u64; 2] {
+    [&raw const hypervisor_stack as u64, &raw const PARANOID_STACK as u64]
 }

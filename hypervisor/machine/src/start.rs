@@ -7,7 +7,7 @@ use paravane_core::cmdline::Options;
 use x86_64::registers::control::Cr3;
 use x86_64::structures::paging::PhysFrame;
 
-use crate::boot::memory_map::{MemoryMap, Range};
+use crate::boot::memory_map::{FRAME_SIZE, MemoryMap, Range};
 use crate::boot::modules::BootInfo;
 use crate::cpu::{self, interrupts, msr};
 use crate::device::serial::{self, COM1_PORT};
@@ -15,7 +15,7 @@ use crate::device::{apic, exit, pic};
 use crate::entry::area::EntryArea;
 use crate::hardware::Hardware;
 use crate::tables::{self, Tables};
-use crate::{clock, direct_map, domains, handlers, logger};
+use crate::{clock, direct_map, domains, handlers, logger, stack};
 
 unsafe extern "C" {
     static __image_physical_start: u8;
@@ -119,8 +119,13 @@ fn map_image(memory: &mut MemoryMap, tables: &mut Tables) {
         (&raw const __rodata_end, &raw const __image_end, tables::READ_WRITE),
     ];
     for (start, end, flags) in parts {
-        let physical = direct_map::image_physical(start);
-        tables.map_range(memory, start as u64, physical, end as u64 - start as u64, flags);
+        for page in (start as u64..end as u64).step_by(FRAME_SIZE as usize) {
+            let physical = direct_map::image_physical(page as *const u8);
+            tables.map(memory, page, physical, flags);
+        }
+    }
+    for guard in stack::guards() {
+        tables.unmap(memory, guard);
     }
 }
 

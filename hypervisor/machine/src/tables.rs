@@ -77,6 +77,12 @@ impl Tables {
         unsafe { entry(table, index(virt, 1)).write(physical | flags.bits()) };
     }
 
+    /// Leaves a page that [`Self::map`] mapped without a mapping.
+    pub fn unmap(&mut self, memory: &mut MemoryMap, virt: u64) {
+        // SAFETY: as in `table_for`.
+        unsafe { self.leaf_slot(memory, virt).write(0) };
+    }
+
     /// Maps `bytes` (a multiple of 4 KiB), by 2 MiB pages where both addresses allow it.
     pub fn map_range(
         &mut self,
