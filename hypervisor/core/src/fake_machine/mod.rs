@@ -42,6 +42,7 @@ pub struct FakeMachine {
     current: Cell<usize>,
     clock: Cell<u64>,
     counters: Cell<Counters>,
+    meanwhile: Cell<Option<(Mfn, usize, u64)>>,
 }
 
 impl FakeMachine {
@@ -54,6 +55,7 @@ impl FakeMachine {
             current: Cell::new(0),
             clock: Cell::new(1),
             counters: Cell::new(Counters::default()),
+            meanwhile: Cell::new(None),
         }
     }
 
@@ -96,6 +98,12 @@ impl FakeMachine {
     /// Writes a word as a guest does through a writable mapping: nobody is asked.
     pub fn poke(&self, frame: Mfn, index: usize, value: u64) {
         self.word(frame, index).set(value);
+    }
+
+    /// Lets a CPU set bits of a word just before the next compare-exchange of it: what happens when a
+    /// table is walked at the same time.
+    pub fn set_meanwhile(&self, frame: Mfn, index: usize, bits: u64) {
+        self.meanwhile.set(Some((frame, index, bits)));
     }
 
     /// The words of a frame that are not zero.
@@ -174,6 +182,12 @@ impl Memory for FakeMachine {
         new: u64,
     ) -> Result<(), u64> {
         let word = self.word(frame.frame(), index);
+        if let Some((walked, at, bits)) = self.meanwhile.get()
+            && (walked, at) == (frame.frame(), index)
+        {
+            word.set(word.get() | bits);
+            self.meanwhile.set(None);
+        }
         if word.get() != expected {
             return Err(word.get());
         }

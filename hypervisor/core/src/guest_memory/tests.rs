@@ -119,6 +119,14 @@ fn accessed_and_dirty_are_set_as_a_cpu_does() {
 }
 
 #[test]
+fn marks_set_by_a_cpu_meanwhile_do_not_disturb() {
+    let (world, tree) = world();
+    world.machine.set_meanwhile(tree.l1, 0, Pte::A | 1 << 9);
+    world.memory().write(page(0), &1u64).unwrap();
+    assert_eq!(world.entry(tree.l1, 0).0 & (Pte::A | Pte::D | 1 << 9), Pte::A | Pte::D | 1 << 9);
+}
+
+#[test]
 fn a_fault_names_the_first_address_that_failed() {
     let (world, _) = world();
     let memory = world.memory();
@@ -242,6 +250,7 @@ fn a_walk_is_reported_as_far_as_it_goes() {
     assert!(text.contains(&format!("L4[  1] in {}", tree.l4)), "{text}");
     assert!(text.contains(&format!("L1[  2] in {}", tree.l1)), "{text}");
     assert!(text.contains("Domain(DomainId(1)) Writable x1"), "{text}");
+    assert!(text.contains(&format!("{:#018x} P US", world.entry(tree.l1, 2).0)), "{text}");
     let report = world.memory().walk_report(BASE + (1 << 30));
     assert_eq!(report.lines.iter().flatten().count(), 2, "ends at the empty L3 entry");
     let report = world.memory().walk_report(0xffff_8000_0000_1000);

@@ -89,6 +89,23 @@ fn narrow_stores_change_their_bytes_only() {
 }
 
 #[test]
+fn marks_a_cpu_sets_meanwhile_are_not_lost() {
+    let (mut world, tree, at) = world();
+    let old = world.entry(tree.l1, 0).0;
+    // One byte, beside the one that changes meanwhile: bit 9 goes on, and D stays.
+    world.machine.set_meanwhile(tree.l1, 0, Pte::A | Pte::D);
+    assert_eq!(world.paging().emulate_pt_write(at + 1, 1, old >> 8 | 2, None), PtWrite::Done);
+    assert_eq!(world.entry(tree.l1, 0), Pte(old | Pte::A | Pte::D | 1 << 9));
+    world.check();
+    let old = world.entry(tree.l1, 1).0;
+    world.machine.set_meanwhile(tree.l1, 1, Pte::D);
+    let lost = world.paging().emulate_pt_write(at + 8, 8, 0, Some(old));
+    assert_eq!(lost, PtWrite::Mismatch(old | Pte::D));
+    assert_eq!(world.info(tree.pages[1]).type_count(), 1);
+    world.check();
+}
+
+#[test]
 fn odd_widths_and_alignments_are_the_guests_fault() {
     let (mut world, tree, at) = world();
     let before = world.entry(tree.l1, 0);

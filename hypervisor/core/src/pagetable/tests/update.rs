@@ -201,6 +201,38 @@ fn preserve_ad_keeps_what_the_cpu_set() {
 }
 
 #[test]
+fn preserve_ad_keeps_what_a_cpu_sets_meanwhile() {
+    let mut world = World::ring1();
+    let tree = world.boot(1);
+    let keep = |world: &mut World, table, index, wish| {
+        update_as(world, table, index, wish, MMU_PT_UPDATE_PRESERVE_AD, MapOwner::Own)
+    };
+    let wish = Pte::new(tree.pages[0], RW | Pte::A);
+    world.machine.set_meanwhile(tree.l1, 0, Pte::A | Pte::D);
+    assert_eq!(keep(&mut world, tree.l1, 0, wish), Ok(()));
+    assert_eq!(world.entry(tree.l1, 0).0, wish.0 | Pte::D);
+    // Set before as well as asked for: it stays set.
+    assert_eq!(keep(&mut world, tree.l1, 0, wish), Ok(()));
+    assert_eq!(world.entry(tree.l1, 0).0, wish.0 | Pte::D);
+    world.machine.set_meanwhile(tree.l2, 0, Pte::A);
+    assert_eq!(keep(&mut world, tree.l2, 0, Pte::new(tree.l1, RO)), Ok(()));
+    assert_eq!(world.entry(tree.l2, 0), Pte::new(tree.l1, RO | Pte::A));
+    // What no CPU does: the entry is left, and what was taken for the new one is given back.
+    let page = world.page();
+    let l1 = world.page();
+    let before = world.entry(tree.l1, 0);
+    world.machine.set_meanwhile(tree.l1, 0, 1 << 9);
+    assert_eq!(keep(&mut world, tree.l1, 0, Pte::new(page, RW)), refused(Errno::EBUSY));
+    assert_eq!(world.entry(tree.l1, 0), Pte(before.0 | 1 << 9));
+    assert_eq!((world.info(page).refs(), world.info(page).type_count()), (1, 0));
+    world.machine.set_meanwhile(tree.l2, 0, 1 << 9);
+    assert_eq!(keep(&mut world, tree.l2, 0, Pte::new(l1, RW)), refused(Errno::EBUSY));
+    assert_eq!((world.info(l1).refs(), world.info(l1).type_count()), (1, 0));
+    world.machine.set_meanwhile(tree.l2, 0, 1 << 10);
+    assert_eq!(keep(&mut world, tree.l2, 0, Pte::new(tree.l1, RW)), refused(Errno::EBUSY));
+}
+
+#[test]
 fn pages_that_are_no_tables_are_written_as_asked() {
     let mut world = World::ring1();
     let tree = world.boot(1);
