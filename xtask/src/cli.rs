@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::setup::toolchain::Choice;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -43,6 +44,9 @@ pub struct Setup {
     /// Install no package into the system, even as root: unpack them under the cache folder
     #[arg(long)]
     pub unpack: bool,
+    /// The toolchain that builds the kernels
+    #[arg(long, value_enum, default_value_t, env = "PARAVANE_TOOLCHAIN", value_name = "WHICH")]
+    pub toolchain: Choice,
 }
 
 const BUILD_EXAMPLES: &str = "\

@@ -8,6 +8,7 @@
 mod sources;
 
 use crate::project::Project;
+use crate::setup::toolchain::Choice;
 use crate::setup::{self, Bring};
 use crate::{build, cli, digest, run, stop};
 use anyhow::{Context, Result, bail};
@@ -38,6 +39,8 @@ exec chroot "$root" "$@""#;
 struct Bare {
     root: PathBuf,
     user: User,
+    /// Images of different compilers differ, so the inside uses the kind of toolchain that the outside used.
+    toolchain: Choice,
     keep: bool,
 }
 
@@ -64,10 +67,11 @@ pub fn command(project: &Project, options: &cli::Bare) -> Result<Status> {
     }
     let bring = Bring::from_options(&options.setup);
     setup::debootstrap(project, bring)?;
-    let outside = digest::of_file(&build::all(project, bring)?.hypervisor)?;
+    let built = build::all(project, bring)?;
+    let outside = digest::of_file(&built.hypervisor)?;
     warn_of_changes(project);
     let user = if options.user { User::Unprivileged } else { User::Root };
-    let bare = Bare::make(project, user, options.keep)?;
+    let bare = Bare::make(project, user, built.toolchain, options.keep)?;
     let mut failed = Vec::new();
     let mut commands = vec!["cargo xtask qemu </dev/null", ".ci/run"];
     if options.boot_only {
@@ -105,11 +109,11 @@ fn warn_of_changes(project: &Project) {
 }
 
 impl Bare {
-    fn make(project: &Project, user: User, keep: bool) -> Result<Self> {
+    fn make(project: &Project, user: User, toolchain: Choice, keep: bool) -> Result<Self> {
         let root = project.target.join("bare");
         fs::create_dir_all(&project.target)?;
         remove(&root)?;
-        let bare = Self { root, user, keep };
+        let bare = Self { root, user, toolchain, keep };
         bare.debian()?;
         bare.network()?;
         bare.toolchain()?;
@@ -218,6 +222,7 @@ impl Bare {
             command.args(["/usr/bin/setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"]);
         }
         command.args(["/usr/bin/env", "-i", "CI=true", "LANG=C.UTF-8", "TERM=dumb"]);
+        command.arg(format!("PARAVANE_TOOLCHAIN={}", self.toolchain.word()));
         command.arg(format!("HOME={home}"));
         command.arg(format!(
             "PATH={home}/.cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -6,7 +6,7 @@ mod initramfs;
 
 use crate::cli;
 use crate::project::Project;
-use crate::setup::toolchain::{self, TARGET, Toolchain};
+use crate::setup::toolchain::{self, Choice, TARGET, Toolchain};
 use crate::setup::{self, Bring, fixtures};
 use crate::{digest, run, stop};
 use anyhow::{Context, Result, bail};
@@ -50,6 +50,8 @@ pub struct Built {
     pub guest: PathBuf,
     /// The guest's first file system.
     pub initramfs: PathBuf,
+    /// The kind of toolchain they were built with, where that is known.
+    pub toolchain: Choice,
 }
 
 /// Runs `build`.
@@ -88,7 +90,7 @@ pub fn all(project: &Project, bring: Bring) -> Result<Built> {
     programs.insert("busybox".into(), busybox);
     let initramfs = images.join("initramfs.cpio");
     fs::write(&initramfs, initramfs::pack(&programs)?)?;
-    Ok(Built { hypervisor, guest, initramfs })
+    Ok(Built { hypervisor, guest, initramfs, toolchain: toolchain.choice })
 }
 
 /// What the last build made, as it lies there.
@@ -102,6 +104,7 @@ pub fn made(project: &Project) -> Result<Built> {
         hypervisor: file("paravane.elf")?,
         guest: file("pv-guest.elf")?,
         initramfs: file("initramfs.cpio")?,
+        toolchain: Choice::Auto,
     })
 }
 

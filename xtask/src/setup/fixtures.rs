@@ -44,7 +44,7 @@ fn need(project: &Project, bring: Bring, set: &Set) -> Result<PathBuf> {
         return Ok(folder);
     }
     let what = set.packages.join(", ");
-    if bring == Bring::Nothing {
+    if bring.nothing() {
         return Err(stop::missing(what, "cargo xtask setup"));
     }
     if !Apt::present() {

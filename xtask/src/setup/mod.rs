@@ -17,7 +17,13 @@ use std::path::PathBuf;
 
 /// How far a command may go to get what it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bring {
+pub struct Bring {
+    reach: Reach,
+    toolchain: toolchain::Choice,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
     /// Fail with the command that brings it.
     Nothing,
     /// Fetch and unpack under the cache folder.
@@ -29,11 +35,20 @@ pub enum Bring {
 impl Bring {
     /// What the options allow.
     pub fn from_options(options: &cli::Setup) -> Self {
-        match options {
-            cli::Setup { no_setup: true, .. } => Self::Nothing,
-            cli::Setup { unpack: true, .. } => Self::Unpacked,
-            _ => Self::Everything,
-        }
+        let reach = match options {
+            cli::Setup { no_setup: true, .. } => Reach::Nothing,
+            cli::Setup { unpack: true, .. } => Reach::Unpacked,
+            _ => Reach::Everything,
+        };
+        Self { reach, toolchain: options.toolchain }
+    }
+
+    fn nothing(self) -> bool {
+        self.reach == Reach::Nothing
+    }
+
+    fn may_install(self) -> bool {
+        self.reach == Reach::Everything
     }
 }
 
@@ -72,7 +87,7 @@ pub fn debootstrap(project: &Project, bring: Bring) -> Result<()> {
     if in_path(PROGRAM).is_some() {
         return Ok(());
     }
-    if bring != Bring::Everything
+    if !bring.may_install()
         || !apt::Apt::present()
         || !ask(&format!("{PROGRAM} is missing. Run `{INSTALL}`?"))?
     {
@@ -89,7 +104,7 @@ pub fn cargo_tool(project: &Project, bring: Bring, name: &str) -> Result<PathBuf
     {
         return Ok(found);
     }
-    if bring == Bring::Nothing {
+    if bring.nothing() {
         return Err(stop::missing(name, format!("cargo install --locked {name}")));
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -139,10 +154,12 @@ mod tests {
 
     #[test]
     fn options_bound_what_is_brought() {
-        let options = |no_setup, unpack| cli::Setup { no_setup, unpack };
-        assert_eq!(Bring::from_options(&options(false, false)), Bring::Everything);
-        assert_eq!(Bring::from_options(&options(false, true)), Bring::Unpacked);
-        assert_eq!(Bring::from_options(&options(true, true)), Bring::Nothing);
+        let bring = |no_setup, unpack| {
+            Bring::from_options(&cli::Setup { no_setup, unpack, toolchain: toolchain::Choice::Auto })
+        };
+        assert!(bring(false, false).may_install() && !bring(false, false).nothing());
+        assert!(!bring(false, true).may_install() && !bring(false, true).nothing());
+        assert!(bring(true, true).nothing());
     }
 
     #[test]

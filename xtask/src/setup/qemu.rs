@@ -36,8 +36,8 @@ impl Qemu {
         let mut command = Command::new(&self.program);
         command.env_remove("LD_LIBRARY_PATH");
         if let Some(root) = &self.root {
-            let libraries = root.join("usr/lib/x86_64-linux-gnu");
-            command.env("LD_LIBRARY_PATH", &libraries).env("QEMU_MODULE_DIR", libraries.join("qemu"));
+            command.env("LD_LIBRARY_PATH", store::libraries(root));
+            command.env("QEMU_MODULE_DIR", root.join("usr/lib/x86_64-linux-gnu/qemu"));
             for folder in ["usr/share/qemu", "usr/share/seabios", "usr/lib/ipxe/qemu"] {
                 command.arg("-L").arg(root.join(folder));
             }
@@ -60,7 +60,7 @@ pub fn need(project: &Project, bring: Bring) -> Result<Qemu> {
     if let Some(found) = find(project) {
         return Ok(found);
     }
-    if bring == Bring::Nothing {
+    if bring.nothing() {
         return Err(stop::missing(PROGRAM, "cargo xtask setup"));
     }
     if !Apt::present() {
@@ -69,20 +69,28 @@ pub fn need(project: &Project, bring: Bring) -> Result<Qemu> {
     }
     let apt = Apt::new(project)?;
     let install = format!("apt-get install --no-install-recommends {PACKAGE}");
-    if is_root() && bring == Bring::Everything && ask(&format!("{PROGRAM} is missing. Run `{install}`?"))? {
+    if is_root() && bring.may_install() && ask(&format!("{PROGRAM} is missing. Run `{install}`?"))? {
         let what = format!("installing {PACKAGE}, the emulator that everything boots in ({install})");
         apt.install_fresh(&what, &[PACKAGE])?;
     } else {
         store::bring(project, &apt, &UNPACKED)?;
     }
-    find(project).context("QEMU was brought, but does not run")
+    find(project).with_context(|| {
+        // What its own start says is the reason.
+        let unpacked = unpacked(&store::folder(project, &UNPACKED));
+        let reason = run::output(unpacked.command().arg("--version")).err();
+        format!("QEMU was brought, but does not run: {}", reason.map_or_else(String::new, |e| e.to_string()))
+    })
 }
 
 fn find(project: &Project) -> Option<Qemu> {
     let system = in_path(PROGRAM).map(|program| Qemu { program, root: None });
     system.filter(Qemu::runs).or_else(|| {
-        let root = store::present(project, &UNPACKED)?;
-        let unpacked = Qemu { program: root.join("usr/bin").join(PROGRAM), root: Some(root) };
+        let unpacked = unpacked(&store::present(project, &UNPACKED)?);
         unpacked.runs().then_some(unpacked)
     })
+}
+
+fn unpacked(root: &Path) -> Qemu {
+    Qemu { program: root.join("usr/bin").join(PROGRAM), root: Some(root.to_path_buf()) }
 }

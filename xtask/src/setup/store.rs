@@ -34,6 +34,13 @@ pub fn folder(project: &Project, set: &Set) -> PathBuf {
     project.cache.join("unpacked").join(set.name)
 }
 
+/// The value of `LD_LIBRARY_PATH` with which a set's programs find the libraries unpacked with them. Debian
+/// 12's packages name `/lib` and `/usr/lib` as if they were two, which on an installed system they are not.
+pub fn libraries(root: &Path) -> String {
+    let folder = |prefix: &str| root.join(prefix).join("x86_64-linux-gnu").display().to_string();
+    [folder("usr/lib"), folder("lib")].join(":")
+}
+
 fn record_path(project: &Project, set: &Set) -> PathBuf {
     project.cache.join("unpacked").join(format!("{}.record", set.name))
 }

@@ -40,16 +40,41 @@ const LLD: Set = Set {
     checked: &[],
 };
 
+/// Which toolchains are looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Choice {
+    /// The active toolchain if it can build the kernels, or be made to; Debian's otherwise
+    #[default]
+    Auto,
+    /// The active toolchain alone
+    Active,
+    /// Debian's packages alone
+    Debian,
+}
+
+impl Choice {
+    /// The word for the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Active => "active",
+            Self::Debian => "debian",
+        }
+    }
+}
+
 /// A toolchain that builds the images.
 #[derive(Clone, Debug)]
 pub struct Toolchain {
     /// What it is, for the user.
     pub name: String,
+    /// The choice that leads to it again.
+    pub choice: Choice,
     bin: PathBuf,
     build_std: bool,
-    libraries: Option<PathBuf>,
+    libraries: Option<String>,
     linker: PathBuf,
-    linker_libraries: Option<PathBuf>,
+    linker_libraries: Option<String>,
     /// Where the library source lies, whose path must not reach the image.
     pub library_source: Option<PathBuf>,
 }
@@ -62,10 +87,10 @@ impl Toolchain {
         clean(&mut command);
         command.arg(verb);
         command.env("CARGO", self.bin.join("cargo")).env("RUSTC", self.bin.join("rustc"));
-        let folders: Vec<&PathBuf> = self.libraries.iter().chain(&self.linker_libraries).collect();
-        if !folders.is_empty() {
-            let paths: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
-            command.env("LD_LIBRARY_PATH", paths.join(":"));
+        let libraries: Vec<&str> =
+            self.libraries.iter().chain(&self.linker_libraries).map(String::as_str).collect();
+        if !libraries.is_empty() {
+            command.env("LD_LIBRARY_PATH", libraries.join(":"));
         }
         command.args(["--target", TARGET]);
         if self.build_std {
@@ -101,33 +126,42 @@ pub fn clean(command: &mut Command) {
 
 /// Finds the toolchain, or brings it.
 pub fn need(project: &Project, bring: Bring) -> Result<Toolchain> {
-    if let Some(found) = find(project) {
+    let choice = bring.toolchain;
+    if let Some(found) = find(project, choice) {
         return with_linker(project, bring, found);
     }
-    if bring == Bring::Nothing {
+    if bring.nothing() {
         return Err(stop::missing(format!("a Rust toolchain for {TARGET}"), "cargo xtask setup"));
     }
-    if rustup_adds_target()
-        && let Some(found) = find(project)
+    if choice != Choice::Debian
+        && rustup_adds_target()
+        && let Some(found) = find(project, choice)
     {
         return with_linker(project, bring, found);
     }
-    if !Apt::present() {
+    if choice == Choice::Active || !Apt::present() {
         let routes = format!("rustup target add {TARGET} (with network), or {}", store::ROUTES);
         return Err(stop::missing(format!("a Rust toolchain for {TARGET}"), routes));
     }
     store::bring(project, &Apt::new(project)?, &DEBIAN)?;
-    let found = find(project).context("the unpacked toolchain does not run")?;
+    let found = find(project, choice).context("the unpacked toolchain does not run")?;
     with_linker(project, bring, found)
 }
 
-fn find(project: &Project) -> Option<Candidate> {
-    let active = sysroot("rustc", None);
-    active.as_deref().and_then(of_active).or_else(|| of_debian(Path::new("/usr"), None)).or_else(|| {
-        let usr = store::present(project, &DEBIAN)?.join("usr");
-        let libraries = usr.join("lib/x86_64-linux-gnu");
-        of_debian(&usr, Some(libraries))
-    })
+/// What is here already serves before anything is asked of a network.
+fn find(project: &Project, choice: Choice) -> Option<Candidate> {
+    let active = || sysroot("rustc", None).as_deref().and_then(of_active);
+    let debian = || {
+        of_debian(Path::new("/usr"), None).or_else(|| {
+            let root = store::present(project, &DEBIAN)?;
+            of_debian(&root.join("usr"), Some(store::libraries(&root)))
+        })
+    };
+    match choice {
+        Choice::Auto => active().or_else(debian),
+        Choice::Active => active(),
+        Choice::Debian => debian(),
+    }
 }
 
 /// A compiler, before a linker is found for it.
@@ -137,7 +171,8 @@ struct Candidate {
     bin: PathBuf,
     sysroot: PathBuf,
     build_std: bool,
-    libraries: Option<PathBuf>,
+    libraries: Option<String>,
+    choice: Choice,
 }
 
 /// The active toolchain serves if it has the target, or the source to make it from.
@@ -158,11 +193,12 @@ fn of_active(sysroot: &Path) -> Option<Candidate> {
         sysroot: sysroot.to_path_buf(),
         build_std: !ready,
         libraries: None,
+        choice: Choice::Active,
     })
 }
 
 /// Debian's packages serve when all four are there at a release that builds the workspace.
-fn of_debian(usr: &Path, libraries: Option<PathBuf>) -> Option<Candidate> {
+fn of_debian(usr: &Path, libraries: Option<String>) -> Option<Candidate> {
     let bin = usr.join("bin");
     let whole =
         ["rustc", "cargo", "cargo-clippy", "clippy-driver"].iter().all(|tool| bin.join(tool).exists());
@@ -176,7 +212,7 @@ fn of_debian(usr: &Path, libraries: Option<PathBuf>) -> Option<Candidate> {
     }
     let sysroot = sysroot(&rustc, libraries.as_deref())?;
     let name = format!("Debian's rustc {release} in {}", usr.display());
-    Some(Candidate { name, bin, sysroot, build_std: true, libraries })
+    Some(Candidate { name, bin, sysroot, build_std: true, libraries, choice: Choice::Debian })
 }
 
 fn library_source(sysroot: &Path) -> Option<PathBuf> {
@@ -184,7 +220,7 @@ fn library_source(sysroot: &Path) -> Option<PathBuf> {
     folder.join("core/src/lib.rs").exists().then_some(folder)
 }
 
-fn rustc(program: impl AsRef<Path>, libraries: Option<&Path>) -> Command {
+fn rustc(program: impl AsRef<Path>, libraries: Option<&str>) -> Command {
     let mut command = Command::new(program.as_ref());
     // The active toolchain is chosen by rustup from the environment, so only the library path goes.
     command.env_remove("LD_LIBRARY_PATH");
@@ -194,12 +230,12 @@ fn rustc(program: impl AsRef<Path>, libraries: Option<&Path>) -> Command {
     command
 }
 
-fn sysroot(program: impl AsRef<Path>, libraries: Option<&Path>) -> Option<PathBuf> {
+fn sysroot(program: impl AsRef<Path>, libraries: Option<&str>) -> Option<PathBuf> {
     let text = run::output(rustc(program, libraries).args(["--print", "sysroot"])).ok()?;
     Some(PathBuf::from(text.trim()))
 }
 
-fn release(program: &Path, libraries: Option<&Path>) -> Option<String> {
+fn release(program: &Path, libraries: Option<&str>) -> Option<String> {
     let text = run::output(rustc(program, libraries).arg("-vV")).ok()?;
     text.lines().find_map(|line| line.strip_prefix("release: ")).map(str::to_owned)
 }
@@ -232,18 +268,19 @@ fn with_linker(project: &Project, bring: Bring, found: Candidate) -> Result<Tool
         None => {
             let root = match store::present(project, &LLD) {
                 Some(root) => root,
-                None if bring == Bring::Nothing => {
+                None if bring.nothing() => {
                     return Err(stop::missing("the linker ld.lld", "cargo xtask setup"));
                 }
                 None if !Apt::present() => return Err(stop::missing("the linker ld.lld", store::ROUTES)),
                 None => store::bring(project, &Apt::new(project)?, &LLD)?,
             };
-            (root.join("usr/bin/ld.lld"), Some(root.join("usr/lib/x86_64-linux-gnu")))
+            (root.join("usr/bin/ld.lld"), Some(store::libraries(&root)))
         }
     };
     let library_source = if found.build_std { library_source(&found.sysroot) } else { None };
     Ok(Toolchain {
         name: found.name,
+        choice: found.choice,
         bin: found.bin,
         build_std: found.build_std,
         libraries: found.libraries,
