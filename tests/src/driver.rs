@@ -238,7 +238,9 @@ mod tests {
     fn a_terminal_turns_a_key_into_a_signal() {
         let terminal = Terminal::open().unwrap();
         assert!(terminal.settings().unwrap().local_modes.contains(LocalModes::ISIG));
-        let mut driver = terminal.start(shell("tty -s && echo ready; exec sleep 100")).unwrap();
+        // A test run in the background of a script was started with the interrupt ignored, and children inherit that.
+        let script = "exec env --default-signal=INT sh -c 'tty -s && echo ready; exec sleep 100'";
+        let mut driver = terminal.start(shell(script)).unwrap();
         driver.wait_for("ready", LIMIT, |c| c.lines().iter().any(|line| line == "ready")).unwrap();
         driver.send(b"\x03").unwrap();
         assert_eq!(shell_status(driver.finish(LIMIT).unwrap()), 130);
