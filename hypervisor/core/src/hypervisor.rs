@@ -12,13 +12,13 @@ use paravane_abi::errno::Errno;
 use paravane_abi::ring1::Ring1Counters;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use crate::addr::{DomainId, Mfn};
+use crate::addr::{DomainId, Mfn, PAGE_SHIFT};
 use crate::calls::Stop;
 use crate::descriptor::{Policy, RESERVED_ENTRIES, reserved_gdt_page};
 use crate::domain::{Domain, InfoPlace, SharedPages, Vcpu};
 use crate::frame::FrameTable;
 use crate::guest::{Processor, TYPED_MAX};
-use crate::guest_memory::GuestMemory;
+use crate::guest_memory::{Access, GuestMemory};
 use crate::machine::Machine;
 use crate::time::Clock;
 
@@ -164,10 +164,14 @@ impl<M: Machine> Hypervisor<M> {
         Ok(memory.copy_from_guest(address, bytes)?)
     }
 
-    /// Writes a structure to the guest kernel's memory.
+    /// Writes a structure, of at most a page, to the guest kernel's memory: all of it or none.
     #[inline]
     pub(crate) fn write_guest<T: IntoBytes + Immutable>(&self, address: u64, value: &T) -> Result<(), Stop> {
         let memory = self.kernel_memory().ok_or(Errno::EFAULT)?;
+        let last = address.wrapping_add(size_of::<T>() as u64 - 1);
+        if (address ^ last) >> PAGE_SHIFT != 0 {
+            memory.translate(last, Access::Write)?;
+        }
         Ok(memory.write(address, value)?)
     }
 }

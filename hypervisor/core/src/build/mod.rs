@@ -13,7 +13,7 @@ pub mod layout;
 pub mod plan;
 pub mod populate;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 #[cfg(test)]
 mod validation;
 

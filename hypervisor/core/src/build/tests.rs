@@ -16,10 +16,10 @@ use paravane_abi::start_info::{SIF_MOD_START_PFN, StartInfo};
 use std::collections::BTreeMap;
 use zerocopy::FromBytes;
 
-pub(super) const BASE: u64 = 0xffff_ffff_8000_0000;
+pub(crate) const BASE: u64 = 0xffff_ffff_8000_0000;
 
 /// An ELF file under construction.
-pub(super) struct Elf {
+pub(crate) struct Elf {
     entry: u64,
     segments: Vec<(u32, u64, Vec<u8>, u64)>,
     notes: Vec<u8>,
@@ -31,7 +31,7 @@ impl Elf {
     }
 
     /// A kernel of two segments, with the notes any kernel has.
-    pub(super) fn kernel() -> Self {
+    pub(crate) fn kernel() -> Self {
         let mut elf = Self::empty();
         elf.text(XEN_ELFNOTE_XEN_VERSION, "xen-3.0").text(XEN_ELFNOTE_LOADER, "generic");
         elf.number(XEN_ELFNOTE_VIRT_BASE, BASE).number(XEN_ELFNOTE_ENTRY, BASE + 0x10_0004);
@@ -40,7 +40,7 @@ impl Elf {
         elf
     }
 
-    pub(super) fn note(&mut self, owner: &str, kind: u32, desc: &[u8]) -> &mut Self {
+    pub(crate) fn note(&mut self, owner: &str, kind: u32, desc: &[u8]) -> &mut Self {
         for word in [owner.len() as u32 + 1, desc.len() as u32, kind] {
             self.notes.extend(word.to_le_bytes());
         }
@@ -51,7 +51,7 @@ impl Elf {
         self
     }
 
-    pub(super) fn number(&mut self, kind: u32, value: u64) -> &mut Self {
+    pub(crate) fn number(&mut self, kind: u32, value: u64) -> &mut Self {
         self.note("Xen", kind, &value.to_le_bytes())
     }
 
@@ -65,7 +65,7 @@ impl Elf {
         self
     }
 
-    pub(super) fn build(&self) -> Vec<u8> {
+    pub(crate) fn build(&self) -> Vec<u8> {
         let mut programs = self.segments.clone();
         programs.push((4, 0, self.notes.clone(), 0));
         let mut file = vec![0u8; 64 + 56 * programs.len()];

@@ -67,9 +67,9 @@ impl<M: Machine> Hypervisor<M> {
         let callbacks = &mut self.vcpu_mut().callbacks;
         let slots = [&mut callbacks.event, &mut callbacks.failsafe, &mut callbacks.syscall];
         for (slot, address) in slots.into_iter().zip(call.args) {
-            // Xen ignores an address that is not canonical here, and still answers 0.
+            // Xen registers each without flags, ignores an address that is not canonical, and answers 0.
             if VirtAddr::is_canonical(address) {
-                *slot = Some(Callback { address, mask_events: slot.is_some_and(|old| old.mask_events) });
+                *slot = Some(Callback { address, mask_events: false });
             }
         }
         self.load_syscall_entry();

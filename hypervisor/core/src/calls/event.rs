@@ -31,7 +31,10 @@ impl<M: Machine> Hypervisor<M> {
                 Ok(())
             }),
             // No domain has been given a physical interrupt.
-            EventCommand::BindPirq => Err(Errno::EPERM.into()),
+            EventCommand::BindPirq => {
+                let _: EvtchnBindPirq = self.read_guest(pointer)?;
+                Err(Errno::EPERM.into())
+            }
             EventCommand::BindIpi => self.answer_in_place(pointer, |ports, request: &mut EvtchnBindIpi| {
                 request.port = ports.bind_ipi(request.vcpu)?;
                 Ok(())
@@ -182,8 +185,10 @@ impl<M: Machine> Hypervisor<M> {
 
     fn reset_ports(&mut self, pointer: u64, call: &mut Call<'_>) -> Answer {
         let request: EvtchnReset = self.read_guest(pointer)?;
-        if resolve(request.dom, self.domain().id) != self.domain().id {
-            return Err(Errno::EPERM.into());
+        let domain = resolve(request.dom, self.domain().id);
+        if domain != self.domain().id {
+            let known = self.domain_index(domain).is_some();
+            return Err(if known { Errno::EPERM } else { Errno::ESRCH }.into());
         }
         let resuming = call.args[0] as u32 == RESET_CONTINUED;
         call.args[0] = u64::from(RESET_CONTINUED);
@@ -222,7 +227,9 @@ impl<M: Machine> Hypervisor<M> {
             let polled = vcpu.poll.is_some_and(|poll| poll.woken_by(&raised));
             if vcpu.state == RunState::Blocked && (polled || raised.notify == Some(vcpu.id)) {
                 vcpu.state = RunState::Runnable;
+                // The timeout went with the poll; the next one may have none.
                 vcpu.poll = None;
+                vcpu.timers.set_poll(None);
             }
         }
     }

@@ -66,14 +66,14 @@ impl<M: Machine> Hypervisor<M> {
     /// Extents in or out, one frame each; the result is how many were done, as Xen has it.
     fn change_reservation(&mut self, command: MemoryCommand, call: &mut Call<'_>) -> Answer {
         let first = call.args[0] >> MEMOP_EXTENT_SHIFT;
-        let request: MemoryReservation = self.read_guest(call.args[1])?;
+        // Whatever is wrong with the request as a whole, Xen answers how many extents were done.
+        let Ok(request) = self.read_guest::<MemoryReservation>(call.args[1]) else { return Ok(first) };
         // Xen counts extents in 58 bits and answers with what was done so far when that cannot hold them.
         if request.nr_extents > u64::MAX >> MEMOP_EXTENT_SHIFT || first > request.nr_extents {
             return Ok(first);
         }
-        self.check_domain(request.domid)?;
-        if request.extent_order != 0 {
-            // Contiguous extents are for devices, which no domain has.
+        // Contiguous extents are for devices, which no domain has.
+        if self.check_domain(request.domid).is_err() || request.extent_order != 0 {
             return Ok(first);
         }
         let end = request.nr_extents.min(first.saturating_add(EXTENTS_A_STEP));
@@ -121,6 +121,8 @@ impl<M: Machine> Hypervisor<M> {
         }
         let id = self.domain().id;
         let frame = self.frames.alloc_domain(&self.machine, id).ok()?;
+        // It stands for no guest frame until the guest says so.
+        self.machine.set_m2p(frame, Pfn::INVALID);
         if listed { self.write_guest(place, &frame.get()).ok() } else { Some(()) }
     }
 }

@@ -14,6 +14,8 @@ mod multicall;
 mod processor;
 mod ring1;
 mod sched;
+#[cfg(test)]
+mod tests;
 mod time;
 mod trap;
 mod vcpu;
@@ -23,6 +25,7 @@ use paravane_abi::errno::Errno;
 use paravane_abi::hypercall::PAGE_SLOTS;
 use paravane_abi::regs::CpuUserRegs;
 
+use crate::addr::VirtAddr;
 use crate::guest_memory::Fault;
 use crate::hypervisor::Hypervisor;
 use crate::machine::Machine;
@@ -79,6 +82,14 @@ impl From<Fault> for Stop {
 
 /// A handler's answer.
 pub type Answer = Result<u64, Stop>;
+
+/// Whether a range lies where a guest may have memory. What is mapped there is another question: Xen asks this
+/// one when an address is registered for later.
+fn is_guest_range(address: u64, bytes: u64) -> bool {
+    let last = address.checked_add(bytes - 1);
+    VirtAddr::is_guest(address)
+        && last.is_some_and(|last| VirtAddr::is_guest(last) && (address ^ last) >> 63 == 0)
+}
 
 /// A hypercall's handler.
 type Handler<M> = fn(&mut Hypervisor<M>, &mut Call<'_>) -> Answer;

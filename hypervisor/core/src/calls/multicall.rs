@@ -5,7 +5,7 @@ use core::mem::offset_of;
 use paravane_abi::errno::Errno;
 use paravane_abi::multicall::MulticallEntry;
 
-use super::{Answer, Call, Stop};
+use super::{Answer, Call, Stop, is_guest_range};
 use crate::hypervisor::Hypervisor;
 use crate::machine::Machine;
 
@@ -19,6 +19,10 @@ impl<M: Machine> Hypervisor<M> {
         if call.nested {
             // Xen refuses a multicall in a multicall.
             return Err(Errno::EINVAL.into());
+        }
+        let bytes = u64::from(call.args[1] as u32) * size_of::<MulticallEntry>() as u64;
+        if bytes != 0 && !is_guest_range(call.args[0], bytes) {
+            return Err(Errno::EFAULT.into());
         }
         for _ in 0..CALLS_A_STEP {
             let (pointer, count) = (call.args[0], call.args[1] as u32);

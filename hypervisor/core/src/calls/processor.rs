@@ -6,13 +6,15 @@ use paravane_abi::hypercall::vm_assist::VmAssistCommand;
 use paravane_abi::physdev::{PHYSDEVOP_SET_IOBITMAP, PHYSDEVOP_SET_IOPL, PhysdevSetIobitmap, PhysdevSetIopl};
 use paravane_abi::vm_assist::*;
 
-use super::{Answer, Call};
+use super::{Answer, Call, is_guest_range};
 use crate::addr::VirtAddr;
 use crate::hypervisor::Hypervisor;
 use crate::machine::{Machine, SegmentBase};
 
 /// Most ports an I/O bitmap can name (`PHYSDEVOP_set_iobitmap`).
 const IO_PORTS: u32 = 65_536;
+/// Bytes of a bitmap for all of them, which Xen wants to lie where a guest may have memory.
+const IO_BITMAP_BYTES: u64 = IO_PORTS as u64 / 8;
 
 impl<M: Machine> Hypervisor<M> {
     /// `fpu_taskswitch`.
@@ -75,8 +77,10 @@ impl<M: Machine> Hypervisor<M> {
             | 1 << VMASST_TYPE_ARCHITECTURAL_IOPL
             | 1 << VMASST_TYPE_RUNSTATE_UPDATE_FLAG
             | 1 << VMASST_TYPE_M2P_STRICT;
+        if bit & VALID == 0 {
+            return Err(Errno::EINVAL.into());
+        }
         match VmAssistCommand::from_number(call.args[0] as u32).ok_or(Errno::ENOSYS)? {
-            VmAssistCommand::Enable if bit & VALID == 0 => Err(Errno::EINVAL.into()),
             VmAssistCommand::Enable => {
                 self.domain_mut().vm_assist |= bit;
                 Ok(0)
@@ -101,7 +105,7 @@ impl<M: Machine> Hypervisor<M> {
             }
             PHYSDEVOP_SET_IOBITMAP => {
                 let request: PhysdevSetIobitmap = self.read_guest(call.args[1])?;
-                if request.nr_ports > IO_PORTS {
+                if request.nr_ports > IO_PORTS || !is_guest_range(request.bitmap, IO_BITMAP_BYTES) {
                     return Err(Errno::EINVAL.into());
                 }
                 let vcpu = self.vcpu_mut();

@@ -5,6 +5,7 @@ use paravane_abi::hypercall::sched_op::SchedCommand;
 use paravane_abi::sched::{SchedPoll, SchedRemoteShutdown, SchedShutdown};
 
 use super::{Answer, Call, Stop};
+use crate::addr::DomainId;
 use crate::domain::{Bits, RunState, Shutdown};
 use crate::event::{POLL_PORTS_MAX, Poll};
 use crate::hypervisor::Hypervisor;
@@ -28,12 +29,13 @@ impl<M: Machine> Hypervisor<M> {
             }
             // A note of why a suspended domain went; nothing here reads it.
             SchedCommand::ShutdownCode => {
-                let request: SchedShutdown = self.read_guest(pointer)?;
-                Shutdown::from_reason(request.reason).map(|_| 0).ok_or(Errno::EINVAL.into())
+                let _: SchedShutdown = self.read_guest(pointer)?;
+                Ok(0)
             }
             SchedCommand::RemoteShutdown => {
-                let _: SchedRemoteShutdown = self.read_guest(pointer)?;
-                Err(Errno::EPERM.into())
+                let request: SchedRemoteShutdown = self.read_guest(pointer)?;
+                let known = self.domain_index(DomainId(request.domain_id)).is_some();
+                Err(if known { Errno::EPERM } else { Errno::ESRCH }.into())
             }
             SchedCommand::Watchdog => Err(Errno::ENOSYS.into()),
             SchedCommand::PinOverride => Err(Errno::EPERM.into()),
@@ -56,15 +58,15 @@ impl<M: Machine> Hypervisor<M> {
         if request.nr_ports > POLL_PORTS_MAX {
             return Err(Errno::EINVAL.into());
         }
-        let mut ports = [0u32; POLL_PORTS_MAX as usize];
-        let ports = &mut ports[..request.nr_ports as usize];
-        for (index, port) in ports.iter_mut().enumerate() {
-            *port = self.read_guest(request.ports.wrapping_add(4 * index as u64))?;
-        }
         // An event that can be delivered ends a poll before it begins.
         let (pending, masked) = self.shared().upcall(self.vcpu().info);
         if pending && !masked {
             return Ok(0);
+        }
+        let mut ports = [0u32; POLL_PORTS_MAX as usize];
+        let ports = &mut ports[..request.nr_ports as usize];
+        for (index, port) in ports.iter_mut().enumerate() {
+            *port = self.read_guest(request.ports.wrapping_add(4 * index as u64))?;
         }
         let domain = self.domain();
         let bits = Bits::of(&self.frames, &self.machine, domain);
@@ -84,7 +86,8 @@ impl<M: Machine> Hypervisor<M> {
     }
 
     fn shut_down(&mut self, reason: u32) -> Answer {
-        let shutdown = Shutdown::from_reason(reason).ok_or(Errno::EINVAL)?;
+        // Xen keeps the low byte and takes any; its tools end a domain whose reason they do not know.
+        let shutdown = Shutdown::from_reason(reason & 0xff).unwrap_or(Shutdown::Crash);
         log::info!("{} shuts down: {shutdown:?}", self.domain().id);
         self.stop_domain(shutdown);
         Err(Stop::REPLACED)

@@ -2,10 +2,10 @@
 
 use paravane_abi::errno::Errno;
 use paravane_abi::hypercall::vcpu_op::VcpuCommand;
-use paravane_abi::shared_info::VcpuInfo;
+use paravane_abi::shared_info::{VcpuInfo, VcpuTimeInfo};
 use paravane_abi::vcpu::*;
 
-use super::{Answer, Call, Stop};
+use super::{Answer, Call, Stop, is_guest_range};
 use crate::addr::{Mfn, PAGE_SIZE};
 use crate::domain::{Bits, InfoPlace, RunState, Shutdown};
 use crate::event;
@@ -22,7 +22,10 @@ impl<M: Machine> Hypervisor<M> {
         }
         match VcpuCommand::from_number(call.args[0] as u32).ok_or(Errno::ENOSYS)? {
             // The one vcpu there is was initialised by the builder and is up.
-            VcpuCommand::Initialise => Err(Errno::EEXIST.into()),
+            VcpuCommand::Initialise => {
+                self.check_context(pointer)?;
+                Err(Errno::EEXIST.into())
+            }
             VcpuCommand::Up => Ok(0),
             VcpuCommand::Down => self.vcpu_down(number),
             VcpuCommand::IsUp => {
@@ -35,6 +38,9 @@ impl<M: Machine> Hypervisor<M> {
             }
             VcpuCommand::RegisterRunstateMemoryArea => {
                 let request: VcpuRegisterRunstateMemoryArea = self.read_guest(pointer)?;
+                if !is_guest_range(request.addr, size_of::<VcpuRunstateInfo>() as u64) {
+                    return Err(Errno::EFAULT.into());
+                }
                 self.domain_mut().vcpus[number as usize].runstate_area = request.addr;
                 self.publish_runstate();
                 Ok(0)
@@ -55,13 +61,27 @@ impl<M: Machine> Hypervisor<M> {
             VcpuCommand::RegisterVcpuInfo => self.register_vcpu_info(number, pointer),
             VcpuCommand::RegisterVcpuTimeMemoryArea => {
                 let request: VcpuRegisterTimeMemoryArea = self.read_guest(pointer)?;
+                if !is_guest_range(request.addr, size_of::<VcpuTimeInfo>() as u64) {
+                    return Err(Errno::EFAULT.into());
+                }
                 self.domain_mut().vcpus[number as usize].time_area = request.addr;
                 let _ = self.write_guest(request.addr, &self.clock.time_info(0));
                 Ok(0)
             }
-            // Non-maskable events and physical processor numbers are not offered.
-            VcpuCommand::SendNmi | VcpuCommand::GetPhysid => Err(Errno::ENOSYS.into()),
+            // No vcpu is pinned to a processor, and non-maskable events are not offered.
+            VcpuCommand::GetPhysid => Err(Errno::EINVAL.into()),
+            VcpuCommand::SendNmi => Err(Errno::ENOSYS.into()),
         }
+    }
+
+    /// Whether a context could be read, which Xen finds out first.
+    fn check_context(&self, pointer: u64) -> Result<(), Stop> {
+        let mut piece = [0u8; 256];
+        for start in (0..size_of::<VcpuGuestContext>()).step_by(piece.len()) {
+            let length = piece.len().min(size_of::<VcpuGuestContext>() - start);
+            self.read_guest_bytes(pointer.wrapping_add(start as u64), &mut piece[..length])?;
+        }
+        Ok(())
     }
 
     fn check_current(&self, number: u32) -> Result<(), Stop> {

@@ -52,7 +52,7 @@ impl<M: Machine> Hypervisor<M> {
         }
     }
 
-    /// `syscall` without a callback does not exist.
+    /// `syscall` without a callback does not exist; address 0 is none, as in Xen.
     fn refuse_syscall(&mut self, regs: &mut CpuUserRegs) -> Result<(), Reason> {
         regs.rip = regs.rip.wrapping_sub(SYSCALL_LENGTH);
         self.inject(regs, Fault::INVALID_OPCODE)
@@ -60,7 +60,8 @@ impl<M: Machine> Hypervisor<M> {
 
     /// `syscall` of a 32-bit program: bounced, since its return address says nothing of its ring.
     fn syscall32(&mut self, regs: &mut CpuUserRegs) -> Result<(), Reason> {
-        let Some(callback) = self.vcpu().callbacks.syscall32 else { return self.refuse_syscall(regs) };
+        let registered = self.vcpu().callbacks.syscall32.filter(|callback| callback.address != 0);
+        let Some(callback) = registered else { return self.refuse_syscall(regs) };
         let entry =
             Entry { handler: callback.address, mask_events: callback.mask_events, kind: Kind::SystemCall };
         self.enter_kernel(regs, &entry)
@@ -165,7 +166,8 @@ impl<M: Machine> Hypervisor<M> {
 
     /// A breakpoint or a single step; DR6 is virtual from here on.
     fn debug_trap(&mut self, regs: &mut CpuUserRegs) -> Result<(), Reason> {
-        self.vcpu_mut().debug.dr6 = self.machine.debug_status();
+        let conditions = self.machine.debug_status() ^ crate::debugreg::DR6_DEFAULT;
+        self.vcpu_mut().debug = self.vcpu().debug.with_conditions(conditions as u32);
         self.machine.set_debug_register(6, crate::debugreg::DR6_DEFAULT);
         self.reflect(regs)
     }
@@ -199,7 +201,7 @@ impl<M: Machine> Hypervisor<M> {
         if due == 0 {
             return Ok(());
         }
-        self.vcpu_mut().debug.dr6 |= u64::from(due);
+        self.vcpu_mut().debug = self.vcpu().debug.with_conditions(due);
         self.inject(regs, Fault { vector: DEBUG, error_code: None, address: None })
     }
 }

@@ -3,6 +3,7 @@
 use paravane_abi::regs::CpuUserRegs;
 use paravane_abi::trap::TrapInfo;
 
+use crate::addr::VirtAddr;
 use crate::crash::{Reason, Report};
 use crate::descriptor::direct_gate;
 use crate::domain::{Shutdown, TRAPS};
@@ -46,7 +47,10 @@ impl<M: Machine> Hypervisor<M> {
 
     /// Points `syscall` at the running vcpu's callback.
     pub(crate) fn load_syscall_entry(&mut self) {
-        let entry = self.vcpu().callbacks.syscall.map(|callback| callback.address);
+        let registered = self.vcpu().callbacks.syscall.map(|callback| callback.address);
+        // Address 0 takes the callback away, as in Xen. Nothing enters the kernel in the hypervisor's range:
+        // Xen takes such an address too, and the fetch faults; here `syscall` does not exist then.
+        let entry = registered.filter(|address| *address != 0 && VirtAddr::is_guest(*address));
         self.machine.set_syscall_entry(entry);
     }
 

@@ -1,0 +1,235 @@
+//! The fake machine with a processor that remembers what it was told, and memory that remembers what it
+//! held.
+
+use crate::addr::{DomainId, ENTRIES, Mfn, Pfn};
+use crate::descriptor::Gate;
+use crate::fake_machine::FakeMachine;
+use crate::flush::{Flush, RootChange, Tlb};
+use crate::machine::{GUEST_GDT_PAGES, Processor, SegmentBase};
+use crate::memory::{FrameWriter, Memory};
+use core::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::vec::Vec;
+
+/// What the processor was told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Told {
+    pub kernel_stack: u64,
+    pub syscall_entry: Option<u64>,
+    pub gates: BTreeMap<u8, Gate>,
+    pub gdt: [Option<Mfn>; GUEST_GDT_PAGES],
+    pub user_code_hidden: bool,
+    pub bases: [u64; 3],
+    pub user_gs: u16,
+    pub task_switched: bool,
+    pub debug: [u64; 8],
+    pub armed: Option<u64>,
+    pub output: Vec<u8>,
+}
+
+/// The machine.
+pub(super) struct TestMachine {
+    pub fake: FakeMachine,
+    pub told: Told,
+    /// Nanoseconds.
+    pub now: u64,
+    /// DR6 as a trap left it.
+    pub debug_status: u64,
+    pub input: VecDeque<u8>,
+    /// Frames written since [`Self::mark`], as they were then.
+    before: RefCell<BTreeMap<Mfn, Vec<u64>>>,
+}
+
+/// A word that is another than it was: frame, index, was, is.
+pub(super) type Change = (Mfn, usize, u64, u64);
+
+impl TestMachine {
+    pub fn new(fake: FakeMachine) -> Self {
+        let before = RefCell::default();
+        let (told, input) = (Told::default(), VecDeque::new());
+        Self { fake, told, now: 1_000_000, debug_status: crate::debugreg::DR6_DEFAULT, input, before }
+    }
+
+    /// Forgets earlier writes.
+    pub fn mark(&self) {
+        self.before.borrow_mut().clear();
+    }
+
+    /// What memory holds other than at the mark.
+    pub fn changes(&self) -> Vec<Change> {
+        let now = |frame, index| self.fake.read_word(frame, index);
+        let before = self.before.borrow();
+        let words =
+            before.iter().flat_map(|(frame, words)| words.iter().enumerate().map(move |w| (*frame, w)));
+        words
+            .map(|(frame, (index, was))| (frame, index, *was, now(frame, index)))
+            .filter(|(.., was, is)| was != is)
+            .collect()
+    }
+
+    fn keep(&self, frame: Mfn) {
+        let words = || (0..ENTRIES).map(|index| self.fake.read_word(frame, index)).collect();
+        self.before.borrow_mut().entry(frame).or_insert_with(words);
+    }
+}
+
+impl Memory for TestMachine {
+    fn read_word(&self, frame: Mfn, index: usize) -> u64 {
+        self.fake.read_word(frame, index)
+    }
+
+    fn read_bytes(&self, frame: Mfn, offset: usize, bytes: &mut [u8]) {
+        self.fake.read_bytes(frame, offset, bytes);
+    }
+
+    fn write_word(&self, frame: &FrameWriter<'_>, index: usize, value: u64) {
+        self.keep(frame.frame());
+        self.fake.write_word(frame, index, value);
+    }
+
+    fn compare_exchange_word(
+        &self,
+        frame: &FrameWriter<'_>,
+        index: usize,
+        expected: u64,
+        new: u64,
+    ) -> Result<(), u64> {
+        self.keep(frame.frame());
+        self.fake.compare_exchange_word(frame, index, expected, new)
+    }
+
+    fn write_bytes(&self, frame: &FrameWriter<'_>, offset: usize, bytes: &[u8]) {
+        self.keep(frame.frame());
+        self.fake.write_bytes(frame, offset, bytes);
+    }
+
+    fn zero(&self, frame: &FrameWriter<'_>) {
+        self.keep(frame.frame());
+        self.fake.zero(frame);
+    }
+
+    fn copy_frame(&self, to: &FrameWriter<'_>, from: Mfn) {
+        self.keep(to.frame());
+        self.fake.copy_frame(to, from);
+    }
+
+    fn m2p(&self, frame: Mfn) -> Pfn {
+        self.fake.m2p(frame)
+    }
+
+    fn set_m2p(&self, frame: Mfn, pfn: Pfn) {
+        self.fake.set_m2p(frame, pfn);
+    }
+}
+
+impl Tlb for TestMachine {
+    fn flush_clock(&self) -> u64 {
+        self.fake.flush_clock()
+    }
+
+    fn flush_stale(&self, stamp: u64) {
+        self.fake.flush_stale(stamp);
+    }
+
+    fn flush(&self, domain: DomainId, flush: Flush) {
+        self.fake.flush(domain, flush);
+    }
+
+    fn root_changed(&self, domain: DomainId, change: RootChange) {
+        self.fake.root_changed(domain, change);
+    }
+
+    fn base_changed(&self, domain: DomainId, kernel: Option<Mfn>, user: Option<Mfn>) {
+        self.fake.base_changed(domain, kernel, user);
+    }
+}
+
+fn base_index(which: SegmentBase) -> usize {
+    match which {
+        SegmentBase::Fs => 0,
+        SegmentBase::GsUser => 1,
+        SegmentBase::GsKernel => 2,
+    }
+}
+
+impl Processor for TestMachine {
+    fn set_kernel_stack(&mut self, pointer: u64) {
+        self.told.kernel_stack = pointer;
+    }
+
+    fn set_syscall_entry(&mut self, entry: Option<u64>) {
+        self.told.syscall_entry = entry;
+    }
+
+    fn set_direct_gate(&mut self, vector: u8, gate: Option<Gate>) {
+        match gate {
+            Some(gate) => self.told.gates.insert(vector, gate),
+            None => self.told.gates.remove(&vector),
+        };
+    }
+
+    fn show_gdt(&mut self, frames: &[Option<Mfn>; GUEST_GDT_PAGES]) {
+        self.told.gdt = *frames;
+    }
+
+    fn set_user_code_present(&mut self, present: bool) {
+        self.told.user_code_hidden = !present;
+    }
+
+    fn set_segment_base(&mut self, which: SegmentBase, base: u64) {
+        // WRMSR of another address is a fault in ring 0.
+        assert!(crate::addr::VirtAddr::is_canonical(base), "{which:?} {base:#x}");
+        self.told.bases[base_index(which)] = base;
+    }
+
+    fn segment_base(&self, which: SegmentBase) -> u64 {
+        self.told.bases[base_index(which)]
+    }
+
+    fn load_user_gs(&mut self, selector: u16) {
+        self.told.user_gs = selector;
+    }
+
+    fn set_task_switched(&mut self, set: bool) {
+        self.told.task_switched = set;
+    }
+
+    fn set_debug_register(&mut self, index: u8, value: u64) {
+        // MOV to DR6 or DR7 with upper bits set is a fault in ring 0, and 4 and 5 may not exist.
+        assert!(
+            matches!(index, 0..=3) || (matches!(index, 6 | 7) && value >> 32 == 0),
+            "DR{index} {value:#x}"
+        );
+        self.told.debug[usize::from(index)] = value;
+    }
+
+    fn debug_status(&self) -> u64 {
+        self.debug_status
+    }
+
+    fn cpuid(&self, leaf: u32, _subleaf: u32) -> [u32; 4] {
+        match leaf {
+            0 => [1, u32::from_le_bytes(*b"Auth"), 0, 0],
+            0x8000_0000 => [0x8000_0008, 0, 0, 0],
+            0x8000_0001 => [0, 0, 0, 1 << 27],
+            0x8000_0008 => [40, 0, 0, 0],
+            _ => [0; 4],
+        }
+    }
+
+    fn tsc(&self) -> u64 {
+        self.now
+    }
+
+    fn arm_timer(&mut self, nanoseconds: Option<u64>) {
+        self.told.armed = nanoseconds;
+    }
+
+    fn console_write(&mut self, bytes: &[u8]) {
+        self.told.output.extend_from_slice(bytes);
+    }
+
+    fn console_read(&mut self) -> Option<u8> {
+        self.input.pop_front()
+    }
+}

@@ -1,0 +1,10 @@
+//! Hypercalls, exceptions and events on a whole machine in memory: a domain built as at boot, whose kernel
+//! fills registers and memory and calls.
+
+mod batches;
+mod events;
+mod good;
+mod machine;
+mod refusals;
+mod timers;
+mod world;

@@ -1,0 +1,361 @@
+//! A machine with a domain on it, built as at boot, whose kernel makes hypercalls.
+
+use super::machine::{TestMachine, Told};
+use crate::addr::{Level, Mfn, PAGE_SIZE, Pfn, VirtAddr};
+use crate::build::tests::{BASE, Elf};
+use crate::build::{DomainConfig, MachineKind, Plan};
+use crate::crash::Reason;
+use crate::descriptor::{RING1_CS64, RING1_SS, USER_CS64, USER_SS};
+use crate::domain::{Domain, RunState, Shutdown, Vcpu};
+use crate::event::Channel;
+use crate::fake_machine::FakeMachine;
+use crate::guest_memory::GuestMemory;
+use crate::hypervisor::{Hypervisor, Next};
+use crate::memory::Memory;
+use crate::pagetable::Pte;
+use crate::time::Clock;
+use paravane_abi::errno::Errno;
+use paravane_abi::hypercall::*;
+use paravane_abi::regs::CpuUserRegs;
+use paravane_abi::trap::{TrapFlags, TrapInfo};
+use std::string::String;
+use std::vec::Vec;
+use std::{format, vec};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
+
+/// Pages of the domain; the first 1024 are mapped from BASE on.
+pub(super) const PAGES: u64 = 1100;
+/// Where requests are put.
+pub(super) const ARG: u64 = BASE + 0x38_0000;
+/// The same, for larger lists: from here to [`TOP`] all is writable and unused.
+pub(super) const LIST: u64 = BASE + 0x39_0000;
+/// The end of what is mapped.
+pub(super) const TOP: u64 = BASE + 0x40_0000;
+/// A page mapped read-only.
+pub(super) const READ_ONLY: u64 = BASE + 0x37_0000;
+/// A page that is not mapped, between pages that are.
+pub(super) const HOLE: u64 = BASE + 0x37_3000;
+/// A writable page that ring 3 sees as well.
+pub(super) const USER: u64 = BASE + 0x37_6000;
+/// The stack that programs' exceptions go to: the end of a page.
+pub(super) const KERNEL_SP: u64 = BASE + 0x36_8000;
+/// The stack the kernel runs on.
+pub(super) const STACK: u64 = BASE + 0x36_4000;
+/// Where its code is.
+pub(super) const CODE: u64 = BASE + 0x36_0000;
+/// Its handlers: of vector N at `HANDLER + 16 N`, events at `HANDLER + 0x2000`.
+pub(super) const HANDLER: u64 = BASE + 0x10_1000;
+pub(super) const EVENT_HANDLER: u64 = HANDLER + 0x2000;
+
+/// Pointers that no hypercall may use, to read or to write.
+pub(super) const BAD: [u64; 6] =
+    [HOLE, HOLE - 1, 0x10, 0xffff_8000_0000_0000, 0xffff_8080_0002_0000, 0x8000_0000_0000];
+
+/// The world.
+pub(super) struct World {
+    pub hv: Hypervisor<TestMachine>,
+    /// How often the calls so far were preempted.
+    pub preempted: u32,
+}
+
+/// What a refusal leaves as it was.
+#[derive(Debug, PartialEq)]
+pub(super) struct Snapshot(Vec<String>, Told);
+
+impl World {
+    /// A domain that has done nothing yet.
+    pub fn bare() -> Self {
+        Self::with_domains(1)
+    }
+
+    /// As [`Self::bare`], with so many domains, of which the first runs.
+    pub fn with_domains(count: u16) -> Self {
+        let frames = (PAGES as usize + 32) * usize::from(count);
+        let (fake, table) = FakeMachine::with_frames(frames, 1, 4);
+        let clock = Clock::new(1_000_000_000, 0).unwrap();
+        let mut hv = Hypervisor::new(TestMachine::new(fake), table, clock);
+        let mut elf = Elf::kernel();
+        elf.note("Paravane", 1, &1u64.to_le_bytes());
+        let file = elf.build();
+        for id in 1..=count {
+            let mut config = DomainConfig::new("guest", PAGES * 4, 1);
+            (config.machine, config.domid) = (Some(MachineKind::PvRing1), id);
+            hv.construct(&Plan::new(config, &file, &[]).unwrap(), (1, 2)).unwrap();
+        }
+        hv.first_vcpu();
+        Self { hv, preempted: 0 }
+    }
+
+    /// A domain whose kernel has set itself up: traps, event callback, stack, and the special pages.
+    pub fn new() -> Self {
+        let mut world = Self::bare();
+        world.set_up();
+        world
+    }
+
+    pub fn set_up(&mut self) {
+        let traps: Vec<TrapInfo> = (0..32)
+            .map(|vector| {
+                TrapInfo::new(vector, TrapFlags::empty(), RING1_CS64, HANDLER + 16 * u64::from(vector))
+            })
+            .chain([TrapInfo::default()])
+            .collect();
+        self.put(LIST, traps.as_slice());
+        assert_eq!(self.call(HYPERVISOR_SET_TRAP_TABLE, &[LIST]), 0);
+        assert_eq!(self.call(HYPERVISOR_SET_CALLBACKS, &[EVENT_HANDLER, 0, 0]), 0);
+        assert_eq!(self.call(HYPERVISOR_STACK_SWITCH, &[0, KERNEL_SP]), 0);
+        let read_only = self.mfn(READ_ONLY);
+        let user = self.mfn(USER);
+        self.map(READ_ONLY, read_only.address() | Pte::P);
+        self.map(HOLE, 0);
+        self.map(USER, user.address() | Pte::P | Pte::RW | Pte::US);
+        // The builder's upper entries let programs through only where the kernel has asked for it.
+        for level in [Level::L4, Level::L3, Level::L2] {
+            let (table, index) = self.entry(USER, level);
+            let entry = self.hv.machine.read_word(table, index) | Pte::US;
+            self.put(ARG, &[table.address() + 8 * index as u64, entry]);
+            assert_eq!(self.call(HYPERVISOR_MMU_UPDATE, &[ARG, 1, 0, 0x7ff0]), 0);
+        }
+        self.hv.machine.mark();
+    }
+
+    /// The table of a level on the way to an address, and the index there.
+    pub fn entry(&self, address: u64, level: Level) -> (Mfn, usize) {
+        let va = VirtAddr::new(address).unwrap();
+        let mut table = self.vcpu().paging.base().unwrap();
+        for upper in Level::DOWN.into_iter().take_while(|upper| *upper > level) {
+            table = Pte(self.hv.machine.read_word(table, va.slot(upper))).frame();
+        }
+        (table, va.slot(level))
+    }
+
+    pub fn map(&mut self, address: u64, entry: u64) {
+        assert_eq!(self.call(HYPERVISOR_UPDATE_VA_MAPPING, &[address, entry, 2]), 0, "{address:#x}");
+    }
+
+    pub fn domain(&self) -> &Domain {
+        &self.hv.domains[0]
+    }
+
+    pub fn vcpu(&self) -> &Vcpu {
+        &self.domain().vcpus[0]
+    }
+
+    pub fn vcpu_mut(&mut self) -> &mut Vcpu {
+        &mut self.hv.domains[0].vcpus[0]
+    }
+
+    pub fn memory(&self) -> GuestMemory<'_, TestMachine> {
+        self.hv.kernel_memory().unwrap()
+    }
+
+    /// The frame at an address of the initial mapping, whatever is mapped there now.
+    pub fn mfn(&self, address: u64) -> Mfn {
+        self.frame((address - BASE) >> 12)
+    }
+
+    /// The frame of a guest frame number.
+    pub fn frame(&self, pfn: u64) -> Mfn {
+        let machine = &self.hv.machine;
+        let id = self.domain().id;
+        let frames = (0..self.hv.frames.len() as u64).map(Mfn::new);
+        let mut own = frames.filter(|frame| self.hv.frames.is_owned_by(*frame, id));
+        own.find(|frame| machine.m2p(*frame) == Pfn::new(pfn)).unwrap()
+    }
+
+    /// Writes what a guest's kernel could write itself.
+    pub fn put<T: IntoBytes + Immutable + ?Sized>(&self, address: u64, value: &T) {
+        self.memory().copy_to_guest(address, value.as_bytes()).unwrap();
+    }
+
+    pub fn get<T: FromBytes + IntoBytes>(&self, address: u64) -> T {
+        self.memory().read(address).unwrap()
+    }
+
+    /// The kernel's registers, each with a value of its own.
+    pub fn kernel(&self) -> CpuUserRegs {
+        let mut regs = CpuUserRegs::new_zeroed();
+        for (n, byte) in regs.as_mut_bytes().iter_mut().enumerate() {
+            *byte = n as u8 | 1;
+        }
+        CpuUserRegs {
+            rip: CODE + 0x100,
+            rsp: STACK,
+            cs: RING1_CS64,
+            ss: RING1_SS,
+            rflags: 0x202,
+            error_code: 0,
+            entry_vector: 0x82,
+            ..regs
+        }
+    }
+
+    /// The registers of a program.
+    pub fn program(&self) -> CpuUserRegs {
+        CpuUserRegs { rip: USER + 0x100, rsp: USER + 0x800, cs: USER_CS64, ss: USER_SS, ..self.kernel() }
+    }
+
+    pub fn regs_for(&self, number: u64, args: &[u64]) -> CpuUserRegs {
+        let mut all = [0x5555_5555_5555_5555; 6];
+        all[..args.len()].copy_from_slice(args);
+        let [rdi, rsi, rdx, r10, r8, r9] = all;
+        CpuUserRegs { rax: number, rdi, rsi, rdx, r10, r8, r9, ..self.kernel() }
+    }
+
+    /// Makes a hypercall, again as often as it is preempted, and checks that nothing but its result is
+    /// another register's.
+    pub fn call(&mut self, number: u64, args: &[u64]) -> i64 {
+        let mut regs = self.regs_for(number, args);
+        for _ in 0..10_000 {
+            let before = regs;
+            self.hv.hypercall(&mut regs);
+            let again = regs.rip == before.rip - 2;
+            if !again {
+                assert_eq!(CpuUserRegs { rax: before.rax, ..regs }, before, "call {number}: only RAX");
+                return regs.rax as i64;
+            }
+            self.preempted += 1;
+            let CpuUserRegs { rdi, rsi, rdx, r10, r8, r9, .. } = regs;
+            let rip = before.rip - 2;
+            assert_eq!(regs, CpuUserRegs { rdi, rsi, rdx, r10, r8, r9, rip, ..before }, "only arguments");
+            regs.rip += 2;
+        }
+        panic!("call {number} never ends");
+    }
+
+    /// Puts a request and makes a call whose first argument is a sub-operation.
+    pub fn op<T: IntoBytes + Immutable + ?Sized>(&mut self, number: u64, command: u32, request: &T) -> i64 {
+        self.put(ARG, request);
+        self.call(number, &[command.into(), ARG])
+    }
+
+    pub fn vcpu_op<T: IntoBytes + Immutable>(&mut self, command: u32, request: &T) -> i64 {
+        self.put(ARG, request);
+        self.call(HYPERVISOR_VCPU_OP, &[command.into(), 0, ARG])
+    }
+
+    /// All that a refusal must leave alone besides memory.
+    pub fn snapshot(&self) -> Snapshot {
+        let (domain, vcpu) = (self.domain(), self.vcpu());
+        let ports = (0..64).filter_map(|port| domain.ports.status(port).ok().map(|status| (port, status)));
+        let used = ports.filter(|(_, status)| status.channel != Channel::Free);
+        let mut text = vec![
+            format!("{:?} {:?} {:?}", domain.memory, domain.shutdown, domain.vm_assist),
+            format!("{:?}", used.collect::<Vec<_>>()),
+            format!("{:?} {:x} {:?} {}", vcpu.state, vcpu.kernel_sp, vcpu.gdt, vcpu.gdt_entries),
+            format!("{:x?} {:x?}", vcpu.callbacks, vcpu.debug),
+            format!("{} {} {} {}", vcpu.task_switched, vcpu.iopl, vcpu.io_bitmap, vcpu.io_ports),
+            format!("{} {} {:?} {:?}", vcpu.cr4, vcpu.tsc_aux, vcpu.paging, vcpu.info),
+            format!("{} {} {:?} {:?}", vcpu.runstate_area, vcpu.time_area, vcpu.timers, vcpu.poll),
+            format!("{:?}", self.hv.frames.accounts()),
+        ];
+        let set = vcpu.traps.iter().enumerate().filter(|(_, trap)| trap.address != 0);
+        text.extend(set.map(|trap| format!("{trap:x?}")));
+        Snapshot(text, self.hv.machine.told.clone())
+    }
+
+    /// A call that leaves no trace, whatever it answers.
+    pub fn untouched(&mut self, number: u64, args: &[u64]) -> i64 {
+        let before = self.snapshot();
+        self.hv.machine.mark();
+        let what = format!("call {number} {args:x?}");
+        let answer = self.call(number, args);
+        assert_eq!(self.snapshot(), before, "{what}");
+        self.assert_untouched(&what);
+        answer
+    }
+
+    /// A call that is refused with this error and leaves no trace.
+    pub fn refused(&mut self, number: u64, args: &[u64], error: Errno) {
+        assert_eq!(self.untouched(number, args), error.to_ret(), "call {number} {args:x?}: {}", error.name());
+    }
+
+    /// As [`Self::refused`], with a request put first.
+    pub fn op_refused<T: IntoBytes + Immutable>(
+        &mut self,
+        number: u64,
+        command: u32,
+        request: &T,
+        error: Errno,
+    ) {
+        self.put(ARG, request);
+        self.refused(number, &[command.into(), ARG], error);
+    }
+
+    /// Nothing was written but the marks of the walks.
+    pub fn assert_untouched(&self, what: &str) {
+        let tables: Vec<Mfn> = Level::DOWN.into_iter().map(|level| self.entry(ARG, level).0).collect();
+        let marks = Pte::A | Pte::D;
+        let changes = self.hv.machine.changes();
+        let real: Vec<_> = changes
+            .iter()
+            .filter(|(frame, _, was, is)| !tables.contains(frame) || (was ^ is) & !marks != 0)
+            .collect();
+        assert!(real.is_empty(), "{what} wrote {real:x?}");
+        self.audit();
+    }
+
+    /// All counts agree.
+    pub fn audit(&self) {
+        let wrong = self.hv.recount();
+        assert!(wrong.is_empty(), "{}", wrong[0]);
+    }
+
+    /// Raises an exception in the given registers.
+    pub fn exception(
+        &mut self,
+        mut regs: CpuUserRegs,
+        vector: u32,
+        error_code: u32,
+        address: u64,
+    ) -> CpuUserRegs {
+        (regs.entry_vector, regs.error_code) = (vector, error_code);
+        self.hv.exception(&mut regs, address);
+        regs
+    }
+
+    /// The frame of so many words that stands where the kernel was entered.
+    pub fn bounced(&self, regs: &CpuUserRegs, words: usize) -> Vec<u64> {
+        let mut frame = vec![0u64; words];
+        self.memory().read_slice(regs.rsp, frame.as_mut_slice()).unwrap();
+        frame
+    }
+
+    pub fn next(&mut self, regs: &mut CpuUserRegs) -> Next {
+        self.hv.prepare_return(regs)
+    }
+
+    /// Whether an upcall is pending, and masked.
+    pub fn upcall(&self) -> (bool, bool) {
+        self.hv.shared().upcall(self.vcpu().info)
+    }
+
+    /// The kernel sets its event mask, as it does without asking.
+    pub fn set_mask(&self, masked: bool) {
+        self.hv.shared().set_upcall_mask(self.vcpu().info, masked);
+    }
+
+    /// The kernel has seen its events.
+    pub fn clear_pending(&self) {
+        let place = self.vcpu().info;
+        let word = self.hv.machine.read_word(place.frame, place.offset / 8);
+        self.hv.machine.fake.poke(place.frame, place.offset / 8, word & !0xff);
+        self.hv.machine.fake.poke(place.frame, place.offset / 8 + 1, 0);
+        let words = PAGE_SIZE / 8 / 4;
+        (0..words).for_each(|n| self.hv.machine.fake.poke(self.domain().shared_info, 256 + n, 0));
+    }
+
+    /// Whether the domain has crashed.
+    pub fn crashed(&self) -> bool {
+        self.domain().shutdown == Some(Shutdown::Crash)
+    }
+
+    pub fn state(&self) -> RunState {
+        self.vcpu().state
+    }
+
+    /// Crashes the domain by hand, for its report.
+    pub fn crash(&mut self, regs: &CpuUserRegs, reason: Reason) {
+        self.hv.crash(regs, reason);
+    }
+}
