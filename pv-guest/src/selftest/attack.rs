@@ -124,7 +124,7 @@ fn exchanged_gdt(out: &mut dyn Write) {
         return line(out, false, "gdt-exchange", format_args!("no pages"));
     };
     let (first_list, second_list) = ([first.mfn().0], [second.mfn().0]);
-    let ruin = MmuUpdate { ptr: first.mfn().address() + 8 | MMU_NORMAL_PT_UPDATE, val: 0 };
+    let ruin = MmuUpdate { ptr: (first.mfn().address() + 8) | MMU_NORMAL_PT_UPDATE, val: 0 };
     let select = call(nr::HYPERVISOR_SET_SEGMENT_BASE, [SEGBASE_GS_USER_SEL.into(), SELECTOR]);
     let mut calls = [
         call(nr::HYPERVISOR_SET_GDT, [(&raw const first_list) as u64, 512]),
