@@ -148,9 +148,10 @@ pub struct Ring1Counters {
     pub traps_bounced: u64,
     /// CR3 loads.
     pub cr3_loads: u64,
-    /// Whole-TLB flushes.
+    /// Whole-TLB flushes made for this guest. While the hypervisor is out of the guest's address space they are part of
+    /// the CR3 load on the way back and cost nothing more.
     pub tlb_flushes: u64,
-    /// INVLPG instructions.
+    /// Flushes of one page made for this guest; the same holds of them.
     pub invlpg: u64,
     /// Entries into the hypervisor, for whatever reason. A `syscall` passed on to ring 1 is not one.
     pub total_entries: u64,

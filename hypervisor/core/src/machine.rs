@@ -58,6 +58,9 @@ pub trait Processor {
     /// Reads DR6, which a trap has just filled.
     fn debug_status(&self) -> u64;
 
+    /// Flushes made through [`Tlb`] so far: of everything, and of one page.
+    fn flushes(&self) -> [u64; 2];
+
     /// CPUID as the processor answers it: EAX, EBX, ECX, EDX.
     fn cpuid(&self, leaf: u32, subleaf: u32) -> [u32; 4];
 

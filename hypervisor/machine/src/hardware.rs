@@ -8,7 +8,7 @@ use paravane_core::addr::{
     DomainId, ENTRIES, Mfn, PAGE_SIZE, Pfn, RESERVED_FIRST_SLOT, RESERVED_LAST_SLOT, is_reserved_slot,
 };
 use paravane_core::descriptor::{Gate, USER_CODE_ENTRIES, set_user_code_present};
-use paravane_core::flush::{Flush, RootChange, Tlb};
+use paravane_core::flush::{Flush, FlushWhat, RootChange, Tlb};
 use paravane_core::machine::{GUEST_GDT_PAGES, Processor, SegmentBase};
 use paravane_core::memory::{FrameWriter, Memory};
 use x86_64::registers::control::{Cr0, Cr0Flags};
@@ -35,6 +35,8 @@ pub struct Hardware {
     area: UnsafeCell<EntryArea>,
     user_code_present: Cell<bool>,
     flush_clock: AtomicU64,
+    /// Flushes made: of everything, of one page.
+    flushes: [Cell<u64>; 2],
 }
 
 // SAFETY: every use is under the hypervisor's lock, on the one processor this value describes.
@@ -51,6 +53,7 @@ impl Hardware {
             area: UnsafeCell::new(area),
             user_code_present: Cell::new(true),
             flush_clock: AtomicU64::new(1),
+            flushes: [Cell::new(0), Cell::new(0)],
         }
     }
 
@@ -71,6 +74,20 @@ impl Hardware {
             "{offset} of {frame}"
         );
         direct_map::pointer::<u8>(frame.address() + offset as u64)
+    }
+
+    /// Books a flush. A complete one moves the clock: frames stamped before it may be used anew.
+    #[inline]
+    fn count_flush(&self, what: FlushWhat) {
+        let counter = match what {
+            FlushWhat::Nothing => return,
+            FlushWhat::All => {
+                self.flush_clock.fetch_add(1, Ordering::Relaxed);
+                &self.flushes[0]
+            }
+            FlushWhat::Page(_) => &self.flushes[1],
+        };
+        counter.set(counter.get() + 1);
     }
 
     fn root_word(&self, slot: usize) -> *mut u64 {
@@ -150,12 +167,11 @@ impl Tlb for Hardware {
         self.flush_clock.load(Ordering::Relaxed)
     }
 
-    fn flush_stale(&self, _stamp: u64) {
-        self.flush_clock.fetch_add(1, Ordering::Relaxed);
-    }
+    /// The entry's CR3 load was a complete flush, and no guest has run since: nothing can be stale.
+    fn flush_stale(&self, _stamp: u64) {}
 
-    fn flush(&self, _domain: DomainId, _flush: Flush) {
-        self.flush_clock.fetch_add(1, Ordering::Relaxed);
+    fn flush(&self, _domain: DomainId, flush: Flush) {
+        self.count_flush(flush.what);
     }
 
     fn root_changed(&self, _domain: DomainId, change: RootChange) {
@@ -248,6 +264,10 @@ impl Processor for Hardware {
 
     fn debug_status(&self) -> u64 {
         Dr6::read_raw()
+    }
+
+    fn flushes(&self) -> [u64; 2] {
+        [self.flushes[0].get(), self.flushes[1].get()]
     }
 
     fn cpuid(&self, leaf: u32, subleaf: u32) -> [u32; 4] {

@@ -30,6 +30,7 @@ impl<M: Machine> Hypervisor<M> {
                 return Ok(0);
             }
             let entry: MulticallEntry = self.read_guest(pointer)?;
+            self.counters.hypercalls += 1;
             let mut nested = Call { args: entry.args, regs: call.regs, nested: true };
             match self.dispatch(entry.op, &mut nested) {
                 Ok(value) => self.store_result(pointer, value)?,

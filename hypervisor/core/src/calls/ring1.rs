@@ -12,7 +12,8 @@ impl<M: Machine> Hypervisor<M> {
     pub(super) fn ring1_op(&mut self, call: &mut Call<'_>) -> Answer {
         match call.args[0] as u32 {
             RING1_OP_READ_COUNTERS => {
-                let counters = self.counters;
+                let mut counters = self.counters;
+                [counters.tlb_flushes, counters.invlpg] = self.machine.flushes();
                 self.write_guest(call.args[1], &counters)?;
                 Ok(0)
             }

@@ -153,6 +153,10 @@ fn base_index(which: SegmentBase) -> usize {
 }
 
 impl Processor for TestMachine {
+    fn flushes(&self) -> [u64; 2] {
+        [0; 2]
+    }
+
     fn set_kernel_stack(&mut self, pointer: u64) {
         self.told.kernel_stack = pointer;
     }
