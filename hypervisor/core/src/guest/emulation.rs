@@ -3,8 +3,11 @@
 use paravane_abi::regs::{CpuUserRegs, IretContext};
 
 use crate::addr::{Mfn, VirtAddr};
+use crate::build::MachineKind;
+use crate::build::populate::hypercall_page;
 use crate::crash::Reason;
 use crate::debugreg::DebugRegs;
+use crate::descriptor::Policy;
 use crate::emulate::{
     self, Direction, Effect, Fault, MAX_LENGTH, NotEmulated, Retire, SegmentBases, StringIo,
 };
@@ -65,8 +68,22 @@ impl<M: Machine> Hypervisor<M> {
             MsrEffect::GsBase(base) => self.machine.set_segment_base(SegmentBase::GsUser, base),
             MsrEffect::GsBaseInactive(base) => self.machine.set_segment_base(SegmentBase::GsKernel, base),
             MsrEffect::TscAux(value) => self.vcpu_mut().tsc_aux = value,
-            MsrEffect::HypercallPage(_) => return None,
+            MsrEffect::HypercallPage(frame) => return self.write_hypercall_page(Mfn::new(frame)),
         }
+        Some(())
+    }
+
+    /// Fills a frame that the guest may write with the hypercall page.
+    fn write_hypercall_page(&mut self, frame: Mfn) -> Option<()> {
+        let machine = match self.domain().policy {
+            Policy::Ring1 => MachineKind::PvRing1,
+            Policy::Ring3 => MachineKind::PvRing3,
+        };
+        self.paging(Budget::HYPERCALL).hold_writable(frame).ok()?;
+        if let Some(writer) = self.frames.writable(frame, self.domain().id) {
+            self.machine.write_bytes(&writer, 0, &hypercall_page(machine));
+        }
+        self.paging(Budget::HYPERCALL).drop_writable(frame);
         Some(())
     }
 
@@ -123,8 +140,7 @@ impl<M: Machine> Hypervisor<M> {
             memory.read(regs.rsp).map_err(|fault| Reason::IretContext { address: fault.address })?;
         // Ring 1 shares one table with its programs; elsewhere they need their own.
         let paging = &self.vcpu().paging;
-        let user_table =
-            self.domain().policy == crate::descriptor::Policy::Ring1 || paging.user_base().is_some();
+        let user_table = self.domain().policy == Policy::Ring1 || paging.user_base().is_some();
         let to = iret::hypercall(self.domain().policy, &context, user_table, self.architectural_iopl())?;
         to.enter(regs);
         if let Some(masked) = to.upcall_mask {

@@ -44,6 +44,7 @@ pub fn initialise_control_registers(features: Features) {
         | Cr0Flags::EXTENSION_TYPE
         | Cr0Flags::NUMERIC_ERROR
         | Cr0Flags::WRITE_PROTECT
+        | Cr0Flags::ALIGNMENT_MASK
         | Cr0Flags::PAGING;
     // SAFETY: long mode and paging stay as they are; the rest are the protections described above.
     unsafe {
