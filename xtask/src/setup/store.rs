@@ -86,8 +86,8 @@ pub fn bring(project: &Project, apt: &Apt, set: &Set) -> Result<PathBuf> {
     run::say(format_args!("{} is fetched: {}", set.name, set.purpose));
     let mut files = match plan(apt, set) {
         Ok(files) => files,
-        Err(first) => {
-            run::say(format_args!("  not in the lists this machine has ({first:#})"));
+        Err(_) => {
+            run::say("  the lists that this machine has do not serve");
             apt.update()?;
             plan(apt, set)
                 .map_err(|error| stop::missing(format!("{}: {error:#}", set.packages.join(", ")), ROUTES))?
