@@ -133,6 +133,19 @@ fn flushes_reach_the_cpus_they_name() {
 }
 
 #[test]
+fn bitmaps_end_with_the_domains_vcpus() {
+    let mut world = World::ring1();
+    let tree = world.boot(1);
+    world.machine.poke(tree.pages[0], 0, u64::MAX);
+    for (vcpus, read) in [(1, 1), (2, 3), (63, u64::MAX >> 1), (64, u64::MAX), (65, u64::MAX)] {
+        world.domain.max_vcpus = vcpus;
+        assert_eq!(world.paging().read_vcpus(BASE), Ok(read));
+    }
+    assert_eq!(world.paging().read_vcpus(BASE + 0x5000), Err(Errno::EFAULT));
+    assert_eq!(world.on(1, 1).read_vcpus(BASE), Err(Errno::EFAULT), "no base table");
+}
+
+#[test]
 fn no_ldt_is_the_only_ldt() {
     let mut world = World::ring1();
     world.boot(1);

@@ -48,7 +48,15 @@ fn a_domains_end_frees_everything() {
         world.paging().update(request, crate::pagetable::MapOwner::Own).unwrap();
         let foreign = world.foreign_page();
         let calls = tear_down(&mut world, steps);
-        assert!(if steps == 1 { calls > 100 } else { calls >= 3 }, "{calls}");
+        // A call for each vcpu and one for the rest, when the budget suffices.
+        let expected = if steps == 1 {
+            100..100_000
+        } else if steps == 100 {
+            4..1000
+        } else {
+            3..4
+        };
+        assert!(expected.contains(&calls), "{calls} calls of {steps} steps");
         assert_eq!(world.frames.free_frames(), baseline() - 1, "the other domain's page stays");
         assert_eq!(Teardown::remaining(&world.frames, &world.domain), 0);
         assert_eq!(world.frames.account(world.domain.id).unwrap().allocated, 0);

@@ -23,6 +23,8 @@ fn only_a_read_only_mapping_of_an_own_l1_is_a_trapped_write() {
     assert_eq!(world.paging().trapped_table(BASE + 0x3000), None, "not mapped");
     assert_eq!(world.paging().trapped_table(BASE + (1 << 30)), None, "no L2");
     assert_eq!(world.paging().trapped_table(0xffff_8000_0000_0000), None);
+    world.machine.poke(tree.l1, 3, Pte::new(tree.l1, Pte::US).0);
+    assert_eq!(world.paging().trapped_table(BASE + 0x3000), None, "not present, whatever it names");
     let plain = world.page();
     for (index, frame) in [(9, plain), (10, tree.l2), (11, tree.l4)] {
         let entry = Pte::new(frame, RO).0;
@@ -66,6 +68,8 @@ fn an_exchange_sees_what_changed() {
     let byte = old & 0xff;
     assert_eq!(exchange(&mut world, 1, byte & !Pte::RW, byte ^ 0x40), PtWrite::Mismatch(byte));
     assert_eq!(exchange(&mut world, 1, byte & !Pte::RW, byte), PtWrite::Done);
+    let second = world.paging().emulate_pt_write(at + 1, 1, 0, Some(0xee));
+    assert_eq!(second, PtWrite::Mismatch(old >> 8 & 0xff), "in the place of the access");
     assert_eq!(world.entry(tree.l1, 0), Pte(old & !Pte::RW));
     assert_eq!(world.info(tree.pages[0]).type_count(), 0);
     assert_eq!(world.info(tree.pages[0]).refs(), 2);
