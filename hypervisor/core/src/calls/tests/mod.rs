@@ -2,7 +2,10 @@
 //! fills registers and memory and calls.
 
 mod batches;
+mod crash;
 mod events;
+mod exceptions;
+mod fuzz;
 mod good;
 mod machine;
 mod refusals;

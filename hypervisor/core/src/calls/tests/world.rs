@@ -4,7 +4,6 @@ use super::machine::{TestMachine, Told};
 use crate::addr::{Level, Mfn, PAGE_SIZE, Pfn, VirtAddr};
 use crate::build::tests::{BASE, Elf};
 use crate::build::{DomainConfig, MachineKind, Plan};
-use crate::crash::Reason;
 use crate::descriptor::{RING1_CS64, RING1_SS, USER_CS64, USER_SS};
 use crate::domain::{Domain, RunState, Shutdown, Vcpu};
 use crate::event::Channel;
@@ -352,10 +351,5 @@ impl World {
 
     pub fn state(&self) -> RunState {
         self.vcpu().state
-    }
-
-    /// Crashes the domain by hand, for its report.
-    pub fn crash(&mut self, regs: &CpuUserRegs, reason: Reason) {
-        self.hv.crash(regs, reason);
     }
 }

@@ -1,0 +1,449 @@
+//! A guest that does anything: hypercalls with arguments that are nearly right, writes to its memory,
+//! exceptions, time. Whatever it does, nothing panics, the registers stay a guest's, and all counts agree.
+
+use super::world::*;
+use crate::addr::{ENTRIES, Mfn};
+use crate::build::tests::BASE;
+use crate::descriptor::{RING1_CS64, USER_CS32, USER_CS64};
+use crate::domain::{Callback, RunState};
+use crate::guest_memory::Access;
+use crate::hypervisor::Next;
+use crate::pagetable::Pte;
+use paravane_abi::errno::Errno;
+use paravane_abi::hypercall::*;
+use paravane_abi::regs::CpuUserRegs;
+use std::collections::{BTreeMap, BTreeSet};
+use std::string::{String, ToString};
+use std::vec::Vec;
+use std::{format, println};
+
+const STEPS: u32 = 30_000;
+/// Steps between two recounts.
+const RECOUNT: u32 = 50;
+/// Steps after which the guest begins anew.
+const LIFE: u32 = 1_000;
+
+/// Instructions that fault in ring 1 or 3, or that write what RDI points to.
+const CODE_BYTES: [&[u8]; 18] = [
+    &[0x48, 0x89, 0x07],
+    &[0x48, 0x87, 0x07],
+    &[0xf0, 0x80, 0x27, 0xfd],
+    &[0xf0, 0x48, 0x0f, 0xb1, 0x1f],
+    &[0x0f, 0x22, 0xd8],
+    &[0x0f, 0x20, 0xd8],
+    &[0x0f, 0x22, 0xe0],
+    &[0x0f, 0x23, 0xf8],
+    &[0x0f, 0x21, 0xf8],
+    &[0x0f, 0x30],
+    &[0x0f, 0x32],
+    &[0x0f, 0x06],
+    &[0xec],
+    &[0xf3, 0x6c],
+    &[0x0f, 0x0b, 0x78, 0x65, 0x6e, 0x0f, 0xa2],
+    &[0xcd, 0x80],
+    &[0x48, 0xcf],
+    &[0xfa],
+];
+
+struct Random(u64);
+
+impl Random {
+    /// Xorshift (Marsaglia, 2003): plenty for choosing.
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        (self.next() >> 8) % end
+    }
+
+    fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+
+    fn of<T: Copy>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len() as u64) as usize]
+    }
+}
+
+struct Fuzz {
+    world: World,
+    random: Random,
+    tables: Vec<Mfn>,
+    spare: Vec<Mfn>,
+    mapped: Vec<Mfn>,
+    foreign: Vec<Mfn>,
+    outcomes: BTreeMap<(String, String), u32>,
+    crashes: u32,
+}
+
+/// A world of two domains, and its frames by what they are.
+fn fresh() -> (World, [Vec<Mfn>; 4]) {
+    let mut world = World::with_domains(2);
+    world.set_up();
+    let own: Vec<Mfn> = (0..PAGES).map(|pfn| world.frame(pfn)).collect();
+    let is_table = |frame: &Mfn| world.hv.frames.info(*frame).unwrap().kind().level().is_some();
+    let tables = own.iter().copied().filter(is_table).collect();
+    let mapped = own[(LIST - BASE) as usize >> 12..1024].to_vec();
+    let all = (0..world.hv.frames.len() as u64).map(Mfn::new);
+    let other = world.hv.domains[1].id;
+    let foreign = all.filter(|frame| world.hv.frames.is_owned_by(*frame, other)).step_by(100).collect();
+    let frames = [tables, own[1024..].to_vec(), mapped, foreign];
+    (world, frames)
+}
+
+impl Fuzz {
+    fn new(seed: u64) -> Self {
+        let (world, [tables, spare, mapped, foreign]) = fresh();
+        let outcomes = BTreeMap::new();
+        Self { world, random: Random(seed), tables, spare, mapped, foreign, outcomes, crashes: 0 }
+    }
+
+    fn renew(&mut self) {
+        let (world, [tables, spare, mapped, foreign]) = fresh();
+        (self.world, self.tables, self.spare, self.mapped, self.foreign) =
+            (world, tables, spare, mapped, foreign);
+    }
+
+    fn frame(&mut self) -> Mfn {
+        match self.random.below(16) {
+            0..=3 => self.random.of(&self.tables),
+            4..=8 => self.random.of(&self.spare),
+            9..=13 => self.random.of(&self.mapped),
+            14 => self.random.of(&self.foreign),
+            _ => Mfn::new(self.random.of(&[0, 1, 3, u64::MAX >> 12, 1 << 40, u64::from(u32::MAX)])),
+        }
+    }
+
+    fn address(&mut self) -> u64 {
+        match self.random.below(12) {
+            0..=3 => LIST + self.random.below(TOP - LIST),
+            4 => ARG,
+            5 => self.random.of(&[READ_ONLY, HOLE, HOLE - 8, USER, KERNEL_SP, STACK, CODE, TOP - 8, TOP]),
+            6 => self.random.of(&BAD),
+            7 => self.random.of(&[0, 8, u64::MAX, u64::MAX - 7, (1 << 47) - 8, 0xffff_8800_0000_0000]),
+            8 => HANDLER + self.random.below(64) * 16,
+            // A page table as the kernel sees it.
+            _ => BASE + self.random.below(0x400) * 0x1000 + self.random.below(512) * 8,
+        }
+    }
+
+    fn entry(&mut self) -> u64 {
+        if self.random.one_in(6) {
+            return 0;
+        }
+        let flags = [Pte::P, Pte::RW, Pte::US, Pte::A, Pte::D, Pte::NX];
+        let mut entry = self.frame().address();
+        for flag in flags {
+            entry |= if self.random.one_in(2) { flag } else { 0 };
+        }
+        entry | Pte::P | if self.random.one_in(12) { 1 << self.random.below(64) } else { 0 }
+    }
+
+    fn place(&mut self) -> u64 {
+        let frame = if self.random.one_in(4) { self.frame() } else { self.random.of(&self.tables) };
+        frame.address().wrapping_add(8 * self.random.below(ENTRIES as u64))
+    }
+
+    fn value(&mut self) -> u64 {
+        match self.random.below(10) {
+            0..=2 => self.random.below(12),
+            3 => self.frame().get(),
+            4 => self.entry(),
+            5 | 6 => self.address(),
+            7 => self.random.of(&[0x7ff0, 0x7ff1, 0x7ff4, 1, 2, 9, 1 << 31, 0xffff_ffff, 1 << 32, 1 << 63]),
+            8 => self.world.hv.machine.now.wrapping_add(self.random.below(1 << 24)).wrapping_sub(1 << 23),
+            _ => self.random.next(),
+        }
+    }
+
+    /// Writes as the guest's kernel can, or not.
+    fn put(&mut self, address: u64, value: u64) {
+        let _ = self.world.memory().write_u64(address, value);
+    }
+
+    /// Fills the request at ARG with words of both sizes.
+    fn request(&mut self) {
+        for word in 0..8 {
+            let (low, high) = (self.value(), self.value());
+            let value = if self.random.one_in(2) { low } else { low & 0xffff_ffff | high << 32 };
+            self.put(ARG + 8 * word, value);
+        }
+    }
+
+    fn pointer(&mut self) -> u64 {
+        if self.random.one_in(8) { self.address() } else { ARG }
+    }
+
+    /// A call, its name, and its arguments.
+    fn call(&mut self) -> (u64, String, [u64; 6]) {
+        let row = self.random.of(&ROWS.iter().collect::<Vec<_>>());
+        let mut args = [0; 6].map(|_: u64| self.value());
+        let mut name = row.name.to_string();
+        self.request();
+        if !row.sub_operations.is_empty() {
+            let sub = self.random.of(&row.sub_operations.iter().collect::<Vec<_>>());
+            args[0] = if self.random.one_in(30) { self.value() } else { sub.number };
+            if row.number != HYPERVISOR_MMU_UPDATE && row.number != HYPERVISOR_MMUEXT_OP {
+                name += &format!(" {}", sub.name);
+            }
+        }
+        let domain = if self.random.one_in(10) { self.value() } else { 0x7ff0 };
+        match row.number {
+            HYPERVISOR_MMU_UPDATE => {
+                let count = 1 + self.random.below(6);
+                for n in 0..count {
+                    let command = if self.random.one_in(10) { self.random.below(8) } else { 0 };
+                    let (place, entry) = (self.place() | command, self.entry());
+                    self.put(ARG + 16 * n, place);
+                    self.put(ARG + 16 * n + 8, entry);
+                }
+                args = [self.pointer(), count, 0, domain, 0, 0];
+            }
+            HYPERVISOR_MMUEXT_OP => {
+                let (command, frame, second) = (self.random.below(22), self.frame().get(), self.value());
+                self.put(ARG, command);
+                self.put(ARG + 8, frame);
+                self.put(ARG + 16, second);
+                args = [self.pointer(), 1, 0, domain, 0, 0];
+            }
+            HYPERVISOR_UPDATE_VA_MAPPING => {
+                args = [self.address(), self.entry(), self.random.below(6), 0, 0, 0]
+            }
+            HYPERVISOR_SET_GDT => {
+                for n in 0..3 {
+                    let frame = self.frame().get();
+                    self.put(ARG + 8 * n, frame);
+                }
+                args = [self.pointer(), self.random.below(1537), 0, 0, 0, 0];
+            }
+            HYPERVISOR_UPDATE_DESCRIPTOR => args[0] = self.place(),
+            HYPERVISOR_SET_TRAP_TABLE | HYPERVISOR_MULTICALL => (args[0], args[1]) = (self.pointer(), 1),
+            HYPERVISOR_EVENT_CHANNEL_OP => {
+                // Two domains in 16 bits each, or a number in 32; then ports and vcpus.
+                let domains = if self.random.one_in(6) { self.value() } else { self.random.of(&[0x7ff0, 2]) };
+                let second = self.random.of(&[0x7ff0, 1, 2]);
+                let first =
+                    if self.random.one_in(2) { domains | second << 16 } else { self.random.below(24) };
+                let port = if self.random.one_in(2) { self.random.below(12) } else { 0 };
+                self.put(ARG, first | port << 32);
+                args[1] = self.pointer();
+            }
+            HYPERVISOR_MEMORY_OP if args[0] > 1 && args[0] != 6 => {
+                self.put(ARG, domain);
+                args[1] = self.pointer();
+            }
+            HYPERVISOR_MEMORY_OP => {
+                // Extents of one frame, of the domain's own.
+                let (list, count) = (self.address(), self.random.below(4));
+                let shape = if self.random.one_in(8) { 1 } else { 0 };
+                for (n, word) in [list, count, shape, domain].into_iter().enumerate() {
+                    self.put(ARG + 8 * n as u64, word);
+                }
+                let frame = self.random.of(&self.spare).get();
+                self.put(list, frame);
+                args[1] = self.pointer();
+            }
+            HYPERVISOR_VCPU_OP => {
+                if args[0] == 10 {
+                    let frame = self.frame().get();
+                    self.put(ARG, frame);
+                    let offset = 64 * self.random.below(65);
+                    self.put(ARG + 8, offset);
+                }
+                args[1] = if self.random.one_in(8) { self.value() } else { 0 };
+                args[2] = self.pointer();
+            }
+            HYPERVISOR_CONSOLE_IO => (args[1], args[2]) = (self.random.below(600), self.address()),
+            HYPERVISOR_STACK_SWITCH | HYPERVISOR_SET_CALLBACKS if !self.random.one_in(4) => {
+                args = [EVENT_HANDLER, KERNEL_SP, HANDLER, 0, 0, 0];
+            }
+            HYPERVISOR_XEN_VERSION
+            | HYPERVISOR_SCHED_OP
+            | HYPERVISOR_CALLBACK_OP
+            | HYPERVISOR_PHYSDEV_OP
+            | HYPERVISOR_RING1_OP => args[1] = self.pointer(),
+            _ => {}
+        }
+        if row.number == HYPERVISOR_MULTICALL {
+            let inner = self.random.of(&ROWS.iter().collect::<Vec<_>>()).number;
+            self.put(ARG, inner);
+        }
+        (row.number, name, args)
+    }
+
+    fn hypercall(&mut self) -> CpuUserRegs {
+        let (number, name, args) = self.call();
+        let mut regs = self.world.regs_for(number, &args);
+        let mut outcome = String::from("preempted");
+        for _ in 0..64 {
+            let rip = regs.rip;
+            regs.rax = number;
+            self.world.hv.hypercall(&mut regs);
+            if regs.rip != rip - 2 {
+                outcome = match regs.rax as i64 {
+                    _ if self.world.crashed() => "crash".to_string(),
+                    error @ -4095..=-1 => {
+                        Errno::from_code(-error as i32).map_or("?", Errno::name).to_string()
+                    }
+                    _ => "ok".to_string(),
+                };
+                break;
+            }
+            regs.rip = rip;
+        }
+        *self.outcomes.entry((name, outcome)).or_default() += 1;
+        regs
+    }
+
+    fn exception(&mut self) -> CpuUserRegs {
+        let mut regs = if self.random.one_in(3) { self.world.program() } else { self.world.kernel() };
+        let code = self.random.of(&CODE_BYTES);
+        let _ = self.world.memory().copy_to_guest(regs.rip, code);
+        (regs.rdi, regs.rax, regs.rbx) = (self.address(), self.value(), self.value());
+        (regs.rcx, regs.rdx) =
+            (self.random.of(&[0xc000_0100, 0xc000_0101, 0x10, 1, 0x4000_0001]), self.value());
+        let vector = match self.random.below(8) {
+            0..=2 => 13,
+            3 | 4 => 14,
+            5 => self.random.of(&[6, 11, 1, 7, 0x100, 0x101]),
+            _ => self.random.below(32) as u32,
+        };
+        let error_code = self.random.of(&[0, 0, 2, 3, 3, 7, 0x402, 0xe030]);
+        if self.random.one_in(8) {
+            regs.rsp = self.address();
+            regs.rip = self.address();
+            regs.rflags = self.random.next() & 0xed5 | 0x202;
+        }
+        let at = if self.random.one_in(4) { self.address() } else { regs.rdi };
+        let after = self.world.exception(regs, vector, error_code, at);
+        let outcome = if self.world.crashed() {
+            "crash"
+        } else if after.rip == regs.rip {
+            "again"
+        } else if after.rip & !0xfff == HANDLER || after.rip == EVENT_HANDLER {
+            "handler"
+        } else {
+            "emulated"
+        };
+        *self.outcomes.entry(("exception".to_string(), outcome.to_string())).or_default() += 1;
+        after
+    }
+
+    /// What the guest and the world do without asking.
+    fn disturb(&mut self) -> CpuUserRegs {
+        match self.random.below(6) {
+            0 => self.world.set_mask(false),
+            1 => self.world.clear_pending(),
+            2 => {
+                // The shared page is the guest's to scribble on.
+                let (index, value) = (self.random.below(512) as usize, self.random.next());
+                self.world.hv.machine.fake.poke(self.world.domain().shared_info, index, value);
+            }
+            3 => {
+                self.world.hv.machine.now += self.random.below(1 << 24);
+                self.world.hv.timer_interrupt();
+            }
+            4 => {
+                self.world.hv.machine.input.extend(b"typed");
+                self.world.hv.console_interrupt();
+            }
+            _ => {
+                let (address, value) = (self.address(), self.value());
+                self.put(address, value);
+            }
+        }
+        if self.random.one_in(2) { self.world.program() } else { self.world.kernel() }
+    }
+
+    fn step(&mut self) {
+        let mut regs = match self.random.below(10) {
+            0..=6 => self.hypercall(),
+            7 | 8 => self.exception(),
+            _ => self.disturb(),
+        };
+        let next = self.world.next(&mut regs);
+        assert!(matches!(regs.cs & 3, 1 | 3), "CS {:#x}", regs.cs);
+        let never = 3 << 12 | 1 << 17;
+        assert!(regs.rflags & never == 0 && regs.rflags & 0x202 == 0x202, "RFLAGS {:#x}", regs.rflags);
+        if next == Next::Guest && regs.cs == RING1_CS64 && regs.rip == EVENT_HANDLER {
+            assert!(self.world.upcall().1);
+        }
+        if next == Next::Guest && (regs.cs == USER_CS64 || regs.cs == USER_CS32) {
+            // The hypervisor's own return would fault.
+            assert!(!self.world.hv.machine.told.user_code_hidden);
+        }
+        if let Next::Leave(_) = next {
+            // Back to life, to go on with what it left, and with handlers.
+            self.crashes += 1;
+            self.world.hv.domains[0].shutdown = None;
+            let vcpu = self.world.vcpu_mut();
+            vcpu.state = RunState::Runnable;
+            vcpu.kernel_sp = KERNEL_SP;
+            vcpu.callbacks.event = Some(Callback { address: EVENT_HANDLER, mask_events: false });
+            (0..32).for_each(|n| vcpu.traps[n].address = HANDLER + 16 * n as u64);
+        }
+        if next == Next::Idle {
+            self.world.vcpu_mut().state = RunState::Runnable;
+            self.world.vcpu_mut().poll = None;
+        }
+    }
+
+    /// The guest has taken its own means away.
+    fn is_lost(&self) -> bool {
+        let usable = |address| self.world.memory().translate(address, Access::Write).is_ok();
+        self.world.vcpu().paging.base().is_none() || ![ARG, LIST, CODE].into_iter().all(usable)
+    }
+}
+
+#[test]
+fn whatever_a_guest_does_all_counts_agree() {
+    let mut fuzz = Fuzz::new(0x5eed);
+    let mut age = 0;
+    for step in 1..=STEPS {
+        fuzz.step();
+        age += 1;
+        if step % RECOUNT == 0 {
+            let wrong = fuzz.world.hv.recount();
+            assert!(wrong.is_empty(), "step {step}: {}", wrong[0]);
+            let machine = &fuzz.world.hv.machine.fake;
+            let stale = machine.stale(&fuzz.world.hv.frames);
+            assert!(stale.is_empty(), "step {step}: {:?}", stale[0]);
+            machine.fill();
+        }
+        if age > LIFE || fuzz.is_lost() {
+            let wrong = fuzz.world.hv.recount();
+            assert!(wrong.is_empty(), "step {step}: {}", wrong[0]);
+            fuzz.renew();
+            age = 0;
+        }
+    }
+    report(&fuzz);
+}
+
+/// Prints the histogram and checks that the guest came everywhere.
+fn report(fuzz: &Fuzz) {
+    let mut lines: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for ((name, outcome), count) in &fuzz.outcomes {
+        lines.entry(name).or_default().push(format!("{outcome} {count}"));
+    }
+    lines.iter().for_each(|(name, counts)| println!("{name}: {}", counts.join(", ")));
+    println!("{} ends", fuzz.crashes);
+    let total: u32 = fuzz.outcomes.values().sum();
+    let good: u32 =
+        fuzz.outcomes.iter().filter(|((_, outcome), _)| outcome == "ok").map(|(_, count)| count).sum();
+    assert!(good * 100 / total >= 20, "{good} of {total} calls succeed");
+    let kinds: BTreeSet<&str> = fuzz.outcomes.keys().map(|(_, outcome)| outcome.as_str()).collect();
+    for kind in
+        ["EFAULT", "EINVAL", "ENOENT", "ENOSYS", "EPERM", "ESRCH", "EBUSY", "EEXIST", "crash", "emulated"]
+    {
+        assert!(kinds.contains(kind), "no {kind} among {kinds:?}");
+    }
+    for row in ROWS {
+        let called = |name: &str| name == row.name || name.starts_with(&format!("{} ", row.name));
+        assert!(lines.keys().any(|name| called(name)), "{} was never called", row.name);
+    }
+}
