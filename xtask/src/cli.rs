@@ -68,8 +68,9 @@ Examples:
   cargo xtask qemu </dev/null                    the self-checking demonstration
   echo 'uname -a' | cargo xtask qemu             type lines to the guest's shell, then power off
   cargo xtask qemu --demo --timeout 60           give up after a minute (status 12)
-  cargo xtask qemu --gdb                         wait for a debugger on port 1234 while running
-  cargo xtask qemu --append quiet --memory 64M   the guest's command line and memory
+  cargo xtask qemu --icount </dev/null           counts in instructions, the same in every run
+  cargo xtask qemu --gdb --gdb-wait              start stopped, for a debugger on port 1234
+  cargo xtask qemu --memory 64M -vv              less memory, all of the hypervisor's messages
 
 Exit status: 0 good; 1 a check failed; 2 usage; 3 something is missing; 10 guest crash;
 11 hypervisor panic; 12 hang (--timeout); 13 silence; 130 interrupted.";
