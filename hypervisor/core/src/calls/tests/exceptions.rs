@@ -4,7 +4,7 @@ use super::world::*;
 use crate::addr::{Level, Mfn};
 use crate::debugreg::DR6_DEFAULT;
 use crate::descriptor::{RING1_CS64, USER_CS32};
-use crate::guest::{VECTOR_SYSCALL, VECTOR_SYSCALL32};
+use crate::guest::{EXIT_FAULT, VECTOR_SYSCALL, VECTOR_SYSCALL32};
 use crate::memory::Memory;
 use crate::pagetable::Pte;
 use paravane_abi::callback::*;
@@ -173,6 +173,19 @@ fn base_pointers_load_by_instruction_too() {
     let before = world.program();
     world.put(before.rip, &[0x0fu8, 0x20, 0xd8]);
     assert_eq!(world.exception(before, GP, 0, 0).rip, handler(13));
+}
+
+#[test]
+fn a_fault_of_the_exit_is_no_instruction_of_the_guests() {
+    let mut world = World::new();
+    let before = world.kernel();
+    // clts, which would be done for the kernel; and the kernel's iretq, which would be completed.
+    for (code, vector, error_code) in [(&[0x0fu8, 0x06][..], 13, 0), (&[0x48, 0xcf], 11, 0xe030)] {
+        world.put(before.rip, code);
+        let regs = world.exception(before, vector | EXIT_FAULT, error_code, 0);
+        let frame = world.bounced(&regs, 4);
+        assert_eq!((regs.rip, frame[2], frame[3]), (handler(vector as u8), error_code.into(), before.rip));
+    }
 }
 
 #[test]

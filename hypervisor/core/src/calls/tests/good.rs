@@ -11,7 +11,6 @@ use paravane_abi::hypercall::*;
 use paravane_abi::memory::*;
 use paravane_abi::physdev::*;
 use paravane_abi::ring1::Ring1Counters;
-use paravane_abi::sched::*;
 use paravane_abi::trap::{TrapFlags, TrapInfo};
 use paravane_abi::vcpu::*;
 use paravane_abi::version::*;

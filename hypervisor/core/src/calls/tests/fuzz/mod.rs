@@ -1,14 +1,16 @@
 //! A guest that does anything: hypercalls with arguments that are nearly right, writes to its memory,
 //! exceptions, time. Whatever it does, nothing panics, the registers stay a guest's, and all counts agree.
 
+mod arguments;
+
 use super::world::*;
-use crate::addr::{ENTRIES, Mfn};
+use crate::addr::Mfn;
 use crate::build::tests::BASE;
 use crate::descriptor::{RING1_CS64, USER_CS32, USER_CS64};
 use crate::domain::{Callback, RunState};
 use crate::guest_memory::Access;
 use crate::hypervisor::Next;
-use crate::pagetable::Pte;
+use arguments::Random;
 use paravane_abi::errno::Errno;
 use paravane_abi::hypercall::*;
 use paravane_abi::regs::CpuUserRegs;
@@ -44,30 +46,6 @@ const CODE_BYTES: [&[u8]; 18] = [
     &[0x48, 0xcf],
     &[0xfa],
 ];
-
-struct Random(u64);
-
-impl Random {
-    /// Xorshift (Marsaglia, 2003): plenty for choosing.
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        (self.next() >> 8) % end
-    }
-
-    fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-
-    fn of<T: Copy>(&mut self, all: &[T]) -> T {
-        all[self.below(all.len() as u64) as usize]
-    }
-}
 
 struct Fuzz {
     world: World,
@@ -106,173 +84,6 @@ impl Fuzz {
         let (world, [tables, spare, mapped, foreign]) = fresh();
         (self.world, self.tables, self.spare, self.mapped, self.foreign) =
             (world, tables, spare, mapped, foreign);
-    }
-
-    fn frame(&mut self) -> Mfn {
-        match self.random.below(16) {
-            0..=3 => self.random.of(&self.tables),
-            4..=8 => self.random.of(&self.spare),
-            9..=13 => self.random.of(&self.mapped),
-            14 => self.random.of(&self.foreign),
-            _ => Mfn::new(self.random.of(&[0, 1, 3, u64::MAX >> 12, 1 << 40, u64::from(u32::MAX)])),
-        }
-    }
-
-    fn address(&mut self) -> u64 {
-        match self.random.below(12) {
-            0..=3 => LIST + self.random.below(TOP - LIST),
-            4 => ARG,
-            5 => self.random.of(&[READ_ONLY, HOLE, HOLE - 8, USER, KERNEL_SP, STACK, CODE, TOP - 8, TOP]),
-            6 => self.random.of(&BAD),
-            7 => self.random.of(&[0, 8, u64::MAX, u64::MAX - 7, (1 << 47) - 8, 0xffff_8800_0000_0000]),
-            8 => HANDLER + self.random.below(64) * 16,
-            // A page table as the kernel sees it.
-            _ => BASE + self.random.below(0x400) * 0x1000 + self.random.below(512) * 8,
-        }
-    }
-
-    fn entry(&mut self) -> u64 {
-        if self.random.one_in(6) {
-            return 0;
-        }
-        let flags = [Pte::P, Pte::RW, Pte::US, Pte::A, Pte::D, Pte::NX];
-        let mut entry = self.frame().address();
-        for flag in flags {
-            entry |= if self.random.one_in(2) { flag } else { 0 };
-        }
-        entry | Pte::P | if self.random.one_in(12) { 1 << self.random.below(64) } else { 0 }
-    }
-
-    fn place(&mut self) -> u64 {
-        let frame = if self.random.one_in(4) { self.frame() } else { self.random.of(&self.tables) };
-        frame.address().wrapping_add(8 * self.random.below(ENTRIES as u64))
-    }
-
-    fn value(&mut self) -> u64 {
-        match self.random.below(10) {
-            0..=2 => self.random.below(12),
-            3 => self.frame().get(),
-            4 => self.entry(),
-            5 | 6 => self.address(),
-            7 => self.random.of(&[0x7ff0, 0x7ff1, 0x7ff4, 1, 2, 9, 1 << 31, 0xffff_ffff, 1 << 32, 1 << 63]),
-            8 => self.world.hv.machine.now.wrapping_add(self.random.below(1 << 24)).wrapping_sub(1 << 23),
-            _ => self.random.next(),
-        }
-    }
-
-    /// Writes as the guest's kernel can, or not.
-    fn put(&mut self, address: u64, value: u64) {
-        let _ = self.world.memory().write_u64(address, value);
-    }
-
-    /// Fills the request at ARG with words of both sizes.
-    fn request(&mut self) {
-        for word in 0..8 {
-            let (low, high) = (self.value(), self.value());
-            let value = if self.random.one_in(2) { low } else { low & 0xffff_ffff | high << 32 };
-            self.put(ARG + 8 * word, value);
-        }
-    }
-
-    fn pointer(&mut self) -> u64 {
-        if self.random.one_in(8) { self.address() } else { ARG }
-    }
-
-    /// A call, its name, and its arguments.
-    fn call(&mut self) -> (u64, String, [u64; 6]) {
-        let row = self.random.of(&ROWS.iter().collect::<Vec<_>>());
-        let mut args = [0; 6].map(|_: u64| self.value());
-        let mut name = row.name.to_string();
-        self.request();
-        if !row.sub_operations.is_empty() {
-            let sub = self.random.of(&row.sub_operations.iter().collect::<Vec<_>>());
-            args[0] = if self.random.one_in(30) { self.value() } else { sub.number };
-            if row.number != HYPERVISOR_MMU_UPDATE && row.number != HYPERVISOR_MMUEXT_OP {
-                name += &format!(" {}", sub.name);
-            }
-        }
-        let domain = if self.random.one_in(10) { self.value() } else { 0x7ff0 };
-        match row.number {
-            HYPERVISOR_MMU_UPDATE => {
-                let count = 1 + self.random.below(6);
-                for n in 0..count {
-                    let command = if self.random.one_in(10) { self.random.below(8) } else { 0 };
-                    let (place, entry) = (self.place() | command, self.entry());
-                    self.put(ARG + 16 * n, place);
-                    self.put(ARG + 16 * n + 8, entry);
-                }
-                args = [self.pointer(), count, 0, domain, 0, 0];
-            }
-            HYPERVISOR_MMUEXT_OP => {
-                let (command, frame, second) = (self.random.below(22), self.frame().get(), self.value());
-                self.put(ARG, command);
-                self.put(ARG + 8, frame);
-                self.put(ARG + 16, second);
-                args = [self.pointer(), 1, 0, domain, 0, 0];
-            }
-            HYPERVISOR_UPDATE_VA_MAPPING => {
-                args = [self.address(), self.entry(), self.random.below(6), 0, 0, 0]
-            }
-            HYPERVISOR_SET_GDT => {
-                for n in 0..3 {
-                    let frame = self.frame().get();
-                    self.put(ARG + 8 * n, frame);
-                }
-                args = [self.pointer(), self.random.below(1537), 0, 0, 0, 0];
-            }
-            HYPERVISOR_UPDATE_DESCRIPTOR => args[0] = self.place(),
-            HYPERVISOR_SET_TRAP_TABLE | HYPERVISOR_MULTICALL => (args[0], args[1]) = (self.pointer(), 1),
-            HYPERVISOR_EVENT_CHANNEL_OP => {
-                // Two domains in 16 bits each, or a number in 32; then ports and vcpus.
-                let domains = if self.random.one_in(6) { self.value() } else { self.random.of(&[0x7ff0, 2]) };
-                let second = self.random.of(&[0x7ff0, 1, 2]);
-                let first =
-                    if self.random.one_in(2) { domains | second << 16 } else { self.random.below(24) };
-                let port = if self.random.one_in(2) { self.random.below(12) } else { 0 };
-                self.put(ARG, first | port << 32);
-                args[1] = self.pointer();
-            }
-            HYPERVISOR_MEMORY_OP if args[0] > 1 && args[0] != 6 => {
-                self.put(ARG, domain);
-                args[1] = self.pointer();
-            }
-            HYPERVISOR_MEMORY_OP => {
-                // Extents of one frame, of the domain's own.
-                let (list, count) = (self.address(), self.random.below(4));
-                let shape = if self.random.one_in(8) { 1 } else { 0 };
-                for (n, word) in [list, count, shape, domain].into_iter().enumerate() {
-                    self.put(ARG + 8 * n as u64, word);
-                }
-                let frame = self.random.of(&self.spare).get();
-                self.put(list, frame);
-                args[1] = self.pointer();
-            }
-            HYPERVISOR_VCPU_OP => {
-                if args[0] == 10 {
-                    let frame = self.frame().get();
-                    self.put(ARG, frame);
-                    let offset = 64 * self.random.below(65);
-                    self.put(ARG + 8, offset);
-                }
-                args[1] = if self.random.one_in(8) { self.value() } else { 0 };
-                args[2] = self.pointer();
-            }
-            HYPERVISOR_CONSOLE_IO => (args[1], args[2]) = (self.random.below(600), self.address()),
-            HYPERVISOR_STACK_SWITCH | HYPERVISOR_SET_CALLBACKS if !self.random.one_in(4) => {
-                args = [EVENT_HANDLER, KERNEL_SP, HANDLER, 0, 0, 0];
-            }
-            HYPERVISOR_XEN_VERSION
-            | HYPERVISOR_SCHED_OP
-            | HYPERVISOR_CALLBACK_OP
-            | HYPERVISOR_PHYSDEV_OP
-            | HYPERVISOR_RING1_OP => args[1] = self.pointer(),
-            _ => {}
-        }
-        if row.number == HYPERVISOR_MULTICALL {
-            let inner = self.random.of(&ROWS.iter().collect::<Vec<_>>()).number;
-            self.put(ARG, inner);
-        }
-        (row.number, name, args)
     }
 
     fn hypercall(&mut self) -> CpuUserRegs {
