@@ -61,14 +61,17 @@ extern "C" fn guest_entry(regs: &mut CpuUserRegs) {
     } else {
         hypervisor.exception(regs, fault_address);
     }
-    leave(guard, regs);
+    let next = hypervisor.prepare_return(regs);
+    leave(guard, regs, next);
 }
 
 /// A hypercall from ring 1.
 extern "C" fn hypercall_entry(regs: &mut CpuUserRegs) {
     let mut guard = HYPERVISOR.lock();
-    running(&mut guard).hypercall(regs);
-    leave(guard, regs);
+    let hypervisor = running(&mut guard);
+    hypervisor.hypercall(regs);
+    let next = hypervisor.prepare_return(regs);
+    leave(guard, regs, next);
 }
 
 /// An exception or an interrupt in ring 0. Interrupts come while idle; exceptions are the hypervisor's bugs.
@@ -116,10 +119,9 @@ fn running<'a>(guard: &'a mut Guard<'_>) -> &'a mut Hypervisor<Hardware> {
 
 /// Does what comes next until a guest can run.
 #[inline]
-fn leave(mut guard: Guard<'_>, regs: &mut CpuUserRegs) {
-    match running(&mut guard).prepare_return(regs) {
-        Next::Guest => {}
-        next => wait(guard, regs, next),
+fn leave(guard: Guard<'_>, regs: &mut CpuUserRegs, next: Next) {
+    if next != Next::Guest {
+        wait(guard, regs, next);
     }
 }
 
@@ -172,8 +174,9 @@ pub fn run(mut hypervisor: Hypervisor<Hardware>) -> ! {
     // SAFETY: the entry stack is mapped here in every address space and nothing stands on it yet.
     let regs = unsafe { &mut *(area::FRAME as *mut CpuUserRegs) };
     *regs = hypervisor.first_vcpu();
+    let next = hypervisor.prepare_return(regs);
     *HYPERVISOR.lock() = Some(hypervisor);
-    leave(HYPERVISOR.lock(), regs);
+    leave(HYPERVISOR.lock(), regs, next);
     // SAFETY: the frame at `area::FRAME` holds registers that `core` has checked.
     unsafe {
         core::arch::asm!("jmp {}", in(reg) &raw const entry::return_to_guest, options(noreturn));

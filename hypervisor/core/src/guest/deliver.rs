@@ -70,9 +70,8 @@ impl<M: Machine> Hypervisor<M> {
     }
 
     /// Says what the processor does next, having delivered what is to be delivered.
-    #[inline]
+    #[inline(always)]
     pub fn prepare_return(&mut self, regs: &mut CpuUserRegs) -> Next {
-        self.counters.cr3_loads += 2;
         if self.attention && !self.can_run() {
             return self.cannot_run();
         }
