@@ -36,7 +36,7 @@ fn memory_map_decides_whose_a_frame_is() {
     assert_eq!(owners, [NotRam, Free, Hypervisor, Hypervisor, Free, Free, Hypervisor, Hypervisor]);
     assert_eq!(frames.free_frames(), 3);
     assert_eq!(frames.len(), 8);
-    assert!(!frames.is_empty());
+    assert!(!frames.is_empty() && FrameTable::new(vec_of(0)).is_empty());
     assert!(frames.info(Mfn::new(8)).is_none());
     assert_eq!(frames.into_storage().len(), 8);
 }
@@ -152,6 +152,7 @@ fn references_are_for_the_owner_and_keep_the_frame() {
 
 #[test]
 fn counts_are_refused_before_they_wrap() {
+    const { assert!(refs::COUNT_LIMIT > u32::MAX - 100) };
     let (machine, mut frames) = world();
     let frame = page(&machine, &mut frames);
     frames.frame_mut(frame).unwrap().refs = refs::COUNT_LIMIT - 1;
@@ -333,6 +334,12 @@ fn writers_are_made_for_what_may_be_written() {
     assert!(frames.segdesc_writer(frame).is_none());
     frames.abandon_validation(frame);
     assert!(frames.table_writer(frame, Level::L2).is_none());
+    assert_eq!(frames.begin_type(&machine, frame, FrameType::L2), Ok(Begun::Validate));
+    frames.finish_validation(frame);
+    assert_eq!(frames.begin_release(frame), Released::Invalidate);
+    frames.end_type(&machine, frame);
+    assert_eq!(info(&frames, frame).kind(), FrameType::L2);
+    assert!(frames.table_writer(frame, Level::L2).is_none(), "it only was a table");
     assert_eq!(frames.begin_type(&machine, frame, FrameType::SegDesc), Ok(Begun::Validate));
     assert!(frames.segdesc_writer(frame).is_some());
     frames.finish_validation(frame);

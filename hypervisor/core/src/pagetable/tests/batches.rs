@@ -217,6 +217,21 @@ fn a_guest_that_forges_a_continuation_gets_only_its_own_number_back() {
 }
 
 #[test]
+fn no_place_for_the_count_is_not_address_0() {
+    let mut world = World::ring1();
+    let tree = world.tree(1);
+    // The guest has a page at address 0 and asks for no count.
+    world.set(tree.l4, 0, tree.l3, RW);
+    world.paging().set_base(tree.l4).unwrap();
+    world.memory().write(0, &[0u64, 41]).unwrap();
+    put(&world, &[MmuextOp::new(MmuextCommand::TlbFlushLocal.number(), 0, 0)]);
+    let before = world.memory().read::<u64>(0).unwrap();
+    let again = 1 | MMU_UPDATE_PREEMPTED;
+    assert_eq!(world.paging().mmuext_op(BASE, again, 0, SELF), CallOutcome::Return(0));
+    assert_eq!(world.memory().read::<u64>(0), Ok(before));
+}
+
+#[test]
 fn a_call_finishes_what_an_earlier_one_left() {
     let mut world = World::ring1();
     let tree = world.boot(2);
