@@ -39,6 +39,11 @@ pub struct VcpuTimers {
     poll: Option<u64>,
 }
 
+/// System time is signed in Xen: what a guest computes wrongly to be before its start has passed long ago.
+const fn is_negative(time: u64) -> bool {
+    time >> 63 != 0
+}
+
 impl VcpuTimers {
     /// Timers of a new vcpu: with Xen's 100 Hz tick when `tick` is set.
     pub fn new(now: u64, tick: bool) -> Self {
@@ -64,7 +69,7 @@ impl VcpuTimers {
     /// Xen since 4.17.3 and as `xen/vcpu.h` allows.
     #[must_use = "true: raise VIRQ_TIMER"]
     pub fn set_singleshot(&mut self, timeout: u64, now: u64) -> bool {
-        let passed = timeout < now;
+        let passed = timeout < now || is_negative(timeout);
         self.oneshot = (!passed).then_some(timeout);
         passed
     }
@@ -88,9 +93,9 @@ impl VcpuTimers {
         self.period = None;
     }
 
-    /// Sets or stops the timeout of a poll.
+    /// Sets or stops the timeout of a poll; a negative one has passed.
     pub fn set_poll(&mut self, timeout: Option<u64>) {
-        self.poll = timeout;
+        self.poll = timeout.map(|at| if is_negative(at) { 0 } else { at });
     }
 
     /// The earliest time at which [`Self::expire`] has something to do.
@@ -147,6 +152,15 @@ mod tests {
         assert_eq!(timers.next(), None);
         timers.set_timer_op(399, 400);
         assert_eq!(timers.expire(400), TIMER);
+    }
+
+    #[test]
+    fn negative_times_have_passed() {
+        let mut timers = VcpuTimers::default();
+        assert!(timers.set_singleshot(1 << 63, 400));
+        assert!(timers.set_singleshot(u64::MAX, 400));
+        timers.set_poll(Some(u64::MAX));
+        assert_eq!(timers.expire(400), Due { timer: false, poll: true });
     }
 
     #[test]
