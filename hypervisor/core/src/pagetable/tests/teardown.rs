@@ -112,3 +112,25 @@ fn allocations_given_up_while_mapped_go_with_the_mapping() {
     assert_eq!(world.frames.free_frames(), baseline());
     assert!(!world.frames.is_owned_by(Mfn::new(4), world.domain.id));
 }
+
+#[test]
+fn plain_frames_are_given_up_a_budget_at_a_time() {
+    let mut world = World::ring1();
+    for _ in 0..40 {
+        world.page();
+    }
+    let mut teardown = Teardown::new();
+    let mut calls = 1;
+    let World { frames, machine, domain, .. } = &mut world;
+    while teardown.run(frames, machine, domain, &mut Budget::new(10)) == Err(OpError::Again) {
+        calls += 1;
+    }
+    // One step for each of the 64 frames.
+    assert_eq!(calls, 7);
+    // Without any budget there is still progress.
+    let mut teardown = Teardown::new();
+    assert_eq!(teardown.run(frames, machine, domain, &mut Budget::new(0)), Err(OpError::Again));
+    assert_ne!(teardown, Teardown::new());
+    world.check();
+    assert_eq!(world.frames.free_frames(), baseline());
+}
