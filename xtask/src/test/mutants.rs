@@ -15,6 +15,9 @@ const MODULES: [&str; 3] = ["frame", "pagetable", "event"];
 /// The least share of mutants caught, in percent, for each module.
 const LEAST: usize = 85;
 
+/// Seconds after which a mutant's tests run for ever.
+const MUTANT_SECONDS: &str = "60";
+
 /// What became of one module's mutants.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Score {
@@ -50,6 +53,10 @@ pub fn check(project: &Project, bring: Bring) -> Result<()> {
         command.arg("--file").arg(format!("hypervisor/core/src/{module}/**/*.rs"));
     }
     command.arg("--output").arg(&output);
+    // A mutant costs a build and a run of the tests: as many at a time as there are processors, and the unit tests
+    // alone, which end in seconds. The random sequences would only find more.
+    let jobs = std::thread::available_parallelism()?.get().min(4).to_string();
+    command.args(["--jobs", &jobs, "--timeout", MUTANT_SECONDS, "--", "--lib"]);
     // It ends with a status of its own when mutants are missed; the file it writes tells more.
     let status = run::status(&mut command)?;
     let path = output.join("mutants.out/outcomes.json");
