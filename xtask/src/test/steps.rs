@@ -71,7 +71,7 @@ pub fn host_tests(project: &Project, headers: &Path, filter: Option<&str>) -> Re
 fn cargo_test(what: &str, command: &mut Command, headers: &Path, filter: Option<&str>) -> Result<Tally> {
     run::say(what);
     // The abi crate's listing is compared with these headers.
-    command.env("PARAVANE_XEN_HEADERS", headers);
+    command.env("PARAVANE_XEN_INCLUDE", headers);
     if let Some(filter) = filter {
         command.arg(filter);
     }
