@@ -15,6 +15,10 @@ const MODULES: [&str; 3] = ["frame", "pagetable", "event"];
 /// The least share of mutants caught, in percent, for each module.
 const LEAST: usize = 85;
 
+/// Exit statuses of cargo-mutants when it ran to the end: some mutants were missed, some ran for ever.
+const FOUND_MISSED: i32 = 2;
+const FOUND_TIMEOUTS: i32 = 3;
+
 /// Seconds after which a mutant's tests run for ever.
 const MUTANT_SECONDS: &str = "60";
 
@@ -47,7 +51,6 @@ pub fn check(project: &Project, bring: Bring) -> Result<()> {
         "paravane-core",
         "--no-shuffle",
         "--colors=never",
-        "--in-place=false",
     ]);
     for module in MODULES {
         command.arg("--file").arg(format!("hypervisor/core/src/{module}/**/*.rs"));
@@ -57,9 +60,16 @@ pub fn check(project: &Project, bring: Bring) -> Result<()> {
     // alone, which end in seconds. The random sequences would only find more.
     let jobs = std::thread::available_parallelism()?.get().min(4).to_string();
     command.args(["--jobs", &jobs, "--timeout", MUTANT_SECONDS, "--", "--lib"]);
+    // An earlier run's outcomes must not be taken for this one's.
+    let path = output.join("mutants.out/outcomes.json");
+    if path.exists() {
+        fs::remove_file(&path)?;
+    }
     // It ends with a status of its own when mutants are missed; the file it writes tells more.
     let status = run::status(&mut command)?;
-    let path = output.join("mutants.out/outcomes.json");
+    if !matches!(status.code(), Some(0 | FOUND_MISSED | FOUND_TIMEOUTS)) {
+        bail!("cargo mutants ended with {status}");
+    }
     let text = fs::read_to_string(&path)
         .with_context(|| format!("cargo mutants ended with {status} and left no {}", path.display()))?;
     let outcomes: Value = serde_json::from_str(&text).context("reading the outcomes of cargo mutants")?;
