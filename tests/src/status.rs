@@ -114,7 +114,7 @@ pub fn verdict(end: End, expect: Expect, console: &crate::console::Console) -> (
     let panicked = console.panic_line().map(|line| format!("the hypervisor panicked: {line}"));
     match end {
         End::Exited(debug_exit::GUEST_CRASH) => {
-            (Status::GuestCrash, "the guest crashed (its report is above)".into())
+            (Status::GuestCrash, "the guest crashed (why is said above)".into())
         }
         End::Exited(debug_exit::HYPERVISOR_PANIC) => {
             (Status::HypervisorPanic, panicked.unwrap_or_else(|| "the hypervisor panicked".into()))

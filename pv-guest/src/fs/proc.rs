@@ -24,7 +24,7 @@ const FILES: [(&str, Writer); 14] = [
     }),
     ("cmdline", |out| writeln!(out, "{}", boot::cmdline())),
     ("counters", counters),
-    ("crash", |out| writeln!(out, "write here to crash the domain")),
+    ("crash", |out| writeln!(out, "write here to crash the domain, 'stack' to have the hypervisor do it")),
     ("lesson", |out| {
         lesson::report(out);
         Ok(())
@@ -179,7 +179,10 @@ impl Item {
         match self {
             Item::File(index) if FILES[index].0 == "crash" && !bytes.is_empty() => {
                 log::error!("crash asked for through /proc/crash");
-                power::crash()
+                match bytes {
+                    b"stack\n" => power::break_contract(),
+                    _ => power::crash(),
+                }
             }
             Item::File(_) => Ok(bytes.len()),
             _ => Err(Errno::EACCES),

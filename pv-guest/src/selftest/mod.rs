@@ -10,7 +10,7 @@ use core::fmt::Write;
 
 use paravane_abi::memory::{MachphysMapping, XENMEM_MACHPHYS_MAPPING};
 use paravane_abi::physdev::{PHYSDEVOP_SET_IOPL, PhysdevSetIopl};
-use paravane_abi::ring1::{ENTRY_AREA, ENTRY_IST_OFFSET, ENTRY_STACK_OFFSET};
+use paravane_abi::ring1::{self, ENTRY_AREA, ENTRY_IST_OFFSET, ENTRY_STACK_OFFSET};
 
 use crate::arch;
 use crate::cpu_ops::hypercall::{memory_op, physdev_op};
@@ -148,9 +148,41 @@ fn machine_to_physical(out: &mut dyn Write) {
     line(out, good, "m2p", format_args!("refused {refused} readable {readable} writable {writable}"));
 }
 
+/// Looks for the extension as any kernel would: by `cpuid` behind the forced-emulation prefix.
+fn extension(out: &mut dyn Write) {
+    let signature = forced_cpuid(ring1::CPUID_LEAF_SIGNATURE);
+    let version = forced_cpuid(ring1::CPUID_LEAF_VERSION)[0];
+    let found = ring1::is_signature(signature[1], signature[2], signature[3])
+        && signature[0] >= ring1::CPUID_LEAF_VERSION
+        && version == ring1::INTERFACE_VERSION;
+    line(out, found, "extension", format_args!("leaf {:#x} version {version}", ring1::CPUID_LEAF_SIGNATURE));
+}
+
+/// EAX, EBX, ECX and EDX of a leaf as the hypervisor shows it.
+fn forced_cpuid(leaf: u32) -> [u32; 4] {
+    let (eax, ebx, ecx, edx): (u32, u64, u32, u32);
+    // SAFETY: the prefix makes the hypervisor emulate the instruction, which changes these registers alone; RBX is
+    // the compiler's own and is given back.
+    unsafe {
+        asm!(
+            "mov {keep}, rbx",
+            "ud2",
+            ".ascii \"xen\"",
+            "cpuid",
+            "xchg {keep}, rbx",
+            keep = out(reg) ebx,
+            inout("eax") leaf => eax,
+            inout("ecx") 0 => ecx,
+            out("edx") edx,
+        );
+    }
+    [eax, ebx as u32, ecx, edx]
+}
+
 /// Runs all tests and reports a line for each.
 pub fn report(out: &mut dyn Write) {
     line(out, arch::current_ring() == 1, "cs", format_args!("ring {}", arch::current_ring()));
+    extension(out);
     for row in ROWS {
         try_row(out, row);
     }

@@ -45,13 +45,7 @@ pub fn check(project: &Project, bring: Bring) -> Result<()> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = tool.parent().into_iter().map(Into::into).chain(std::env::split_paths(&path));
     command.env("PATH", std::env::join_paths(folders)?);
-    command.args([
-        "mutants",
-        "--package",
-        "paravane-core",
-        "--no-shuffle",
-        "--colors=never",
-    ]);
+    command.args(["mutants", "--package", "paravane-core", "--no-shuffle", "--colors=never"]);
     for module in MODULES {
         command.arg("--file").arg(format!("hypervisor/core/src/{module}/**/*.rs"));
     }

@@ -88,7 +88,11 @@ impl<M: Machine> Hypervisor<M> {
     fn shut_down(&mut self, reason: u32) -> Answer {
         // Xen keeps the low byte and takes any; its tools end a domain whose reason they do not know.
         let shutdown = Shutdown::from_reason(reason & 0xff).unwrap_or(Shutdown::Crash);
-        log::info!("{} shuts down: {shutdown:?}", self.domain().id);
+        let id = self.domain().id;
+        match shutdown {
+            Shutdown::Crash => log::warn!("{id} says that it has crashed"),
+            _ => log::info!("{id} shuts down: {shutdown:?}"),
+        }
         self.stop_domain(shutdown);
         Err(Stop::REPLACED)
     }

@@ -1,4 +1,5 @@
-//! Asks the guest kernel to crash its domain, to see what the hypervisor makes of it.
+//! Asks the guest kernel to crash its domain, or with an argument to break the contract so that the hypervisor does,
+//! to see what the hypervisor makes of it.
 #![no_std]
 #![no_main]
 
@@ -6,8 +7,9 @@ use ulib::{Args, eprintln, file};
 
 ulib::entry!(main);
 
-fn main(_args: &Args) -> i32 {
-    match file::write("/proc/crash", b"1\n") {
+fn main(args: &Args) -> i32 {
+    let how: &[u8] = if !args.get(1).is_empty() { b"stack\n" } else { b"1\n" };
+    match file::write("/proc/crash", how) {
         Ok(()) => eprintln!("crash: the kernel lives"),
         Err(error) => eprintln!("crash: {error}"),
     }
