@@ -3,6 +3,7 @@
 
 use core::arch::naked_asm;
 use core::fmt::Write;
+use core::sync::atomic::Ordering;
 
 use paravane_abi::hypercall as nr;
 use paravane_abi::mmu::{DOMID_SELF, MMU_NORMAL_PT_UPDATE, MmuUpdate};
@@ -13,7 +14,7 @@ use paravane_abi::vcpu::SEGBASE_GS_USER_SEL;
 use super::set_iopl;
 use crate::arch::extable;
 use crate::cpu_ops::hypercall::{self, set_gdt};
-use crate::cpu_ops::pv;
+use crate::cpu_ops::{Shared, pv};
 use crate::mm::addr::Pfn;
 use crate::mm::frames;
 
@@ -23,6 +24,9 @@ const PROTECTION: u64 = 13;
 const HYPERVISOR_SELECTORS: [u64; 3] = [0xe008, 0xe010, 0xe040];
 /// Where the non-canonical addresses begin.
 const NOT_CANONICAL: u64 = 0x8000_0000_0000;
+/// Ring 3's code segments.
+const RING3_CODE64: u64 = 0xe033;
+const RING3_CODE32: u64 = 0xe023;
 /// A flat data segment for ring 3.
 const DATA: u64 = 0x00cf_f300_0000_ffff;
 /// Entry 1 of the GDT, RPL 3.
@@ -152,6 +156,23 @@ fn exchanged_gdt(out: &mut dyn Write) {
     line(out, good, "gdt-exchange", format_args!("{refused} calls refused, GS {selector:#x}"));
 }
 
+/// Loads GS with ring 3's code segments while they are marked not present, because an event is pending and masked.
+fn hidden_code_in_gs(out: &mut dyn Write) {
+    let (pending, was) = (Shared::pending(), Shared::pending().load(Ordering::Relaxed));
+    let mut refused = 0;
+    for selector in [RING3_CODE64, RING3_CODE32] {
+        pending.store(1, Ordering::Relaxed);
+        // This kernel masks events for good; the call's return marks the segments, the next one loads GS.
+        hypercall::raw_null_hypercall();
+        // SAFETY: GS is the programs'; the null selector is loaded below.
+        refused += unsafe { hypercall::set_segment_base(SEGBASE_GS_USER_SEL, selector) };
+    }
+    pending.store(was, Ordering::Relaxed);
+    // SAFETY: as above.
+    let emptied = unsafe { hypercall::set_segment_base(SEGBASE_GS_USER_SEL, 0) };
+    line(out, refused == 0 && emptied == 0, "gs-hidden-code", format_args!("{refused} refused"));
+}
+
 /// All attacks, a line for each.
 pub fn report(out: &mut dyn Write) {
     if !set_iopl(1) {
@@ -160,6 +181,7 @@ pub fn report(out: &mut dyn Write) {
     accepted_return(out);
     refused_returns(out);
     exchanged_gdt(out);
+    hidden_code_in_gs(out);
     if !set_iopl(0) {
         line(out, false, "iopl", format_args!("cannot be set back"));
     }

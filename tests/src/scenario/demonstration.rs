@@ -30,6 +30,7 @@ const SHOWN: &[&str] = &[
     "priv.ring1.m2p",
     "attack.iret-null-code",
     "attack.gdt-exchange",
+    "attack.gs-hidden-code",
     "lesson.base-pointer-load",
     "lesson.control-register-read",
     "lesson.msr-base-write",

@@ -51,6 +51,9 @@ impl<M: Machine> Hypervisor<M> {
             Which::GsKernel => SegmentBase::GsKernel,
             Which::GsUserSel => {
                 let selector = self.loadable_data_selector(base as u16).unwrap_or(0);
+                // Ring 3's code segments, which GS can name, are marked not present while an event waits
+                // (invariant 8): loading one would fault in ring 0. The return decides anew.
+                self.show_user_code(true);
                 self.machine.load_user_gs(selector);
                 return Ok(0);
             }

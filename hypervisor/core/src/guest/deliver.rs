@@ -142,7 +142,7 @@ impl<M: Machine> Hypervisor<M> {
     }
 
     #[inline]
-    fn show_user_code(&mut self, present: bool) {
+    pub(crate) fn show_user_code(&mut self, present: bool) {
         if self.user_code_present != present {
             self.user_code_present = present;
             self.machine.set_user_code_present(present);

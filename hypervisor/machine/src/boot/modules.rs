@@ -13,6 +13,8 @@ const COMMAND_LINE_LIMIT: usize = 4096;
 
 /// The loader's information, as it stands in memory.
 pub struct BootInfo {
+    /// Where it stands.
+    physical: u64,
     info: &'static HvmStartInfo,
 }
 
@@ -38,7 +40,7 @@ impl BootInfo {
         let info = unsafe { &*direct_map::pointer::<HvmStartInfo>(physical).cast_const() };
         assert!(info.has_magic(), "not started by PVH: magic {:#x}", info.magic);
         assert!(info.version >= 1, "PVH start info version {} has no memory map", info.version);
-        Self { info }
+        Self { physical, info }
     }
 
     /// The memory map.
@@ -71,6 +73,7 @@ impl BootInfo {
     /// What must not be handed out: the modules, the command line and the structures themselves.
     pub fn reserved(&self) -> impl Iterator<Item = Range> {
         let structures = [
+            Range::covering(self.physical, size_of::<HvmStartInfo>() as u64),
             Range::covering(self.info.cmdline_paddr, COMMAND_LINE_LIMIT as u64),
             Range::covering(
                 self.info.memmap_paddr,

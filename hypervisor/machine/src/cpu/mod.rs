@@ -27,6 +27,9 @@ impl Features {
     }
 }
 
+/// MXCSR after a reset: all exceptions masked.
+const MXCSR_DEFAULT: u32 = 0x1f80;
+
 /// Sets CR0, CR4 and EFER for good.
 ///
 /// WP is what makes page tables read-only to ring 1 (invariant 3). SMAP stays off: QEMU 7.2 does the stack
@@ -56,6 +59,8 @@ pub fn initialise_control_registers(features: Features) {
                 | EferFlags::LONG_MODE_ACTIVE
                 | EferFlags::NO_EXECUTE_ENABLE,
         );
+        // The first guest finds floating point as after a reset (SDM vol. 1, 8.1.5 and 11.6.4).
+        core::arch::asm!("fninit", "ldmxcsr [{}]", in(reg) &MXCSR_DEFAULT, options(nostack, readonly));
     }
 }
 
@@ -76,8 +81,9 @@ pub fn write_debug_register(index: u8, value: u64) {
     }
 }
 
-/// Loads GS. The selector is null or names a present data segment of DPL 3 in the loaded GDT, which `core`
-/// has checked and no guest can change meanwhile; so this cannot fault.
+/// Loads GS. The selector is null or names a present, readable segment of DPL 3 in the loaded GDT, which `core`
+/// has checked, ring 3's code segments marked present beforehand, and no guest can change meanwhile; so this
+/// cannot fault.
 pub fn load_gs(selector: u16) {
     // SAFETY: ring 0 keeps nothing in GS.
     unsafe {

@@ -15,10 +15,12 @@ const SPIN_LIMIT: u32 = 100_000;
 /// A 16550-compatible port.
 pub struct Serial {
     base: u16,
+    /// The transmitter once stayed busy for the whole limit, and has not been seen ready since.
+    stuck: bool,
 }
 
 /// The port everything is printed to.
-pub static COM1_PORT: Mutex<Serial> = Mutex::new(Serial { base: COM1 });
+pub static COM1_PORT: Mutex<Serial> = Mutex::new(Serial { base: COM1, stuck: false });
 
 impl Serial {
     fn register(&self, offset: u16) -> Port<u8> {
@@ -54,12 +56,16 @@ impl Serial {
 
     /// Sends one byte as it is.
     pub fn send(&mut self, byte: u8) {
-        for _ in 0..SPIN_LIMIT {
+        // A transmitter that is stuck is waited for once, not for every byte a guest prints.
+        let limit = if self.stuck { 1 } else { SPIN_LIMIT };
+        for _ in 0..limit {
             if self.read_register(5) & LINE_STATUS_TRANSMITTER_EMPTY != 0 {
+                self.stuck = false;
                 self.write_register(0, byte);
                 return;
             }
         }
+        self.stuck = true;
     }
 
     /// The next received byte, if there is one.

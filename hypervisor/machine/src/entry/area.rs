@@ -173,7 +173,8 @@ impl EntryArea {
         tss.ist = [0; 7];
         let mut ist = [0; 7];
         for (slot, stack) in ist.iter_mut().zip(IST_STACKS) {
-            *slot = stack + FRAME_SIZE;
+            // Room for all of a `CpuUserRegs` above what entry code pushes, as on the entry stack.
+            *slot = stack + FRAME_SIZE - 32;
         }
         tss.ist = ist;
         tss.io_map_base = size_of::<TaskState>() as u16;

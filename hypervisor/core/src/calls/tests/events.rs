@@ -96,6 +96,22 @@ fn iretq(world: &mut World, frame: [u64; 5], error_code: u32) -> CpuUserRegs {
     world.exception(regs, NOT_PRESENT, error_code, 0)
 }
 
+/// GS can name ring 3's code segments too: loaded while they are marked not present, they would fault in ring 0.
+#[test]
+fn gs_takes_a_code_segment_while_an_event_waits() {
+    for selector in [USER_CS64, USER_CS32] {
+        let mut world = pending(true);
+        let mut regs = world.kernel();
+        assert_eq!(world.next(&mut regs), Next::Guest);
+        assert!(world.hv.machine.told.user_code_hidden);
+        let arguments = [SEGBASE_GS_USER_SEL.into(), selector.into()];
+        assert_eq!(world.call(HYPERVISOR_SET_SEGMENT_BASE, &arguments), 0);
+        assert_eq!(world.hv.machine.told.user_gs, selector);
+        assert_eq!(world.next(&mut regs), Next::Guest);
+        assert!(world.hv.machine.told.user_code_hidden, "the event still waits");
+    }
+}
+
 #[test]
 fn a_return_to_a_program_is_completed_and_then_interrupted() {
     for (cs, error_code, rip) in [(USER_CS64, 0xe030, USER + 0x10), (USER_CS32, 0xe020, 0x1000)] {

@@ -2,7 +2,7 @@
 //! held.
 
 use crate::addr::{DomainId, ENTRIES, Mfn, Pfn};
-use crate::descriptor::Gate;
+use crate::descriptor::{Gate, USER_CS32, USER_CS64};
 use crate::fake_machine::FakeMachine;
 use crate::flush::{Flush, RootChange, Tlb};
 use crate::machine::{GUEST_GDT_PAGES, Processor, SegmentBase};
@@ -191,6 +191,8 @@ impl Processor for TestMachine {
     }
 
     fn load_user_gs(&mut self, selector: u16) {
+        let code = matches!(selector, USER_CS32 | USER_CS64);
+        assert!(!code || !self.told.user_code_hidden, "{selector:#x} is not present: #NP in ring 0");
         self.told.user_gs = selector;
     }
 
