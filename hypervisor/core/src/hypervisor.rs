@@ -20,6 +20,7 @@ use crate::frame::FrameTable;
 use crate::guest::{Processor, TYPED_MAX};
 use crate::guest_memory::{Access, GuestMemory};
 use crate::machine::Machine;
+use crate::pagetable::Budget;
 use crate::time::Clock;
 
 /// What the processor does after an entry.
@@ -66,6 +67,8 @@ pub struct Hypervisor<M> {
     pub(crate) typed: VecDeque<u8>,
     /// A guest's console output on its way to the serial port.
     pub(crate) output: Vec<u8>,
+    /// What is left of the running multicall's bounded step: its calls share one.
+    pub(crate) step: Budget,
     /// The next return must look whether the running vcpu may run at all: it has blocked, or its domain has
     /// stopped, since the last one.
     pub(crate) attention: bool,
@@ -93,6 +96,7 @@ impl<M: Machine> Hypervisor<M> {
             domains: Vec::new(),
             clock,
             counters: Ring1Counters::default(),
+            step: Budget::HYPERCALL,
             attention: true,
             info: InfoPlace { frame: Mfn::new(0), offset: 0, registered: false },
             running_domain: 0,

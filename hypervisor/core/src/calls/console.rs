@@ -7,6 +7,8 @@ use super::{Answer, Call, Stop};
 use crate::hypervisor::Hypervisor;
 use crate::machine::Machine;
 
+/// What a byte on the serial line costs of a multicall's bounded step.
+pub(crate) const STEPS_A_BYTE: u32 = 32;
 /// Bytes printed in one bounded step.
 const BYTES_A_STEP: usize = 256;
 
@@ -24,6 +26,7 @@ impl<M: Machine> Hypervisor<M> {
                 let piece = &mut buffer[..count.min(BYTES_A_STEP)];
                 self.read_guest_bytes(call.args[2], piece)?;
                 self.machine.console_write(piece);
+                self.step.charge(STEPS_A_BYTE * piece.len() as u32);
                 if piece.len() == count {
                     return Ok(0);
                 }

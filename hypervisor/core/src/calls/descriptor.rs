@@ -17,6 +17,7 @@ impl<M: Machine> Hypervisor<M> {
         if u64::from(entries) > MAX_GUEST_GDT_ENTRIES {
             return Err(Errno::EINVAL.into());
         }
+        self.step.charge(entries);
         let pages = (entries as usize).div_ceil(ENTRIES);
         let mut numbers = [0u64; GUEST_GDT_PAGES];
         for (index, number) in numbers[..pages].iter_mut().enumerate() {

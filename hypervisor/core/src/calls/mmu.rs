@@ -18,24 +18,36 @@ fn answer(outcome: CallOutcome, call: &mut Call<'_>) -> Answer {
 }
 
 impl<M: Machine> Hypervisor<M> {
+    /// The budget of a paging call: a hypercall's own, or what its multicall has left.
+    #[inline]
+    fn budget(&self, call: &Call<'_>) -> Budget {
+        if call.nested { self.step } else { Budget::HYPERCALL }
+    }
+
     /// `mmu_update`.
     pub(super) fn mmu_update(&mut self, call: &mut Call<'_>) -> Answer {
         let [requests, count, done, domains, ..] = call.args;
-        let outcome = self.paging(Budget::HYPERCALL).mmu_update(requests, count as u32, done, domains as u32);
+        let mut paging = self.paging(self.budget(call));
+        let outcome = paging.mmu_update(requests, count as u32, done, domains as u32);
+        self.step = paging.budget();
         answer(outcome, call)
     }
 
     /// `mmuext_op`.
     pub(super) fn mmuext_op(&mut self, call: &mut Call<'_>) -> Answer {
         let [operations, count, done, domain, ..] = call.args;
-        let outcome = self.paging(Budget::HYPERCALL).mmuext_op(operations, count as u32, done, domain as u32);
+        let mut paging = self.paging(self.budget(call));
+        let outcome = paging.mmuext_op(operations, count as u32, done, domain as u32);
+        self.step = paging.budget();
         answer(outcome, call)
     }
 
     /// `update_va_mapping`.
     pub(super) fn update_va_mapping(&mut self, call: &mut Call<'_>) -> Answer {
         let [va, entry, flags, ..] = call.args;
-        let outcome = self.paging(Budget::HYPERCALL).update_va_mapping(va, entry, flags);
+        let mut paging = self.paging(self.budget(call));
+        let outcome = paging.update_va_mapping(va, entry, flags);
+        self.step = paging.budget();
         answer(outcome, call)
     }
 }

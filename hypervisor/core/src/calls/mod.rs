@@ -21,6 +21,8 @@ mod trap;
 mod vcpu;
 mod version;
 
+pub(crate) use console::STEPS_A_BYTE;
+
 use paravane_abi::errno::Errno;
 use paravane_abi::hypercall::PAGE_SLOTS;
 use paravane_abi::regs::CpuUserRegs;

@@ -8,6 +8,7 @@ use paravane_abi::multicall::MulticallEntry;
 use super::{Answer, Call, Stop, is_guest_range};
 use crate::hypervisor::Hypervisor;
 use crate::machine::Machine;
+use crate::pagetable::Budget;
 
 /// Calls made in one bounded step.
 const CALLS_A_STEP: u64 = 64;
@@ -24,10 +25,15 @@ impl<M: Machine> Hypervisor<M> {
         if bytes != 0 && !is_guest_range(call.args[0], bytes) {
             return Err(Errno::EFAULT.into());
         }
-        for _ in 0..CALLS_A_STEP {
+        self.step = Budget::HYPERCALL;
+        for index in 0..CALLS_A_STEP {
             let (pointer, count) = (call.args[0], call.args[1] as u32);
             if count == 0 {
                 return Ok(0);
+            }
+            // At least one call a step, so that the batch ends.
+            if index > 0 && self.step.spent() {
+                return Err(Stop::AGAIN);
             }
             let entry: MulticallEntry = self.read_guest(pointer)?;
             self.counters.hypercalls += 1;

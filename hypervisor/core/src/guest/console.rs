@@ -1,5 +1,6 @@
 //! The console ring's other end: the serial port.
 
+use crate::calls::STEPS_A_BYTE;
 use crate::console::{self, RingPage};
 use crate::domain::{Bits, Domain};
 use crate::event::Backend;
@@ -39,7 +40,7 @@ impl<M: Memory> RingPage for Page<'_, M> {
 impl<M: Machine> Hypervisor<M> {
     /// Prints what a domain has queued and hands it what was typed.
     pub(crate) fn serve_console(&mut self, index: usize) {
-        let Self { frames, machine, domains, typed, output, .. } = self;
+        let Self { frames, machine, domains, typed, output, step, .. } = self;
         let Domain { id, console, .. } = &domains[index];
         let Some(writer) = frames.writable(console.frame, *id) else { return };
         let mut page = Page { machine: &*machine, writer };
@@ -48,6 +49,7 @@ impl<M: Machine> Hypervisor<M> {
         let filled = console::fill(&mut page, typed.make_contiguous());
         typed.drain(..filled);
         machine.console_write(output);
+        step.charge(STEPS_A_BYTE * output.len() as u32);
         if drained != 0 || filled != 0 {
             self.raise_console(index);
         }

@@ -1,7 +1,7 @@
 //! The operations of `mmuext_op`, each a function of its own.
 
 use super::{MapOwner, OpError, Paging};
-use crate::addr::{Level, Mfn, VirtAddr};
+use crate::addr::{ENTRIES, Level, Mfn, VirtAddr};
 use crate::flush::{Flush, FlushWhat, FlushWho, Tlb};
 use crate::memory::Memory;
 use paravane_abi::errno::Errno;
@@ -79,6 +79,7 @@ impl<M: Memory + Tlb> Paging<'_, M> {
 
     fn clear_page(&mut self, frame: Mfn) -> Result<(), OpError> {
         self.hold_writable(frame)?;
+        self.budget.charge(ENTRIES as u32);
         if let Some(writer) = self.frames.writable(frame, self.domain.id) {
             self.machine.zero(&writer);
         }
@@ -91,6 +92,7 @@ impl<M: Memory + Tlb> Paging<'_, M> {
             return Err(OpError::Refused(Errno::EINVAL));
         }
         self.hold_writable(to)?;
+        self.budget.charge(ENTRIES as u32);
         if let Some(writer) = self.frames.writable(to, self.domain.id) {
             self.machine.copy_frame(&writer, from);
         }

@@ -44,6 +44,26 @@ fn a_batch_has_a_result_for_each_call() {
     assert_eq!(world.call(HYPERVISOR_MULTICALL, &[BAD[0], 1 << 32]), 0, "the count is 32 bits");
 }
 
+/// The calls of a batch share one bounded step: 40 that print 256 bytes each are not done in one entry.
+#[test]
+fn a_batch_has_one_bounded_step() {
+    const CALLS: u64 = 40;
+    let mut world = World::new();
+    let print = entry(HYPERVISOR_CONSOLE_IO, &[0, 256, CODE]);
+    for n in 0..CALLS {
+        world.put(LIST + 64 * n, &print);
+    }
+    let mut regs = world.regs_for(HYPERVISOR_MULTICALL, &[LIST, CALLS]);
+    let rip = regs.rip;
+    world.hv.hypercall(&mut regs);
+    assert_eq!(regs.rip, rip - 2, "it is to be made again");
+    assert_eq!((regs.rdi, regs.rsi), (LIST + 64, CALLS - 1), "256 bytes are a whole step");
+    world.preempted = 0;
+    assert_eq!(world.call(HYPERVISOR_MULTICALL, &[LIST, CALLS]), 0);
+    assert_eq!(results(&world, CALLS), [0; CALLS as usize]);
+    assert_eq!(u64::from(world.preempted), CALLS - 1);
+}
+
 #[test]
 fn a_batch_is_checked_as_a_whole_and_then_call_by_call() {
     let mut world = World::new();
