@@ -12,7 +12,7 @@
 //! machine, the domain's and the vcpu's part of the state, and a budget. A handler makes one for each
 //! call:
 //!
-//! ```ignore
+//! ```text
 //! let mut paging = Paging::new(&mut frames, &machine, &domain.memory, &mut vcpu.paging, Budget::HYPERCALL);
 //! match paging.mmu_update(args[0], args[1] as u32, args[2], args[3] as u32) {
 //!     CallOutcome::Return(value) => ...,    // RAX
