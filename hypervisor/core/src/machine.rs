@@ -1,7 +1,7 @@
 //! What the decisions need of a processor and its devices. `hypervisor/machine` implements it on hardware,
 //! `fake_machine` in memory.
 
-use crate::addr::Mfn;
+use crate::addr::{DomainId, Mfn};
 use crate::descriptor::Gate;
 use crate::flush::Tlb;
 use crate::memory::Memory;
@@ -20,11 +20,64 @@ pub enum SegmentBase {
     GsKernel,
 }
 
-/// The processor the hypervisor is running on, as far as the running vcpu shapes it.
+/// x87 and SSE state as `fxsave64` stores it (SDM vol. 1, 10.5.1).
+#[repr(C, align(16))]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct FpuState(pub [u8; 512]);
+
+impl FpuState {
+    /// Offset of MXCSR.
+    const MXCSR: usize = 24;
+
+    /// As after a reset: all exceptions masked, all registers empty (SDM vol. 1, 8.1.5 and 11.6.4).
+    pub const INITIAL: Self = {
+        let mut state = [0; 512];
+        (state[0], state[1]) = (0x7f, 0x03);
+        (state[Self::MXCSR], state[Self::MXCSR + 1]) = (0x80, 0x1f);
+        Self(state)
+    };
+}
+
+impl core::fmt::Debug for FpuState {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("FpuState(..)")
+    }
+}
+
+/// The processors of the machine, and the one the hypervisor is running on, as far as the running vcpu shapes
+/// it.
 ///
-/// Every method acts on this processor at once; none can fail, because every argument has been checked:
+/// Every method but those that name a processor acts on this processor at once; none can fail, because every argument has been checked:
 /// addresses are canonical, descriptors sanitised, frames referenced.
 pub trait Processor {
+    /// Processors that have come up, numbered from 0.
+    fn cpus(&self) -> usize;
+
+    /// The number of the processor this runs on.
+    fn this_cpu(&self) -> usize;
+
+    /// Makes another processor enter the hypervisor soon and look what it is to do. It does not wait.
+    fn interrupt(&self, cpu: usize);
+
+    /// Says whose vcpu this processor is about to run: flushes for it come here. `None`: nobody's.
+    fn set_running(&mut self, vcpu: Option<(DomainId, u32)>);
+
+    /// Saves floating-point state; CR0.TS must be clear.
+    fn save_fpu(&mut self, state: &mut FpuState);
+
+    /// Loads floating-point state; CR0.TS must be clear. MXCSR must have no reserved bit set.
+    fn load_fpu(&mut self, state: &FpuState);
+
+    /// DS, ES, FS and GS as they are.
+    fn data_selectors(&self) -> [u16; 4];
+
+    /// Loads DS, ES, FS and GS. Each is null or names a segment that can be loaded from the GDT that is shown.
+    /// Loading FS or GS changes its base, so bases are set afterwards.
+    fn load_data_selectors(&mut self, selectors: [u16; 4]);
+
+    /// Writes TSC_AUX, where the processor has it.
+    fn set_tsc_aux(&mut self, value: u32);
+
     /// Sets the stack on which ring 1 is entered from ring 3: TSS.RSP1 and the `syscall` frame.
     fn set_kernel_stack(&mut self, pointer: u64);
 

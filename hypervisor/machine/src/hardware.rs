@@ -9,7 +9,7 @@ use paravane_core::addr::{
 };
 use paravane_core::descriptor::{Gate, USER_CODE_ENTRIES, set_user_code_present};
 use paravane_core::flush::{Flush, FlushWhat, RootChange, Tlb};
-use paravane_core::machine::{GUEST_GDT_PAGES, Processor, SegmentBase};
+use paravane_core::machine::{FpuState, GUEST_GDT_PAGES, Processor, SegmentBase};
 use paravane_core::memory::{FrameWriter, Memory};
 use x86_64::registers::control::{Cr0, Cr0Flags};
 use x86_64::registers::debug::Dr6;
@@ -203,6 +203,41 @@ impl Tlb for Hardware {
 }
 
 impl Processor for Hardware {
+    fn cpus(&self) -> usize {
+        1
+    }
+
+    fn this_cpu(&self) -> usize {
+        0
+    }
+
+    /// There is no other processor.
+    fn interrupt(&self, _cpu: usize) {}
+
+    fn set_running(&mut self, _vcpu: Option<(DomainId, u32)>) {}
+
+    fn save_fpu(&mut self, state: &mut FpuState) {
+        crate::cpu::save_fpu(state);
+    }
+
+    fn load_fpu(&mut self, state: &FpuState) {
+        crate::cpu::load_fpu(state);
+    }
+
+    fn data_selectors(&self) -> [u16; 4] {
+        crate::cpu::data_selectors()
+    }
+
+    fn load_data_selectors(&mut self, selectors: [u16; 4]) {
+        crate::cpu::load_data_selectors(selectors);
+    }
+
+    fn set_tsc_aux(&mut self, value: u32) {
+        if crate::cpu::has_tsc_aux() {
+            msr::write(msr::TSC_AUX, u64::from(value));
+        }
+    }
+
     fn set_kernel_stack(&mut self, pointer: u64) {
         let cpu = self.area().cpu();
         cpu.syscall_frame[3] = pointer;

@@ -3,6 +3,7 @@
 pub mod interrupts;
 pub mod msr;
 
+use paravane_core::machine::FpuState;
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags, Efer, EferFlags};
 
 /// Which optional protections the processor has.
@@ -89,4 +90,48 @@ pub fn load_gs(selector: u16) {
     unsafe {
         core::arch::asm!("mov gs, {:e}", in(reg) u32::from(selector), options(nostack, preserves_flags))
     }
+}
+
+/// Loads DS, ES, FS and GS, each under the conditions of [`load_gs`].
+pub fn load_data_selectors(selectors: [u16; 4]) {
+    let [ds, es, fs, gs] = selectors.map(u32::from);
+    // SAFETY: as in `load_gs`; in 64-bit mode ring 0's accesses use none of the four.
+    unsafe {
+        core::arch::asm!(
+            "mov ds, {:e}", "mov es, {:e}", "mov fs, {:e}", "mov gs, {:e}",
+            in(reg) ds, in(reg) es, in(reg) fs, in(reg) gs, options(nostack, preserves_flags)
+        )
+    }
+}
+
+/// DS, ES, FS and GS.
+pub fn data_selectors() -> [u16; 4] {
+    let (ds, es, fs, gs): (u32, u32, u32, u32);
+    // SAFETY: reads registers.
+    unsafe {
+        core::arch::asm!(
+            "mov {:e}, ds", "mov {:e}, es", "mov {:e}, fs", "mov {:e}, gs",
+            out(reg) ds, out(reg) es, out(reg) fs, out(reg) gs, options(nomem, nostack, preserves_flags)
+        )
+    }
+    [ds, es, fs, gs].map(|selector| selector as u16)
+}
+
+/// Saves x87 and SSE state.
+pub fn save_fpu(state: &mut FpuState) {
+    // SAFETY: 512 aligned bytes, and TS is clear.
+    unsafe { core::arch::asm!("fxsave64 [{}]", in(reg) state, options(nostack, preserves_flags)) }
+}
+
+/// Loads x87 and SSE state.
+pub fn load_fpu(state: &FpuState) {
+    // SAFETY: what `fxsave64` stored, or initial state: no reserved bit of MXCSR is set; ring 0 uses none of the
+    // registers, and TS is clear.
+    unsafe { core::arch::asm!("fxrstor64 [{}]", in(reg) state, options(nostack, preserves_flags, readonly)) }
+}
+
+/// Whether the processor has TSC_AUX: RDTSCP, CPUID 0x8000_0001 EDX bit 27.
+pub fn has_tsc_aux() -> bool {
+    core::arch::x86_64::__cpuid(0x8000_0000).eax > 0x8000_0000
+        && core::arch::x86_64::__cpuid(0x8000_0001).edx >> 27 & 1 != 0
 }

@@ -18,6 +18,8 @@ pub const GS_BASE: u32 = 0xc000_0101;
 pub const KERNEL_GS_BASE: u32 = 0xc000_0102;
 /// Selector that `sysenter` enters; zero makes it fault.
 pub const SYSENTER_CS: u32 = 0x174;
+/// What RDTSCP and RDPID return beside the time, where they exist.
+pub const TSC_AUX: u32 = 0xc000_0103;
 /// Page-attribute table.
 pub const PAT: u32 = 0x277;
 

@@ -5,7 +5,7 @@ use crate::addr::{DomainId, ENTRIES, Mfn, Pfn};
 use crate::descriptor::{Gate, USER_CS32, USER_CS64};
 use crate::fake_machine::FakeMachine;
 use crate::flush::{Flush, RootChange, Tlb};
-use crate::machine::{GUEST_GDT_PAGES, Processor, SegmentBase};
+use crate::machine::{FpuState, GUEST_GDT_PAGES, Processor, SegmentBase};
 use crate::memory::{FrameWriter, Memory};
 use core::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -25,6 +25,9 @@ pub(super) struct Told {
     pub debug: [u64; 8],
     pub armed: Option<u64>,
     pub output: Vec<u8>,
+    pub running: Option<(DomainId, u32)>,
+    pub selectors: [u16; 4],
+    pub tsc_aux: u32,
 }
 
 /// The machine.
@@ -36,6 +39,7 @@ pub(super) struct TestMachine {
     /// DR6 as a trap left it.
     pub debug_status: u64,
     pub input: VecDeque<u8>,
+    pub fpu: FpuState,
     /// Frames written since [`Self::mark`], as they were then.
     before: RefCell<BTreeMap<Mfn, Vec<u64>>>,
 }
@@ -47,7 +51,15 @@ impl TestMachine {
     pub fn new(fake: FakeMachine) -> Self {
         let before = RefCell::default();
         let (told, input) = (Told::default(), VecDeque::new());
-        Self { fake, told, now: 1_000_000, debug_status: crate::debugreg::DR6_DEFAULT, input, before }
+        Self {
+            fake,
+            told,
+            now: 1_000_000,
+            debug_status: crate::debugreg::DR6_DEFAULT,
+            input,
+            fpu: FpuState::INITIAL,
+            before,
+        }
     }
 
     /// Forgets earlier writes.
@@ -153,6 +165,44 @@ fn base_index(which: SegmentBase) -> usize {
 }
 
 impl Processor for TestMachine {
+    fn cpus(&self) -> usize {
+        1
+    }
+
+    fn this_cpu(&self) -> usize {
+        0
+    }
+
+    fn interrupt(&self, cpu: usize) {
+        assert!(cpu < self.cpus());
+    }
+
+    fn set_running(&mut self, vcpu: Option<(DomainId, u32)>) {
+        self.told.running = vcpu;
+    }
+
+    fn save_fpu(&mut self, state: &mut FpuState) {
+        assert!(!self.told.task_switched, "fxsave with TS set is #NM in ring 0");
+        *state = self.fpu;
+    }
+
+    fn load_fpu(&mut self, state: &FpuState) {
+        assert!(!self.told.task_switched, "fxrstor with TS set is #NM in ring 0");
+        self.fpu = *state;
+    }
+
+    fn data_selectors(&self) -> [u16; 4] {
+        self.told.selectors
+    }
+
+    fn load_data_selectors(&mut self, selectors: [u16; 4]) {
+        self.told.selectors = selectors;
+    }
+
+    fn set_tsc_aux(&mut self, value: u32) {
+        self.told.tsc_aux = value;
+    }
+
     fn flushes(&self) -> [u64; 2] {
         [0; 2]
     }
