@@ -1,7 +1,9 @@
 //! Event channels (`xen/event_channel.h`, `xen/xen.h`).
 //!
-//! A port has a pending and a mask bit in the shared-info page (the 2-level ABI; the FIFO ABI keeps them in pages of the
-//! guest's). Argument structs are read from the guest's memory and, where they have fields marked *out*, written back.
+//! A port has a pending and a mask bit in the shared-info page (the 2-level ABI; the [FIFO ABI](fifo) keeps them in pages
+//! of the guest's). Argument structs are read from the guest's memory and, where they have fields marked *out*, written back.
+
+pub mod fifo;
 
 use crate::macros::{xen_constants, xen_structs};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
