@@ -6,8 +6,7 @@ use paravane_abi::hypercall::event_channel_op::EventCommand;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::{Answer, Call, Stop};
-use crate::addr::DomainId;
-use crate::domain::{Bits, Domain, RunState};
+use crate::domain::{Bits, RunState};
 use crate::event::{self, Backend, Channel, PortTable, Raised, Reset, Sent, resolve};
 use crate::hypervisor::Hypervisor;
 use crate::machine::Machine;
@@ -16,6 +15,9 @@ use crate::machine::Machine;
 const RESET_STEP: u32 = 64;
 /// `EVTCHNOP_reset_cont`: a reset that goes on. Xen keeps it out of its public header but takes it.
 const RESET_CONTINUED: u32 = 14;
+/// Physical interrupts that a domain has numbers for, though none is given to any: in Xen, the 24 of the machine's
+/// I/O APIC and `extra_guest_irqs`, 32 by default. A number past them is bad before it is forbidden.
+const NR_PIRQS: u32 = 56;
 
 impl<M: Machine> Hypervisor<M> {
     /// `event_channel_op`.
@@ -30,10 +32,9 @@ impl<M: Machine> Hypervisor<M> {
                 request.port = ports.bind_virq(request.virq, request.vcpu)?;
                 Ok(())
             }),
-            // No domain has been given a physical interrupt.
             EventCommand::BindPirq => {
-                let _: EvtchnBindPirq = self.read_guest(pointer)?;
-                Err(Errno::EPERM.into())
+                let request: EvtchnBindPirq = self.read_guest(pointer)?;
+                Err(if request.pirq < NR_PIRQS { Errno::EPERM } else { Errno::EINVAL }.into())
             }
             EventCommand::BindIpi => self.answer_in_place(pointer, |ports, request: &mut EvtchnBindIpi| {
                 request.port = ports.bind_ipi(request.vcpu)?;
@@ -42,16 +43,12 @@ impl<M: Machine> Hypervisor<M> {
             EventCommand::AllocUnbound => self.alloc_unbound(pointer),
             EventCommand::Close => {
                 let request: EvtchnClose = self.read_guest(pointer)?;
-                let (ports, bits) = self.ports_and_bits();
-                let peer = ports.close(&bits, request.port)?;
-                if let Some(closed) = peer {
-                    self.tell_peer(closed);
-                }
+                self.close_port(self.current_domain(), request.port)?;
                 Ok(0)
             }
             EventCommand::Send => {
                 let request: EvtchnSend = self.read_guest(pointer)?;
-                self.send_event(request.port)
+                self.send_event(self.current_domain(), request.port)
             }
             EventCommand::Status => self.port_status(pointer),
             EventCommand::BindVcpu => {
@@ -61,9 +58,10 @@ impl<M: Machine> Hypervisor<M> {
             }
             EventCommand::Unmask => {
                 let request: EvtchnUnmask = self.read_guest(pointer)?;
-                let (ports, bits) = self.ports_and_bits();
+                let index = self.current_domain();
+                let (ports, bits) = self.events(index);
                 let raised = ports.unmask(&bits, request.port)?;
-                self.wake(raised);
+                self.wake_in(index, raised);
                 Ok(0)
             }
             EventCommand::Reset => self.reset_ports(pointer, call),
@@ -93,15 +91,25 @@ impl<M: Machine> Hypervisor<M> {
         Ok(0)
     }
 
+    /// The domain that a request names: ESRCH when there is none.
+    fn named_domain(&self, domid: u16) -> Result<usize, Errno> {
+        self.domain_index(resolve(domid, self.domain().id)).ok_or(Errno::ESRCH)
+    }
+
+    /// Whether the caller may ask for something to be done to a domain: no domain has power over another
+    /// (Xen's XSM_TARGET).
+    fn check_target(&self, index: usize) -> Result<(), Errno> {
+        if index == self.current_domain() { Ok(()) } else { Err(Errno::EPERM) }
+    }
+
     fn alloc_unbound(&mut self, pointer: u64) -> Answer {
-        let caller = self.domain().id;
         let mut request: EvtchnAllocUnbound = self.read_guest(pointer)?;
         self.write_guest(pointer, &request)?;
-        if resolve(request.dom, caller) != caller {
-            let known = self.domain_index(DomainId(request.dom)).is_some();
-            return Err(if known { Errno::EPERM } else { Errno::ESRCH }.into());
-        }
-        let remote = resolve(request.remote_dom, caller);
+        let index = self.named_domain(request.dom)?;
+        // Xen finds a port before it asks who wants it.
+        self.domains[index].ports.check_room()?;
+        self.check_target(index)?;
+        let remote = resolve(request.remote_dom, self.domain().id);
         request.port = self.domain_mut().ports.alloc_unbound(remote)?;
         self.write_guest(pointer, &request)?;
         Ok(0)
@@ -110,22 +118,25 @@ impl<M: Machine> Hypervisor<M> {
     fn bind_interdomain(&mut self, pointer: u64) -> Answer {
         let mut request: EvtchnBindInterdomain = self.read_guest(pointer)?;
         self.write_guest(pointer, &request)?;
-        let remote = resolve(request.remote_dom, self.domain().id);
-        let remote_index = self.domain_index(remote).ok_or(Errno::ESRCH)?;
-        let (port, raised) = self.connect(remote_index, request.remote_port)?;
+        let remote = self.named_domain(request.remote_dom)?;
+        let local = self.current_domain();
+        let (port, raised) = self.connect(local, remote, request.remote_port)?;
         request.local_port = port;
-        self.wake(raised);
+        self.wake_in(local, raised);
         self.write_guest(pointer, &request)?;
         Ok(0)
     }
 
-    /// Binds a new port of the running domain to one of `remote`'s.
-    fn connect(&mut self, remote: usize, remote_port: event::Port) -> Result<(event::Port, Raised), Errno> {
-        let local = self.current_domain();
+    /// Binds a new port of `local` to one of `remote`'s.
+    pub(crate) fn connect(
+        &mut self,
+        local: usize,
+        remote: usize,
+        remote_port: event::Port,
+    ) -> Result<(event::Port, Raised), Errno> {
         let Self { frames, machine, domains, .. } = self;
         if local == remote {
-            let Domain { id, ports, vcpus, shared_info, .. } = &mut domains[local];
-            let bits = Bits::new(frames, machine, *id, *shared_info, vcpus);
+            let (ports, bits) = domains[local].events(frames, machine);
             return event::bind_interdomain(ports, &bits, None, remote_port);
         }
         let (first, second) = domains.split_at_mut(local.max(remote));
@@ -134,39 +145,42 @@ impl<M: Machine> Hypervisor<M> {
         } else {
             (&mut second[0], &mut first[remote])
         };
-        let Domain { id, ports, vcpus, shared_info, .. } = here;
-        let bits = Bits::new(frames, machine, *id, *shared_info, vcpus);
+        let (ports, bits) = here.events(frames, machine);
         event::bind_interdomain(ports, &bits, Some(&mut there.ports), remote_port)
     }
 
-    /// Sends an event through a port of the running domain.
-    pub(crate) fn send_event(&mut self, port: event::Port) -> Answer {
-        let (ports, bits) = self.ports_and_bits();
+    /// Sends an event through a port of a domain.
+    pub(crate) fn send_event(&mut self, index: usize, port: event::Port) -> Answer {
+        let (ports, bits) = self.events(index);
         match ports.send(&bits, port)? {
-            Sent::Local(raised) => self.wake(raised),
+            Sent::Local(raised) => self.wake_in(index, raised),
             Sent::Remote(send) => {
-                if let Some(index) = self.domain_index(send.domain) {
-                    let there = &self.domains[index];
-                    let bits = Bits::of(&self.frames, &self.machine, there);
-                    let raised = there.ports.deliver(&bits, send);
-                    self.wake_in(index, raised);
+                if let Some(there) = self.domain_index(send.domain) {
+                    let (ports, bits) = self.events(there);
+                    let raised = ports.deliver(&bits, send);
+                    self.wake_in(there, raised);
                 }
             }
-            Sent::Backend(Backend::Console) => self.serve_console(self.current_domain()),
+            Sent::Backend(Backend::Console) => self.serve_console(index),
             Sent::Dropped => {}
         }
         Ok(0)
     }
 
+    /// Closes a port of a domain, at both ends.
+    pub(crate) fn close_port(&mut self, index: usize, port: event::Port) -> Result<(), Errno> {
+        let (ports, bits) = self.events(index);
+        if let Some(closed) = ports.close(&bits, port)? {
+            self.tell_peer(closed);
+        }
+        Ok(())
+    }
+
     fn port_status(&mut self, pointer: u64) -> Answer {
         let mut request: EvtchnStatus = self.read_guest(pointer)?;
-        let caller = self.domain().id;
-        let domain = resolve(request.dom, caller);
-        if domain != caller {
-            let known = self.domain_index(domain).is_some();
-            return Err(if known { Errno::EPERM } else { Errno::ESRCH }.into());
-        }
-        let status = self.domain().ports.status(request.port)?;
+        let index = self.named_domain(request.dom)?;
+        let status = self.domains[index].ports.status(request.port)?;
+        self.check_target(index)?;
         request.vcpu = status.vcpu;
         let (kind, detail) = match status.channel {
             Channel::Free | Channel::Reserved => (EVTCHNSTAT_CLOSED, [0, 0]),
@@ -185,15 +199,12 @@ impl<M: Machine> Hypervisor<M> {
 
     fn reset_ports(&mut self, pointer: u64, call: &mut Call<'_>) -> Answer {
         let request: EvtchnReset = self.read_guest(pointer)?;
-        let domain = resolve(request.dom, self.domain().id);
-        if domain != self.domain().id {
-            let known = self.domain_index(domain).is_some();
-            return Err(if known { Errno::EPERM } else { Errno::ESRCH }.into());
-        }
+        let index = self.named_domain(request.dom)?;
+        self.check_target(index)?;
         let resuming = call.args[0] as u32 == RESET_CONTINUED;
         call.args[0] = u64::from(RESET_CONTINUED);
         let mut peers = alloc::vec::Vec::new();
-        let (ports, bits) = self.ports_and_bits();
+        let (ports, bits) = self.events(index);
         let outcome = ports.reset(&bits, resuming, RESET_STEP, |closed| peers.push(closed));
         for closed in peers {
             self.tell_peer(closed);
@@ -204,24 +215,18 @@ impl<M: Machine> Hypervisor<M> {
         }
     }
 
-    fn tell_peer(&mut self, closed: event::PeerClosed) {
+    pub(crate) fn tell_peer(&mut self, closed: event::PeerClosed) {
         if let Some(index) = self.domain_index(closed.domain) {
             self.domains[index].ports.peer_closed(closed);
         }
     }
 
-    fn ports_and_bits(&mut self) -> (&mut PortTable, Bits<'_, M>) {
-        let index = self.current_domain();
-        let Domain { id, ports, vcpus, shared_info, .. } = &mut self.domains[index];
-        (ports, Bits::new(&self.frames, &self.machine, *id, *shared_info, vcpus))
+    /// A domain's ports and the memory it shares with them.
+    pub(crate) fn events(&mut self, index: usize) -> (&mut PortTable, Bits<'_, M>) {
+        self.domains[index].events(&self.frames, &self.machine)
     }
 
-    /// Wakes the vcpu of the running domain that an event is for, and those that poll.
-    pub(crate) fn wake(&mut self, raised: Raised) {
-        self.wake_in(self.current_domain(), raised);
-    }
-
-    /// As [`Self::wake`], in any domain.
+    /// Wakes the vcpu of a domain that an event is for, and those that poll.
     pub(crate) fn wake_in(&mut self, domain: usize, raised: Raised) {
         for vcpu in &mut self.domains[domain].vcpus {
             let polled = vcpu.poll.is_some_and(|poll| poll.woken_by(&raised));

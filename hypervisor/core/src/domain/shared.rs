@@ -5,7 +5,7 @@
 
 use crate::addr::DomainId;
 use crate::domain::{Domain, InfoPlace, Vcpu};
-use crate::event::{Port, SharedBits, VcpuId};
+use crate::event::{Port, PortTable, SharedBits, VcpuId};
 use crate::frame::FrameTable;
 use crate::machine::Machine;
 use crate::memory::Memory;
@@ -156,7 +156,7 @@ impl<'a, M: Machine> Bits<'a, M> {
         Self { pages: SharedPages::new(frames, machine, domain), shared_info, vcpus }
     }
 
-    /// The bits of a domain whose port table is not in use.
+    /// The bits of a domain whose port table is only read.
     pub fn of(frames: &'a FrameTable, machine: &'a M, domain: &'a Domain) -> Self {
         Self::new(frames, machine, domain.id, domain.shared_info, &domain.vcpus)
     }
@@ -170,6 +170,17 @@ impl<'a, M: Machine> Bits<'a, M> {
         let flag = 1 << (port % 64);
         let offset = base + port as usize / 64 * 8;
         self.pages.update(self.shared_info, offset, |word| word & !flag) & flag != 0
+    }
+}
+
+impl Domain {
+    /// The domain's ports, and the memory it shares with them.
+    pub fn events<'a, M: Machine>(
+        &'a mut self,
+        frames: &'a FrameTable,
+        machine: &'a M,
+    ) -> (&'a mut PortTable, Bits<'a, M>) {
+        (&mut self.ports, Bits::new(frames, machine, self.id, self.shared_info, &self.vcpus))
     }
 }
 

@@ -117,6 +117,11 @@ impl PortTable {
         self.active
     }
 
+    /// Whether a port could be allocated. What it grows by is grown when it is.
+    pub fn check_room(&self) -> Result<(), Errno> {
+        self.next_port().map(|_| ())
+    }
+
     /// EVTCHNOP_alloc_unbound: a port that `remote` may bind to. Whether `remote` exists does not matter.
     pub fn alloc_unbound(&mut self, remote: DomainId) -> Result<Port, Errno> {
         self.bind(Channel::Unbound { remote }, 0)
@@ -326,25 +331,29 @@ impl PortTable {
         Ok(port)
     }
 
-    fn free_port(&mut self) -> Result<Port, Errno> {
+    /// The lowest free port. It may lie just past the valid ones.
+    fn next_port(&self) -> Result<Port, Errno> {
         if self.dying {
             return Err(Errno::EINVAL);
         }
         let free = self.entries.iter().position(|entry| entry.channel == Channel::Free);
         let port = free.unwrap_or(self.entries.len());
-        if port > self.port_max as usize {
-            return Err(Errno::ENOSPC);
-        }
-        if port == self.entries.len() {
+        if port > self.port_max as usize { Err(Errno::ENOSPC) } else { Ok(port as Port) }
+    }
+
+    fn free_port(&mut self) -> Result<Port, Errno> {
+        let port = self.next_port()?;
+        if port as usize == self.entries.len() {
             self.entries.try_reserve(GROUP).map_err(|_| Errno::ENOMEM)?;
-            self.entries.resize(port + GROUP, Entry::FREE);
+            self.entries.resize(port as usize + GROUP, Entry::FREE);
         }
-        Ok(port as Port)
+        Ok(port)
     }
 }
 
 /// EVTCHNOP_bind_interdomain: connects a new port of `local` to an unbound one of `remote` (`None`: of `local`
-/// itself). The new port is raised, because events sent to the unbound one were lost.
+/// itself). The new port is raised, because events sent to the unbound one were lost. A domain that dies has no
+/// ports to offer any more, whatever its table still says.
 pub fn bind_interdomain(
     local: &mut PortTable,
     bits: &impl SharedBits,
@@ -355,8 +364,9 @@ pub fn bind_interdomain(
     let remote_domain = remote.as_deref().map_or(local.domain, PortTable::domain);
     // Xen allocates first: a full table is reported before a bad peer.
     let port = local.free_port()?;
-    let peer = remote.as_deref().unwrap_or(local).entry(remote_port)?;
-    if peer.channel != accepts {
+    let peer_table = remote.as_deref().unwrap_or(local);
+    let peer = peer_table.entry(remote_port)?;
+    if peer.channel != accepts || peer_table.dying {
         return Err(Errno::EINVAL);
     }
     local.entries[port as usize] =

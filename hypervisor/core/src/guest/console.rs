@@ -2,7 +2,7 @@
 
 use crate::calls::STEPS_A_BYTE;
 use crate::console::{self, RingPage};
-use crate::domain::{Bits, Domain};
+use crate::domain::Domain;
 use crate::event::Backend;
 use crate::frame::FrameWriter;
 use crate::hypervisor::Hypervisor;
@@ -56,9 +56,9 @@ impl<M: Machine> Hypervisor<M> {
     }
 
     fn raise_console(&mut self, index: usize) {
-        let Domain { id, ports, vcpus, shared_info, console, .. } = &self.domains[index];
-        let bits = Bits::new(&self.frames, &self.machine, *id, *shared_info, vcpus);
-        if let Some(raised) = ports.raise_backend(&bits, console.port, Backend::Console) {
+        let port = self.domains[index].console.port;
+        let (ports, bits) = self.events(index);
+        if let Some(raised) = ports.raise_backend(&bits, port, Backend::Console) {
             self.wake_in(index, raised);
         }
     }

@@ -1,6 +1,6 @@
 //! Timers: what is due, and what the machine is armed for.
 
-use crate::domain::{Bits, Domain, RunState};
+use crate::domain::RunState;
 use crate::hypervisor::Hypervisor;
 use crate::machine::Machine;
 
@@ -58,8 +58,7 @@ impl<M: Machine> Hypervisor<M> {
 
     /// Raises a virtual interrupt of a domain's.
     pub(crate) fn raise_virq(&mut self, index: usize, virq: u32, vcpu: u32) {
-        let Domain { id, ports, vcpus, shared_info, .. } = &self.domains[index];
-        let bits = Bits::new(&self.frames, &self.machine, *id, *shared_info, vcpus);
+        let (ports, bits) = self.events(index);
         if let Some(raised) = ports.raise_virq(&bits, virq, vcpu) {
             self.wake_in(index, raised);
         }

@@ -2,6 +2,7 @@
 //! fills registers and memory and calls.
 
 mod batches;
+mod channels;
 mod crash;
 mod events;
 mod exceptions;
