@@ -4,11 +4,12 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use paravane_abi::start_info::StartInfo;
+use pv_guest_logic::options;
 use spin::Once;
 
 use crate::cpu_ops::{CpuOps, machine, pv};
 use crate::mm::{self, Boot};
-use crate::{arch, console, event, fs, info, kprintln, process, trap, tty};
+use crate::{arch, console, event, fs, info, kprintln, process, role, trap, tty};
 
 static COMMAND_LINE: Once<String> = Once::new();
 
@@ -17,16 +18,10 @@ pub fn cmdline() -> &'static str {
     COMMAND_LINE.get().map_or("", String::as_str)
 }
 
-/// The value of `key=value` on the command line, before `--`.
-fn option(key: &str) -> Option<&'static str> {
-    cmdline()
-        .split_ascii_whitespace()
-        .take_while(|&word| word != "--")
-        .find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
-}
-
 fn log_level() -> log::LevelFilter {
-    option("loglevel").and_then(|level| level.parse().ok()).unwrap_or(log::LevelFilter::Warn)
+    options::value(cmdline(), "loglevel")
+        .and_then(|level| level.parse().ok())
+        .unwrap_or(log::LevelFilter::Warn)
 }
 
 fn start_init() {
@@ -45,7 +40,8 @@ extern "C" fn kernel_main(start_info: *const StartInfo) -> ! {
     // SAFETY: the hypervisor passes start_info mapped in the boot mapping; the copy outlives that mapping.
     let start = unsafe { start_info.read() };
     assert!(start.has_magic(), "start_info has no magic");
-    // SAFETY: this is the one call, first thing.
+    role::run_early(core::str::from_utf8(start.command_line()).unwrap_or_default());
+    // SAFETY: this is the one call, before anything else uses memory.
     let Boot { kernel_root, console, initrd } = unsafe { mm::take_over(&start) };
     mm::set_kernel_root(kernel_root);
     pv::map_shared_page(start.shared_info);
@@ -65,6 +61,7 @@ extern "C" fn kernel_main(start_info: *const StartInfo) -> ! {
         mm::free_frames(),
         crate::time::monotonic_ns(),
     );
+    role::run_if_any();
     fs::init(initrd);
     tty::init();
     start_init();

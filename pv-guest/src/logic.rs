@@ -20,11 +20,16 @@ pub mod errno;
 pub mod layout;
 #[path = "tty/line.rs"]
 pub mod line;
+pub mod options;
 #[path = "fs/pages.rs"]
 pub mod pages;
 #[path = "fs/path.rs"]
 pub mod path;
 #[path = "fs/ring.rs"]
 pub mod ring;
+#[path = "role/name.rs"]
+pub mod role;
 #[path = "tty/termios.rs"]
 pub mod termios;
+#[path = "role/ticks.rs"]
+pub mod ticks;

@@ -22,6 +22,7 @@ mod mm;
 mod power;
 mod process;
 mod random;
+mod role;
 mod selftest;
 mod syscall;
 mod time;

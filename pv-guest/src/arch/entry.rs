@@ -111,6 +111,7 @@ global_asm!(
     ".endm",
     ".pushsection .rodata.trap_stubs, \"a\", @progbits",
     "    .balign 8",
+    ".global trap_stub_table",
     "trap_stub_table:",
     ".popsection",
     ".pushsection .text.entry, \"ax\", @progbits",
@@ -132,6 +133,7 @@ global_asm!(
     ".irp vec, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31",
     "    TRAP_STUB \\vec, 0",
     ".endr",
+    ".global event_entry",
     "event_entry:",
     "    pop rcx",
     "    pop r11",
@@ -205,6 +207,7 @@ global_asm!(
     "    jmp rax",
     // `syscall` arrives with RSP = this process's kernel stack, RCX = RIP, R11 = RFLAGS, the rest the user's.
     ".balign 16",
+    ".global syscall_entry",
     "syscall_entry:",
     "    push {user_ss}",
     "    push rcx",
@@ -243,6 +246,7 @@ global_asm!(
     "    jmp 3b",
     // `int 0x80` comes straight from ring 3: the CPU has pushed the return frame; the trap gate leaves DF alone.
     ".balign 16",
+    ".global int80_entry",
     "int80_entry:",
     "    push rdi",
     "    push rsi",
@@ -267,6 +271,7 @@ global_asm!(
     "    pop rdi",
     "    iretq",
     // A return to ring 3 failed on a segment this kernel never loads: RCX, R11, DS, ES, FS, GS, then the frame.
+    ".global failsafe_entry",
     "failsafe_entry:",
     "    mov rdi, rsp",
     "    call failsafe_reached",

@@ -6,7 +6,7 @@
 use core::arch::asm;
 use core::ptr;
 
-use paravane_abi::hypercall::SLOT_SIZE;
+use paravane_abi::hypercall::{HYPERVISOR_IRET, SLOT_SIZE};
 use paravane_abi::ring1::{RING1_OP_READ_COUNTERS, Ring1Counters};
 
 use super::Refused;
@@ -72,6 +72,13 @@ pub fn check(result: i64) -> Result<u64, Refused> {
 pub fn raw_null_hypercall() -> i64 {
     // SAFETY: the sub-operation ignores its pointer.
     unsafe { xen_version(paravane_abi::version::XENVER_VERSION, ptr::null_mut()) }
+}
+
+/// Where hypercall 23 goes on after its slot has pushed RCX, R11 and RAX: for a stack that cannot take them.
+pub fn iret_after_pushes() -> u64 {
+    /// `push rcx`, `push r11`, `push rax`: both kinds of page begin the slot so.
+    const PUSHES: u64 = 4;
+    &raw const hypercall_page as u64 + HYPERVISOR_IRET * SLOT_SIZE as u64 + PUSHES
 }
 
 /// The hypervisor's counts of what it did for this guest.

@@ -4,7 +4,7 @@ use super::node::{Kind, Node, mode};
 use crate::cpu_ops::hypercall::read_counters;
 use crate::errno::{Errno, Result};
 use crate::process::{self, Process};
-use crate::{bench, boot, info, lesson, mm, power, selftest, time};
+use crate::{bench, boot, info, lesson, mm, power, role, selftest, time};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -17,7 +17,7 @@ use x86_64::instructions::segmentation::{CS, Segment};
 /// The files of `/proc` itself, by name, with what makes their text.
 type Writer = fn(&mut dyn Write) -> fmt::Result;
 
-const FILES: [(&str, Writer); 14] = [
+const FILES: [(&str, Writer); 15] = [
     ("bench", |out| {
         bench::report(out);
         Ok(())
@@ -36,6 +36,9 @@ const FILES: [(&str, Writer); 14] = [
     ("selftest", |out| {
         selftest::report(out);
         Ok(())
+    }),
+    ("spin", |out| {
+        writeln!(out, "write seconds here to have the kernel spin with events masked, 0 for ever")
     }),
     ("stat", |out| writeln!(out, "ctxt {}", process::sched::switches())),
     ("trap", trap),
@@ -78,7 +81,7 @@ fn make(item: Item) -> Arc<Node> {
     let permissions = match item {
         Item::Root | Item::Process(_) => 0o555,
         _ if item.kind_bits() == mode::SYMLINK => 0o777,
-        Item::File(index) if FILES[index].0 == "crash" => 0o600,
+        Item::File(index) if matches!(FILES[index].0, "crash" | "spin") => 0o600,
         _ => 0o444,
     };
     Arc::new(Node::with_ino(ino, Kind::Proc(item), permissions))
@@ -183,6 +186,11 @@ impl Item {
                     b"stack\n" => power::break_contract(),
                     _ => power::crash(),
                 }
+            }
+            Item::File(index) if FILES[index].0 == "spin" => {
+                let text = core::str::from_utf8(bytes).map_err(|_| Errno::EINVAL)?;
+                role::load::spin_for(text.trim().parse().map_err(|_| Errno::EINVAL)?);
+                Ok(bytes.len())
             }
             Item::File(_) => Ok(bytes.len()),
             _ => Err(Errno::EACCES),

@@ -1,0 +1,56 @@
+//! Tasks that a kernel carries out by itself, without programs, when its command line has `role=NAME`: what a machine
+//! with several domains is tested and measured with. Each prints one line, `ok NAME ...` or `FAILED NAME ...`, and ends
+//! the domain.
+
+mod hammer;
+pub mod load;
+mod ticker;
+
+use core::fmt::Arguments;
+
+use pv_guest_logic::options;
+use pv_guest_logic::role::Role;
+
+use crate::cpu_ops::{CpuOps, StopReason, machine};
+use crate::{boot, kprintln, power};
+
+const NS_PER_S: u64 = 1_000_000_000;
+
+/// Prints a role's one line.
+fn report(role: Role, good: bool, words: Arguments<'_>) {
+    kprintln!("{} {} {words}", if good { "ok" } else { "FAILED" }, role.name());
+}
+
+/// `seconds=N` on the command line, or the role's own.
+fn seconds(default: u64) -> u64 {
+    options::number(boot::cmdline(), "seconds").unwrap_or(default)
+}
+
+/// Seconds as nanoseconds of guest time; 0 stands for ever, which is `None`.
+fn duration_ns(seconds: u64) -> Option<u64> {
+    if seconds == 0 { None } else { Some(seconds.saturating_mul(NS_PER_S)) }
+}
+
+/// What must happen before the kernel sets anything up: a domain that only asks to be started again comes and goes with
+/// as little work as can be.
+pub fn run_early(command_line: &str) {
+    if options::value(command_line, "role").and_then(Role::from_name) == Some(Role::Reboot) {
+        machine().emergency_write(b"ok reboot asked for\n");
+        machine().stop(StopReason::Reboot);
+    }
+}
+
+/// Carries out the role that the command line names, and ends the domain; returns when it names none.
+pub fn run_if_any() {
+    let Some(name) = options::value(boot::cmdline(), "role") else { return };
+    match Role::from_name(name) {
+        Some(Role::Spin) => load::spin(),
+        Some(Role::Idle) => load::idle(),
+        Some(Role::CrashIret) => load::crash_iret(),
+        Some(Role::Hammer) => hammer::run(),
+        Some(Role::Ticker) => ticker::run(),
+        Some(Role::Reboot) => unreachable!("the domain ended early"),
+        None => kprintln!("FAILED role {name} is not known"),
+    }
+    power::power_off()
+}

@@ -1,0 +1,54 @@
+//! What a kernel can be told to do instead of running programs.
+
+/// A task chosen by `role=NAME` on the kernel's command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Spins with events masked.
+    Spin,
+    /// Makes hypercalls as fast as it can.
+    Hammer,
+    /// Returns from a stack that is not there.
+    CrashIret,
+    /// Keeps a 100 Hz timer.
+    Ticker,
+    /// Asks to be started again, first thing.
+    Reboot,
+    /// Waits.
+    Idle,
+}
+
+/// All of them, by name.
+const NAMES: [(&str, Role); 6] = [
+    ("spin", Role::Spin),
+    ("hammer", Role::Hammer),
+    ("crash-iret", Role::CrashIret),
+    ("ticker", Role::Ticker),
+    ("reboot", Role::Reboot),
+    ("idle", Role::Idle),
+];
+
+impl Role {
+    /// The role of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        NAMES.iter().find(|(its, _)| *its == name).map(|(_, role)| *role)
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        NAMES.iter().find(|(_, role)| *role == self).map_or("", |(name, _)| name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_roles_are_one_to_one() {
+        for (name, role) in NAMES {
+            assert_eq!(Role::from_name(name), Some(role));
+            assert_eq!(role.name(), name);
+        }
+        assert_eq!(Role::from_name(""), None);
+    }
+}
