@@ -9,6 +9,7 @@ extern crate std;
 
 pub mod addr;
 pub mod audit;
+pub mod boot;
 pub mod bounce;
 pub mod build;
 mod calls;

@@ -1,6 +1,7 @@
 //! The last step of boot: the frame table, the domains, and the first guest instruction.
 
 use paravane_core::addr::Mfn;
+use paravane_core::boot::BootInfo;
 use paravane_core::build::plan::Plan;
 use paravane_core::cmdline::Options;
 use paravane_core::frame::{FrameInfo, FrameTable};
@@ -8,7 +9,6 @@ use paravane_core::hypervisor::Hypervisor;
 use paravane_core::time::Clock;
 
 use crate::boot::memory_map::{FRAME_SIZE, MemoryMap, Range};
-use crate::boot::modules::BootInfo;
 use crate::hardware::Hardware;
 use crate::{clock, direct_map, handlers, heap};
 
@@ -16,7 +16,7 @@ use crate::{clock, direct_map, handlers, heap};
 ///
 /// # Panics
 /// When there is no domain to run: there is nothing else to do.
-pub fn start(hardware: Hardware, memory: &mut MemoryMap, info: &BootInfo, options: &Options) -> ! {
+pub fn start(hardware: Hardware, memory: &mut MemoryMap, info: &BootInfo<'_>, options: &Options) -> ! {
     if options.audit {
         extend_heap_for_audit(memory);
     }
@@ -26,8 +26,7 @@ pub fn start(hardware: Hardware, memory: &mut MemoryMap, info: &BootInfo, option
     let mut hypervisor = Hypervisor::new(hardware, frames, clock);
     // The decoder's tables are made on first use: now, not in a guest's first fault.
     paravane_core::emulate::prepare();
-    let modules: alloc::vec::Vec<_> = info.modules().collect();
-    let plans = Plan::all(&modules).unwrap_or_else(|error| panic!("no domain can be built: {error}"));
+    let plans = Plan::all(&info.modules).unwrap_or_else(|error| panic!("no domain can be built: {error}"));
     for plan in plans.iter().take(1) {
         match hypervisor.construct(plan, wallclock) {
             Ok(()) => log::info!(
@@ -57,11 +56,9 @@ const AUDIT_BYTES: u64 = 128;
 /// A recount keeps a record of every frame: too much for the heap that is enough for all else.
 fn extend_heap_for_audit(memory: &mut MemoryMap) {
     let bytes = (memory.end() / FRAME_SIZE * AUDIT_BYTES).next_multiple_of(FRAME_SIZE);
-    let Some(start) = memory.allocate(bytes, FRAME_SIZE) else {
-        return log::warn!("audit: no memory for it");
-    };
-    // SAFETY: just allocated, and in the direct map.
-    unsafe { heap::extend(direct_map::pointer(start), bytes as usize) };
+    if !heap::extend(memory, bytes) {
+        log::warn!("audit: no memory for it");
+    }
 }
 
 /// The table of all frames: what boot took is the hypervisor's, the rest is free.

@@ -4,21 +4,32 @@
 use talc::TalcLock;
 use talc::source::Claim;
 
-/// Bytes of heap.
-const SIZE: usize = 8 << 20;
+use crate::boot::memory_map::{FRAME_SIZE, MemoryMap};
+use crate::direct_map;
 
-/// Adds memory to the heap.
+/// Bytes of heap in the image: enough to read the boot loader's information. The image must stay small, because
+/// firmware (OVMF from 8 MiB on) keeps memory of its own where a larger one would have to lie.
+const FIRST: usize = 256 << 10;
+
+/// Bytes of heap that are added once the memory map is known.
+const REST: u64 = 8 << 20;
+
+/// Adds the rest of the heap.
 ///
-/// # Safety
-/// The memory is mapped, writable, and nobody else's from now on.
-pub unsafe fn extend(start: *mut u8, bytes: usize) {
-    // SAFETY: as the caller promises.
-    if unsafe { ALLOCATOR.lock().claim(start, bytes) }.is_none() {
-        log::warn!("heap: {bytes} bytes are too few to add");
-    }
+/// # Panics
+/// When there is no RAM for it: the machine is too small to start at all.
+pub fn extend_from(memory: &mut MemoryMap) {
+    assert!(extend(memory, REST), "no RAM for the heap");
 }
 
-static mut HEAP: [u8; SIZE] = [0; SIZE];
+/// Adds RAM to the heap; false when there is none.
+pub fn extend(memory: &mut MemoryMap, bytes: u64) -> bool {
+    let Some(start) = memory.allocate(bytes, FRAME_SIZE) else { return false };
+    // SAFETY: just allocated, below 4 GiB, where the boot tables and all later ones have the direct map.
+    unsafe { ALLOCATOR.lock().claim(direct_map::pointer(start), bytes as usize) }.is_some()
+}
+
+static mut HEAP: [u8; FIRST] = [0; FIRST];
 
 #[global_allocator]
 static ALLOCATOR: TalcLock<spin::Mutex<()>, Claim> = TalcLock::new(

@@ -7,15 +7,15 @@ use paravane_core::cmdline::Options;
 use x86_64::registers::control::Cr3;
 use x86_64::structures::paging::PhysFrame;
 
+use crate::boot;
 use crate::boot::memory_map::{FRAME_SIZE, MemoryMap, Range};
-use crate::boot::modules::BootInfo;
 use crate::cpu::{self, interrupts, msr};
 use crate::device::serial::{self, COM1_PORT};
 use crate::device::{apic, exit, pic};
 use crate::entry::area::EntryArea;
 use crate::hardware::Hardware;
 use crate::tables::{self, Tables};
-use crate::{clock, direct_map, domains, handlers, logger, stack};
+use crate::{clock, direct_map, domains, handlers, heap, logger, stack};
 
 unsafe extern "C" {
     static __image_physical_start: u8;
@@ -28,21 +28,28 @@ unsafe extern "C" {
 /// Page-attribute table of Xen's PV ABI (WB, WT, UC-, UC, WC, WP, UC, UC): guests read it and rely on it.
 const PAT: u64 = 0x0000_0501_0007_0406;
 
-/// The image's first Rust function; `boot.S` calls it with PVH's start info in RDI.
+/// The image's first Rust function; `boot.S` calls it with the boot loader's information in RDI and, in RSI, the
+/// magic that tells whose it is.
 #[unsafe(no_mangle)]
-extern "C" fn boot_main(start_info: u64) -> ! {
+extern "C" fn boot_main(information: u64, magic: u32) -> ! {
     COM1_PORT.lock().initialise(115_200);
     logger::initialise();
-    let info = BootInfo::new(start_info);
-    let options = Options::parse(info.command_line());
+    let info = boot::information(magic, information, image_range()).unwrap_or_else(|error| panic!("{error}"));
+    let options = Options::parse(info.command_line);
     apply(&options);
     log::info!("Paravane {}: Xen's x86-64 PV ABI, guest kernels in ring 1", env!("CARGO_PKG_VERSION"));
 
-    let mut memory = MemoryMap::new(info.memory_map());
-    for range in info.reserved().chain([image_range()]) {
-        memory.reserve(range);
-    }
+    log::info!(
+        "booted by {}, {} modules, boot loader: {:?}",
+        info.protocol.name(),
+        info.modules.len(),
+        info.loader
+    );
+
+    let mut memory = MemoryMap::new(info.ram.clone(), &info.reserved);
+    memory.reserve(image_range());
     log::info!("{} MiB of RAM in {} ranges", memory.total() >> 20, memory.ram().len());
+    heap::extend_from(&mut memory);
 
     let features = cpu::Features::detect();
     cpu::initialise_control_registers(features);
@@ -79,7 +86,7 @@ fn image_range() -> Range {
 fn build_address_space(memory: &mut MemoryMap) -> Hardware {
     let mut tables = Tables::new(memory);
     map_image(memory, &mut tables);
-    let ram: arrayvec::ArrayVec<Range, 32> = memory.ram().iter().copied().collect();
+    let ram: alloc::vec::Vec<Range> = memory.ram().to_vec();
     for range in ram {
         let bytes = range.end - range.start;
         tables.map_range(memory, direct_map::virt(range.start), range.start, bytes, tables::READ_WRITE);

@@ -8,6 +8,8 @@
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::boot::Module;
+
 /// Magic of a `newc` member header, and of its variant with checksums.
 const MAGICS: [&[u8]; 2] = [b"070701", b"070702"];
 /// Bytes of a member header: the magic and thirteen eight-digit hexadecimal fields.
@@ -23,7 +25,7 @@ const NAME_MAX: usize = 4096;
 /// Most members accepted: far above any use, and it bounds what a bad bundle can make the heap hold.
 const MEMBERS_MAX: usize = 256;
 
-/// One boot module: its name in the bundle (empty when it came alone) and its contents.
+/// One member of a bundle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member<'a> {
     /// File name, without the terminating NUL.
@@ -104,10 +106,12 @@ pub fn read(file: &[u8]) -> Result<Vec<Member<'_>>, BundleError> {
 }
 
 /// Expands the module list a boot loader gave: a bundle becomes its members, anything else stays one module.
-pub fn expand<'a>(modules: &[&'a [u8]]) -> Result<Vec<Member<'a>>, BundleError> {
+pub fn expand<'a>(modules: &[Module<'a>]) -> Result<Vec<Module<'a>>, BundleError> {
     match modules {
-        [only] if is_bundle(only) => read(only),
-        _ => Ok(modules.iter().map(|&data| Member { name: "", data }).collect()),
+        [only] if is_bundle(only.data) => {
+            Ok(read(only.data)?.into_iter().map(|member| member.data.into()).collect())
+        }
+        _ => Ok(modules.to_vec()),
     }
 }
 
@@ -224,12 +228,11 @@ mod tests {
 
     #[test]
     fn other_modules_stay_as_given() {
-        let list: [&[u8]; 2] = [b"tree", b"kernel"];
-        let got = expand(&list).unwrap();
-        assert_eq!(got.len(), 2);
-        assert_eq!(got[1].data, b"kernel");
+        let list = [Module::from(&b"tree"[..]), Module { data: b"kernel", command_line: "quiet" }];
+        assert_eq!(expand(&list).unwrap(), list);
         let bundle = sample();
-        assert_eq!(expand(&[&bundle]).unwrap().len(), 2);
+        let got = expand(&[bundle.as_slice().into()]).unwrap();
+        assert_eq!(got, [b"tree".as_slice().into(), b"\x7fELF!".as_slice().into()]);
     }
 
     #[test]

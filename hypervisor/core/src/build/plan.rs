@@ -10,6 +10,7 @@ use super::elf::{ElfError, KernelImage};
 use super::layout::{Layout, LayoutError};
 use super::populate::{self, Identity, Populate, StartOfDay};
 use crate::addr::Mfn;
+use crate::boot::Module;
 use crate::event::Port;
 
 /// Why a domain, or all of them, cannot be built.
@@ -75,18 +76,22 @@ pub struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     /// Plans the domains that the boot modules describe. The first module, or the first member of the bundle that is
-    /// the only module, is the device tree.
-    pub fn all(modules: &[&'a [u8]]) -> Result<Vec<Self>, BuildError> {
+    /// the only module, is the device tree. Where it gives a kernel no arguments, those that the boot loader was given
+    /// with the kernel's module count, as in Xen's hyperlaunch.
+    pub fn all(modules: &[Module<'a>]) -> Result<Vec<Self>, BuildError> {
         let members = bundle::expand(modules)?;
         let tree = members.first().ok_or(BuildError::NoModules)?.data;
         let configs = devicetree::read(tree, members.len())?;
         // The device tree's reader has checked the indices.
         configs
             .into_iter()
-            .map(|config| {
-                let kernel = members[config.kernel].data;
+            .map(|mut config| {
+                let kernel = members[config.kernel];
                 let ramdisk = config.ramdisk.map_or(&[][..], |index| members[index].data);
-                Self::new(config, kernel, ramdisk)
+                if config.cmdline.is_empty() {
+                    config.cmdline = String::from(kernel.command_line);
+                }
+                Self::new(config, kernel.data, ramdisk)
             })
             .collect()
     }

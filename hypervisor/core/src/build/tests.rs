@@ -6,6 +6,7 @@ use super::layout::{Layout, LayoutError};
 use super::populate::{hypercall_page, shared_info};
 use super::*;
 use crate::addr::{ENTRIES, Mfn, PAGE_SIZE, Pfn};
+use crate::boot::Module;
 use crate::time::{Clock, TimePublisher};
 use alloc::string::String;
 use alloc::vec;
@@ -305,29 +306,44 @@ fn the_ring_is_the_device_trees_or_the_notes_choice() {
     assert_eq!(machine(Some(MachineKind::PvRing1), &plain), Err(BuildError::NoRing1(String::from("g"))));
 }
 
+fn modules<'a>(files: &[&'a [u8]]) -> Vec<Module<'a>> {
+    files.iter().map(|&file| file.into()).collect()
+}
+
 #[test]
 fn boot_modules_become_plans() {
     let kernel = Elf::kernel().build();
     let mut config = DomainConfig::new("guest", 16 << 10, 2);
     config.ramdisk = Some(1);
+    config.cmdline = String::from("console=hvc0");
     let tree = devicetree::write(&[config.clone(), DomainConfig::new("second", 8 << 10, 2)]);
     let file = bundle::write(&[
         Member { name: "tree", data: &tree },
         Member { name: "ramdisk", data: b"initial" },
         Member { name: "kernel", data: &kernel },
     ]);
-    let plans = Plan::all(&[&file]).unwrap();
+    let plans = Plan::all(&modules(&[&file])).unwrap();
     assert_eq!(plans.len(), 2);
     assert_eq!((&plans[0].config, plans[0].ramdisk), (&config, &b"initial"[..]));
     assert_eq!((plans[1].config.name.as_str(), plans[1].ramdisk), ("second", &b""[..]));
     // The same, each module by itself.
-    assert_eq!(Plan::all(&[&tree, b"initial", &kernel]).unwrap()[0].layout, plans[0].layout);
-    assert_eq!(Plan::all(&[]).unwrap_err(), BuildError::NoModules);
-    assert!(matches!(Plan::all(&[&kernel]), Err(BuildError::Config(_))));
-    assert!(matches!(Plan::all(&[&file[..200]]), Err(BuildError::Bundle(_))));
-    assert!(matches!(Plan::all(&[&tree, b"", b"kernel"]), Err(BuildError::Kernel(_, ElfError::NotElf64))));
+    assert_eq!(Plan::all(&modules(&[&tree, b"initial", &kernel])).unwrap()[0].layout, plans[0].layout);
+    let mut alone = modules(&[&tree, b"initial", &kernel]);
+    alone[2].command_line = "quiet";
+    let plans = Plan::all(&alone).unwrap();
+    assert_eq!(
+        (plans[0].config.cmdline.as_str(), plans[1].config.cmdline.as_str()),
+        ("console=hvc0", "quiet")
+    );
+    assert_eq!(Plan::all(&modules(&[])).unwrap_err(), BuildError::NoModules);
+    assert!(matches!(Plan::all(&modules(&[&kernel])), Err(BuildError::Config(_))));
+    assert!(matches!(Plan::all(&modules(&[&file[..200]])), Err(BuildError::Bundle(_))));
+    assert!(matches!(
+        Plan::all(&modules(&[&tree, b"", b"kernel"])),
+        Err(BuildError::Kernel(_, ElfError::NotElf64))
+    ));
     let small = devicetree::write(&[DomainConfig::new("small", 512, 1)]);
-    let error = Plan::all(&[&small, &kernel]).unwrap_err();
+    let error = Plan::all(&modules(&[&small, &kernel])).unwrap_err();
     assert!(matches!(error, BuildError::Layout(_, LayoutError::Memory { have: 128, .. })));
     assert!(std::format!("{error}").starts_with("domain `small`: the domain has 128 pages"));
 }
@@ -542,7 +558,7 @@ fn damaged_bundles_and_trees_are_refused_or_read() {
     for _ in 0..20_000 {
         let mut file = good.clone();
         dice.damage(&mut file, spots);
-        match Plan::all(&[&file]) {
+        match Plan::all(&modules(&[&file])) {
             Ok(plans) => {
                 read += 1;
                 assert!(!plans.is_empty());

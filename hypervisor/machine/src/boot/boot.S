@@ -1,6 +1,7 @@
-// PVH start of day (Xen public header arch-x86/hvm/start_info.h): 32-bit protected mode, flat segments,
-// paging off, EBX = physical address of hvm_start_info. Builds nothing at run time: the first page tables
-// are laid out by the assembler and map the first 4 GiB at 0, at the image base and at the direct map.
+// Start of day by PVH (Xen public header arch-x86/hvm/start_info.h) and by multiboot2 (its specification, 3.3):
+// both enter in 32-bit protected mode, flat segments, paging off, EBX = physical address of the information.
+// Builds nothing at run time: the first page tables are laid out by the assembler and map the first 4 GiB at 0,
+// at the image base and at the direct map.
 
 .section .note.Xen, "a", @note
     .balign 4
@@ -8,14 +9,37 @@
     .asciz "Xen"
     .long pvh_start
 
+// The first section of the file: boot loaders look for it in the first 32 KiB. Without the tag of an EFI entry,
+// a boot loader under UEFI ends the boot services and enters as any other.
+.section .boot.header, "a", @progbits
+    .balign 8
+multiboot2_header:
+    .long 0xe85250d6, 0, multiboot2_end - multiboot2_header
+    .long -(0xe85250d6 + multiboot2_end - multiboot2_header)
+    .short 1, 0                     // information that must be given: the memory map
+    .long 12, 6
+    .balign 8
+    .short 3, 0                     // entry
+    .long 12, multiboot2_start
+    .balign 8
+    .short 6, 0                     // modules begin at frames
+    .long 8
+    .short 0, 0
+    .long 8
+multiboot2_end:
+
 .section .boot.text, "ax", @progbits
 .code32
 .global pvh_start
+multiboot2_start:
+    mov esi, eax                    // the magic
+    jmp start
 pvh_start:
+    xor esi, esi
+start:
     cld
     mov edi, ebx
-    mov eax, cr4
-    or  eax, 0x20                   // PAE
+    mov eax, 0x20                   // PAE, and nothing that firmware left set
     mov cr4, eax
     lea eax, [boot_l4]
     mov cr3, eax
@@ -37,7 +61,8 @@ long_mode:
     mov fs, eax
     mov gs, eax
     mov ss, eax
-    mov edi, edi                    // the upper half is undefined after the mode change
+    mov edi, edi                    // the upper halves are undefined after the mode change
+    mov esi, esi
     movabs rsp, offset hypervisor_stack + 0x10000
     movabs rax, offset boot_main
     call rax

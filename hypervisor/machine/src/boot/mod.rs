@@ -1,7 +1,9 @@
-//! Start of day: from PVH's 32-bit entry to a machine that can build its first domain.
+//! Start of day: from the 32-bit entries, PVH's and multiboot2's, to a machine that can build its first domain.
 
-pub mod memory_map;
-pub mod modules;
+mod loaded;
+
+pub use loaded::information;
+pub use paravane_core::boot::memory_map;
 
 use core::arch::global_asm;
 
