@@ -64,13 +64,13 @@ macro_rules! measured_struct {
 }
 pub(crate) use measured_struct;
 
-/// Asserts a constant's value.
-macro_rules! measured_constant {
-    ($constant:path: $value:literal) => {
-        ::static_assertions::const_assert_eq!($constant as i128, $value);
+/// Asserts constants' values.
+macro_rules! measured_constants {
+    ($($constant:path: $value:literal;)*) => {
+        $( ::static_assertions::const_assert_eq!($constant as i128, $value); )*
     };
 }
-pub(crate) use measured_constant;
+pub(crate) use measured_constants;
 
 /// Every struct, module by module.
 pub const STRUCTS: &[&[StructRow]] = &[
@@ -89,6 +89,9 @@ pub const STRUCTS: &[&[StructRow]] = &[
     crate::callback::XEN_STRUCTS,
     crate::console::XEN_STRUCTS,
     crate::pvh::XEN_STRUCTS,
+    crate::io::xenstore::XEN_STRUCTS,
+    crate::io::block::XEN_STRUCTS,
+    crate::io::net::XEN_STRUCTS,
 ];
 
 /// Every constant, module by module.
@@ -112,6 +115,10 @@ pub const CONSTANTS: &[&[ConstantRow]] = &[
     crate::elfnote::XEN_CONSTANTS,
     crate::pvh::XEN_CONSTANTS,
     crate::hypercall::XEN_OTHER_CONSTANTS,
+    crate::io::xenstore::XEN_CONSTANTS,
+    crate::io::xenbus::XEN_CONSTANTS,
+    crate::io::block::XEN_CONSTANTS,
+    crate::io::net::XEN_CONSTANTS,
 ];
 
 /// The constants of sub-operations, call by call.

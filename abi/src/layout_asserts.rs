@@ -3,7 +3,7 @@
 //! Generated from `tests/xen-layout.txt` by `cargo test -p paravane-abi --test layout -- --ignored bless`.
 //! If the asserts stand in the way of a new layout, empty this file first.
 
-use crate::layout::{measured_constant, measured_struct};
+use crate::layout::{measured_constants, measured_struct};
 
 measured_struct! { crate::start_info::StartInfo: 1168, 8 { magic: 0, 32; nr_pages: 32, 8; shared_info: 40, 8; flags: 48, 4; store_mfn: 56, 8; store_evtchn: 64, 4; console_mfn: 72, 8; console_evtchn: 80, 4; pt_base: 88, 8; nr_pt_frames: 96, 8; mfn_list: 104, 8; mod_start: 112, 8; mod_len: 120, 8; cmd_line: 128, 1024; first_p2m_pfn: 1152, 8; nr_p2m_frames: 1160, 8; } }
 measured_struct! { crate::shared_info::VcpuTimeInfo: 32, 8 { version: 0, 4; pad0: 4, 4; tsc_timestamp: 8, 8; system_time: 16, 8; tsc_to_system_mul: 24, 4; tsc_shift: 28, 1; flags: 29, 1; pad1: 30, 2; } }
@@ -66,372 +66,57 @@ measured_struct! { crate::console::XenconsInterface: 3088, 4 { input: 0, 1024; o
 measured_struct! { crate::pvh::HvmStartInfo: 56, 8 { magic: 0, 4; version: 4, 4; flags: 8, 4; nr_modules: 12, 4; modlist_paddr: 16, 8; cmdline_paddr: 24, 8; rsdp_paddr: 32, 8; memmap_paddr: 40, 8; memmap_entries: 48, 4; reserved: 52, 4; } }
 measured_struct! { crate::pvh::HvmModlistEntry: 32, 8 { paddr: 0, 8; size: 8, 8; cmdline_paddr: 16, 8; reserved: 24, 8; } }
 measured_struct! { crate::pvh::HvmMemmapTableEntry: 24, 8 { addr: 0, 8; size: 8, 8; kind: 16, 4; reserved: 20, 4; } }
-measured_constant! { crate::errno::Errno::EPERM: 1 }
-measured_constant! { crate::errno::Errno::ENOENT: 2 }
-measured_constant! { crate::errno::Errno::ESRCH: 3 }
-measured_constant! { crate::errno::Errno::EIO: 5 }
-measured_constant! { crate::errno::Errno::ENXIO: 6 }
-measured_constant! { crate::errno::Errno::E2BIG: 7 }
-measured_constant! { crate::errno::Errno::ENOEXEC: 8 }
-measured_constant! { crate::errno::Errno::EBADF: 9 }
-measured_constant! { crate::errno::Errno::ECHILD: 10 }
-measured_constant! { crate::errno::Errno::EAGAIN: 11 }
-measured_constant! { crate::errno::Errno::ENOMEM: 12 }
-measured_constant! { crate::errno::Errno::EACCES: 13 }
-measured_constant! { crate::errno::Errno::EFAULT: 14 }
-measured_constant! { crate::errno::Errno::EBUSY: 16 }
-measured_constant! { crate::errno::Errno::EEXIST: 17 }
-measured_constant! { crate::errno::Errno::EXDEV: 18 }
-measured_constant! { crate::errno::Errno::ENODEV: 19 }
-measured_constant! { crate::errno::Errno::ENOTDIR: 20 }
-measured_constant! { crate::errno::Errno::EISDIR: 21 }
-measured_constant! { crate::errno::Errno::EINVAL: 22 }
-measured_constant! { crate::errno::Errno::ENFILE: 23 }
-measured_constant! { crate::errno::Errno::EMFILE: 24 }
-measured_constant! { crate::errno::Errno::ENOSPC: 28 }
-measured_constant! { crate::errno::Errno::EROFS: 30 }
-measured_constant! { crate::errno::Errno::EMLINK: 31 }
-measured_constant! { crate::errno::Errno::EDOM: 33 }
-measured_constant! { crate::errno::Errno::ERANGE: 34 }
-measured_constant! { crate::errno::Errno::EDEADLK: 35 }
-measured_constant! { crate::errno::Errno::ENAMETOOLONG: 36 }
-measured_constant! { crate::errno::Errno::ENOLCK: 37 }
-measured_constant! { crate::errno::Errno::ENOSYS: 38 }
-measured_constant! { crate::errno::Errno::ENOTEMPTY: 39 }
-measured_constant! { crate::errno::Errno::ENODATA: 61 }
-measured_constant! { crate::errno::Errno::ETIME: 62 }
-measured_constant! { crate::errno::Errno::EBADMSG: 74 }
-measured_constant! { crate::errno::Errno::EOVERFLOW: 75 }
-measured_constant! { crate::errno::Errno::EILSEQ: 84 }
-measured_constant! { crate::errno::Errno::ENOTSOCK: 88 }
-measured_constant! { crate::errno::Errno::EMSGSIZE: 90 }
-measured_constant! { crate::errno::Errno::EOPNOTSUPP: 95 }
-measured_constant! { crate::errno::Errno::EADDRINUSE: 98 }
-measured_constant! { crate::errno::Errno::EADDRNOTAVAIL: 99 }
-measured_constant! { crate::errno::Errno::ENOBUFS: 105 }
-measured_constant! { crate::errno::Errno::EISCONN: 106 }
-measured_constant! { crate::errno::Errno::ENOTCONN: 107 }
-measured_constant! { crate::errno::Errno::ETIMEDOUT: 110 }
-measured_constant! { crate::errno::Errno::ECONNREFUSED: 111 }
-measured_constant! { crate::hypercall::HYPERVISOR_SET_TRAP_TABLE: 0 }
-measured_constant! { crate::hypercall::HYPERVISOR_MMU_UPDATE: 1 }
-measured_constant! { crate::hypercall::HYPERVISOR_SET_GDT: 2 }
-measured_constant! { crate::hypercall::HYPERVISOR_STACK_SWITCH: 3 }
-measured_constant! { crate::hypercall::HYPERVISOR_SET_CALLBACKS: 4 }
-measured_constant! { crate::hypercall::HYPERVISOR_FPU_TASKSWITCH: 5 }
-measured_constant! { crate::hypercall::HYPERVISOR_SET_DEBUGREG: 8 }
-measured_constant! { crate::hypercall::HYPERVISOR_GET_DEBUGREG: 9 }
-measured_constant! { crate::hypercall::HYPERVISOR_UPDATE_DESCRIPTOR: 10 }
-measured_constant! { crate::hypercall::HYPERVISOR_MEMORY_OP: 12 }
-measured_constant! { crate::hypercall::HYPERVISOR_MULTICALL: 13 }
-measured_constant! { crate::hypercall::HYPERVISOR_UPDATE_VA_MAPPING: 14 }
-measured_constant! { crate::hypercall::HYPERVISOR_SET_TIMER_OP: 15 }
-measured_constant! { crate::hypercall::HYPERVISOR_XEN_VERSION: 17 }
-measured_constant! { crate::hypercall::HYPERVISOR_CONSOLE_IO: 18 }
-measured_constant! { crate::hypercall::HYPERVISOR_VM_ASSIST: 21 }
-measured_constant! { crate::hypercall::HYPERVISOR_IRET: 23 }
-measured_constant! { crate::hypercall::HYPERVISOR_VCPU_OP: 24 }
-measured_constant! { crate::hypercall::HYPERVISOR_SET_SEGMENT_BASE: 25 }
-measured_constant! { crate::hypercall::HYPERVISOR_MMUEXT_OP: 26 }
-measured_constant! { crate::hypercall::HYPERVISOR_SCHED_OP: 29 }
-measured_constant! { crate::hypercall::HYPERVISOR_CALLBACK_OP: 30 }
-measured_constant! { crate::hypercall::HYPERVISOR_EVENT_CHANNEL_OP: 32 }
-measured_constant! { crate::hypercall::HYPERVISOR_PHYSDEV_OP: 33 }
-measured_constant! { crate::start_info::SIF_PRIVILEGED: 1 }
-measured_constant! { crate::start_info::SIF_INITDOMAIN: 2 }
-measured_constant! { crate::start_info::SIF_MULTIBOOT_MOD: 4 }
-measured_constant! { crate::start_info::SIF_MOD_START_PFN: 8 }
-measured_constant! { crate::start_info::SIF_VIRT_P2M_4TOOLS: 16 }
-measured_constant! { crate::start_info::SIF_PM_MASK: 65280 }
-measured_constant! { crate::start_info::MAX_GUEST_CMDLINE: 1024 }
-measured_constant! { crate::shared_info::XEN_LEGACY_MAX_VCPUS: 32 }
-measured_constant! { crate::shared_info::PVCLOCK_TSC_STABLE: 1 }
-measured_constant! { crate::shared_info::PVCLOCK_GUEST_STOPPED: 2 }
-measured_constant! { crate::shared_info::XEN_NMIREASON_IO_ERROR: 1 }
-measured_constant! { crate::shared_info::XEN_NMIREASON_PCI_SERR: 2 }
-measured_constant! { crate::shared_info::XEN_NMIREASON_UNKNOWN: 4 }
-measured_constant! { crate::regs::VGCF_IN_SYSCALL: 256 }
-measured_constant! { crate::segment::FIRST_RESERVED_GDT_PAGE: 14 }
-measured_constant! { crate::segment::FIRST_RESERVED_GDT_BYTE: 57344 }
-measured_constant! { crate::segment::FIRST_RESERVED_GDT_ENTRY: 7168 }
-measured_constant! { crate::segment::FLAT_RING3_CS32: 57379 }
-measured_constant! { crate::segment::FLAT_RING3_CS64: 57395 }
-measured_constant! { crate::segment::FLAT_RING3_DS32: 57387 }
-measured_constant! { crate::segment::FLAT_RING3_DS64: 0 }
-measured_constant! { crate::segment::FLAT_RING3_SS32: 57387 }
-measured_constant! { crate::segment::FLAT_RING3_SS64: 57387 }
-measured_constant! { crate::segment::FLAT_KERNEL_CS: 57395 }
-measured_constant! { crate::segment::FLAT_KERNEL_SS: 57387 }
-measured_constant! { crate::segment::FLAT_KERNEL_DS: 0 }
-measured_constant! { crate::segment::FLAT_USER_CS: 57395 }
-measured_constant! { crate::segment::FLAT_USER_SS: 57387 }
-measured_constant! { crate::segment::FLAT_USER_DS: 0 }
-measured_constant! { crate::mmu::UVMF_NONE: 0 }
-measured_constant! { crate::mmu::UVMF_TLB_FLUSH: 1 }
-measured_constant! { crate::mmu::UVMF_INVLPG: 2 }
-measured_constant! { crate::mmu::UVMF_FLUSHTYPE_MASK: 3 }
-measured_constant! { crate::mmu::UVMF_MULTI: 0 }
-measured_constant! { crate::mmu::UVMF_LOCAL: 0 }
-measured_constant! { crate::mmu::UVMF_ALL: 4 }
-measured_constant! { crate::mmu::HYPERVISOR_VIRT_START: 18446603336221196288 }
-measured_constant! { crate::mmu::HYPERVISOR_VIRT_END: 18446612132314218496 }
-measured_constant! { crate::mmu::MACH2PHYS_VIRT_START: 18446603336221196288 }
-measured_constant! { crate::mmu::MACH2PHYS_VIRT_END: 18446603611099103232 }
-measured_constant! { crate::mmu::MACH2PHYS_NR_ENTRIES: 34359738368 }
-measured_constant! { crate::mmu::DOMID_FIRST_RESERVED: 32752 }
-measured_constant! { crate::mmu::DOMID_SELF: 32752 }
-measured_constant! { crate::mmu::DOMID_IO: 32753 }
-measured_constant! { crate::mmu::DOMID_XEN: 32754 }
-measured_constant! { crate::mmu::DOMID_COW: 32755 }
-measured_constant! { crate::mmu::DOMID_INVALID: 32756 }
-measured_constant! { crate::mmu::DOMID_IDLE: 32767 }
-measured_constant! { crate::mmu::DOMID_MASK: 32767 }
-measured_constant! { crate::memory::XENMEMF_POPULATE_ON_DEMAND: 65536 }
-measured_constant! { crate::memory::XENMEMF_EXACT_NODE_REQUEST: 131072 }
-measured_constant! { crate::memory::XENMEMF_VNODE: 262144 }
-measured_constant! { crate::event::VIRQ_TIMER: 0 }
-measured_constant! { crate::event::VIRQ_DEBUG: 1 }
-measured_constant! { crate::event::VIRQ_CONSOLE: 2 }
-measured_constant! { crate::event::VIRQ_DOM_EXC: 3 }
-measured_constant! { crate::event::VIRQ_TBUF: 4 }
-measured_constant! { crate::event::VIRQ_DEBUGGER: 6 }
-measured_constant! { crate::event::VIRQ_XENOPROF: 7 }
-measured_constant! { crate::event::VIRQ_CON_RING: 8 }
-measured_constant! { crate::event::VIRQ_PCPU_STATE: 9 }
-measured_constant! { crate::event::VIRQ_MEM_EVENT: 10 }
-measured_constant! { crate::event::VIRQ_ARGO: 11 }
-measured_constant! { crate::event::VIRQ_ENOMEM: 12 }
-measured_constant! { crate::event::VIRQ_XENPMU: 13 }
-measured_constant! { crate::event::VIRQ_ARCH_0: 16 }
-measured_constant! { crate::event::NR_VIRQS: 24 }
-measured_constant! { crate::event::BIND_PIRQ_WILL_SHARE: 1 }
-measured_constant! { crate::event::EVTCHNSTAT_CLOSED: 0 }
-measured_constant! { crate::event::EVTCHNSTAT_UNBOUND: 1 }
-measured_constant! { crate::event::EVTCHNSTAT_INTERDOMAIN: 2 }
-measured_constant! { crate::event::EVTCHNSTAT_PIRQ: 3 }
-measured_constant! { crate::event::EVTCHNSTAT_VIRQ: 4 }
-measured_constant! { crate::event::EVTCHNSTAT_IPI: 5 }
-measured_constant! { crate::event::EVTCHN_2L_NR_CHANNELS: 4096 }
-measured_constant! { crate::event::EVTCHN_FIFO_PRIORITY_MAX: 0 }
-measured_constant! { crate::event::EVTCHN_FIFO_PRIORITY_DEFAULT: 7 }
-measured_constant! { crate::event::EVTCHN_FIFO_PRIORITY_MIN: 15 }
-measured_constant! { crate::event::EVTCHN_FIFO_MAX_QUEUES: 16 }
-measured_constant! { crate::event::EVTCHN_FIFO_PENDING: 31 }
-measured_constant! { crate::event::EVTCHN_FIFO_MASKED: 30 }
-measured_constant! { crate::event::EVTCHN_FIFO_LINKED: 29 }
-measured_constant! { crate::event::EVTCHN_FIFO_BUSY: 28 }
-measured_constant! { crate::event::EVTCHN_FIFO_LINK_BITS: 17 }
-measured_constant! { crate::event::EVTCHN_FIFO_LINK_MASK: 131071 }
-measured_constant! { crate::event::EVTCHN_FIFO_NR_CHANNELS: 131072 }
-measured_constant! { crate::sched::SHUTDOWN_POWEROFF: 0 }
-measured_constant! { crate::sched::SHUTDOWN_REBOOT: 1 }
-measured_constant! { crate::sched::SHUTDOWN_SUSPEND: 2 }
-measured_constant! { crate::sched::SHUTDOWN_CRASH: 3 }
-measured_constant! { crate::sched::SHUTDOWN_WATCHDOG: 4 }
-measured_constant! { crate::sched::SHUTDOWN_SOFT_RESET: 5 }
-measured_constant! { crate::sched::SHUTDOWN_MAX: 5 }
-measured_constant! { crate::vcpu::RUNSTATE_RUNNING: 0 }
-measured_constant! { crate::vcpu::RUNSTATE_RUNNABLE: 1 }
-measured_constant! { crate::vcpu::RUNSTATE_BLOCKED: 2 }
-measured_constant! { crate::vcpu::RUNSTATE_OFFLINE: 3 }
-measured_constant! { crate::vcpu::XEN_RUNSTATE_UPDATE: 9223372036854775808 }
-measured_constant! { crate::vcpu::VCPU_SSHOTTMR_FUTURE: 1 }
-measured_constant! { crate::vcpu::VGCF_I387_VALID: 1 }
-measured_constant! { crate::vcpu::VGCF_IN_KERNEL: 4 }
-measured_constant! { crate::vcpu::VGCF_FAILSAFE_DISABLES_EVENTS: 8 }
-measured_constant! { crate::vcpu::VGCF_SYSCALL_DISABLES_EVENTS: 16 }
-measured_constant! { crate::vcpu::VGCF_ONLINE: 32 }
-measured_constant! { crate::version::XENFEAT_WRITABLE_PAGE_TABLES: 0 }
-measured_constant! { crate::version::XENFEAT_WRITABLE_DESCRIPTOR_TABLES: 1 }
-measured_constant! { crate::version::XENFEAT_AUTO_TRANSLATED_PHYSMAP: 2 }
-measured_constant! { crate::version::XENFEAT_SUPERVISOR_MODE_KERNEL: 3 }
-measured_constant! { crate::version::XENFEAT_PAE_PGDIR_ABOVE_4GB: 4 }
-measured_constant! { crate::version::XENFEAT_MMU_PT_UPDATE_PRESERVE_AD: 5 }
-measured_constant! { crate::version::XENFEAT_HIGHMEM_ASSIST: 6 }
-measured_constant! { crate::version::XENFEAT_GNTTAB_MAP_AVAIL_BITS: 7 }
-measured_constant! { crate::version::XENFEAT_HVM_CALLBACK_VECTOR: 8 }
-measured_constant! { crate::version::XENFEAT_HVM_SAFE_PVCLOCK: 9 }
-measured_constant! { crate::version::XENFEAT_HVM_PIRQS: 10 }
-measured_constant! { crate::version::XENFEAT_DOM0: 11 }
-measured_constant! { crate::version::XENFEAT_MEMORY_OP_VNODE_SUPPORTED: 13 }
-measured_constant! { crate::version::XENFEAT_ARM_SMCCC_SUPPORTED: 14 }
-measured_constant! { crate::version::XENFEAT_LINUX_RSDP_UNRESTRICTED: 15 }
-measured_constant! { crate::version::XENFEAT_NOT_DIRECT_MAPPED: 16 }
-measured_constant! { crate::version::XENFEAT_DIRECT_MAPPED: 17 }
-measured_constant! { crate::version::XENFEAT_NR_SUBMAPS: 1 }
-measured_constant! { crate::vm_assist::VMASST_TYPE_4GB_SEGMENTS: 0 }
-measured_constant! { crate::vm_assist::VMASST_TYPE_4GB_SEGMENTS_NOTIFY: 1 }
-measured_constant! { crate::vm_assist::VMASST_TYPE_WRITABLE_PAGETABLES: 2 }
-measured_constant! { crate::vm_assist::VMASST_TYPE_PAE_EXTENDED_CR3: 3 }
-measured_constant! { crate::vm_assist::VMASST_TYPE_ARCHITECTURAL_IOPL: 4 }
-measured_constant! { crate::vm_assist::VMASST_TYPE_RUNSTATE_UPDATE_FLAG: 5 }
-measured_constant! { crate::vm_assist::VMASST_TYPE_M2P_STRICT: 32 }
-measured_constant! { crate::physdev::XENIRQSTAT_NEEDS_EOI: 1 }
-measured_constant! { crate::physdev::XENIRQSTAT_SHARED: 2 }
-measured_constant! { crate::callback::CALLBACKTYPE_EVENT: 0 }
-measured_constant! { crate::callback::CALLBACKTYPE_FAILSAFE: 1 }
-measured_constant! { crate::callback::CALLBACKTYPE_SYSCALL: 2 }
-measured_constant! { crate::callback::CALLBACKTYPE_SYSENTER_DEPRECATED: 3 }
-measured_constant! { crate::callback::CALLBACKTYPE_NMI: 4 }
-measured_constant! { crate::callback::CALLBACKTYPE_SYSENTER: 5 }
-measured_constant! { crate::callback::CALLBACKTYPE_SYSCALL32: 7 }
-measured_constant! { crate::callback::CALLBACKF_MASK_EVENTS: 1 }
-measured_constant! { crate::cpuid::XEN_CPUID_FIRST_LEAF: 1073741824 }
-measured_constant! { crate::cpuid::XEN_CPUID_SIGNATURE_EBX: 1450075480 }
-measured_constant! { crate::cpuid::XEN_CPUID_SIGNATURE_ECX: 1700285773 }
-measured_constant! { crate::cpuid::XEN_CPUID_SIGNATURE_EDX: 1296914030 }
-measured_constant! { crate::cpuid::XEN_CPUID_FEAT1_MMU_PT_UPDATE_PRESERVE_AD: 1 }
-measured_constant! { crate::cpuid::XEN_CPUID_MACHINE_ADDRESS_WIDTH_MASK: 255 }
-measured_constant! { crate::cpuid::XEN_CPUID_MAX_NUM_LEAVES: 5 }
-measured_constant! { crate::elfnote::XEN_ELFNOTE_INFO: 0 }
-measured_constant! { crate::elfnote::XEN_ELFNOTE_ENTRY: 1 }
-measured_constant! { crate::elfnote::XEN_ELFNOTE_HYPERCALL_PAGE: 2 }
-measured_constant! { crate::elfnote::XEN_ELFNOTE_VIRT_BASE: 3 }
-measured_constant! { crate::elfnote::XEN_ELFNOTE_PADDR_OFFSET: 4 }
-measured_constant! { crate::elfnote::XEN_ELFNOTE_XEN_VERSION: 5 }
-measured_constant! { crate::elfnote::XEN_ELFNOTE_GUEST_OS: 6 }
-measured_constant! { crate::elfnote::XEN_ELFNOTE_GUEST_VERSION: 7 }
-measured_constant! { crate::elfnote::XEN_ELFNOTE_LOADER: 8 }
-measured_constant! { crate::elfnote::XEN_ELFNOTE_PAE_MODE: 9 }
-measured_constant! { crate::elfnote::XEN_ELFNOTE_FEATURES: 10 }
-measured_constant! { crate::elfnote::XEN_ELFNOTE_BSD_SYMTAB: 11 }
-measured_constant! { crate::elfnote::XEN_ELFNOTE_HV_START_LOW: 12 }
-measured_constant! { crate::elfnote::XEN_ELFNOTE_L1_MFN_VALID: 13 }
-measured_constant! { crate::elfnote::XEN_ELFNOTE_SUSPEND_CANCEL: 14 }
-measured_constant! { crate::elfnote::XEN_ELFNOTE_INIT_P2M: 15 }
-measured_constant! { crate::elfnote::XEN_ELFNOTE_MOD_START_PFN: 16 }
-measured_constant! { crate::elfnote::XEN_ELFNOTE_SUPPORTED_FEATURES: 17 }
-measured_constant! { crate::elfnote::XEN_ELFNOTE_PHYS32_ENTRY: 18 }
-measured_constant! { crate::elfnote::XEN_ELFNOTE_MAX: 18 }
-measured_constant! { crate::pvh::XEN_HVM_START_MAGIC_VALUE: 862897528 }
-measured_constant! { crate::pvh::XEN_HVM_MEMMAP_TYPE_RAM: 1 }
-measured_constant! { crate::pvh::XEN_HVM_MEMMAP_TYPE_RESERVED: 2 }
-measured_constant! { crate::pvh::XEN_HVM_MEMMAP_TYPE_ACPI: 3 }
-measured_constant! { crate::pvh::XEN_HVM_MEMMAP_TYPE_NVS: 4 }
-measured_constant! { crate::pvh::XEN_HVM_MEMMAP_TYPE_UNUSABLE: 5 }
-measured_constant! { crate::pvh::XEN_HVM_MEMMAP_TYPE_DISABLED: 6 }
-measured_constant! { crate::pvh::XEN_HVM_MEMMAP_TYPE_PMEM: 7 }
-measured_constant! { crate::hypercall::HYPERVISOR_SCHED_OP_COMPAT: 6 }
-measured_constant! { crate::hypercall::HYPERVISOR_PLATFORM_OP: 7 }
-measured_constant! { crate::hypercall::HYPERVISOR_EVENT_CHANNEL_OP_COMPAT: 16 }
-measured_constant! { crate::hypercall::HYPERVISOR_PHYSDEV_OP_COMPAT: 19 }
-measured_constant! { crate::hypercall::HYPERVISOR_GRANT_TABLE_OP: 20 }
-measured_constant! { crate::hypercall::HYPERVISOR_UPDATE_VA_MAPPING_OTHERDOMAIN: 22 }
-measured_constant! { crate::hypercall::HYPERVISOR_XSM_OP: 27 }
-measured_constant! { crate::hypercall::HYPERVISOR_NMI_OP: 28 }
-measured_constant! { crate::hypercall::HYPERVISOR_XENOPROF_OP: 31 }
-measured_constant! { crate::hypercall::HYPERVISOR_HVM_OP: 34 }
-measured_constant! { crate::hypercall::HYPERVISOR_SYSCTL: 35 }
-measured_constant! { crate::hypercall::HYPERVISOR_DOMCTL: 36 }
-measured_constant! { crate::hypercall::HYPERVISOR_KEXEC_OP: 37 }
-measured_constant! { crate::hypercall::HYPERVISOR_TMEM_OP: 38 }
-measured_constant! { crate::hypercall::HYPERVISOR_ARGO_OP: 39 }
-measured_constant! { crate::hypercall::HYPERVISOR_XENPMU_OP: 40 }
-measured_constant! { crate::hypercall::HYPERVISOR_DM_OP: 41 }
-measured_constant! { crate::hypercall::HYPERVISOR_HYPFS_OP: 42 }
-measured_constant! { crate::hypercall::HYPERVISOR_ARCH_1: 49 }
-measured_constant! { crate::hypercall::HYPERVISOR_ARCH_2: 50 }
-measured_constant! { crate::hypercall::HYPERVISOR_ARCH_3: 51 }
-measured_constant! { crate::hypercall::HYPERVISOR_ARCH_4: 52 }
-measured_constant! { crate::hypercall::HYPERVISOR_ARCH_5: 53 }
-measured_constant! { crate::hypercall::HYPERVISOR_ARCH_6: 54 }
-measured_constant! { crate::hypercall::HYPERVISOR_ARCH_7: 55 }
-measured_constant! { crate::hypercall::mmu_update::MMU_NORMAL_PT_UPDATE: 0 }
-measured_constant! { crate::hypercall::mmu_update::MMU_MACHPHYS_UPDATE: 1 }
-measured_constant! { crate::hypercall::mmu_update::MMU_PT_UPDATE_PRESERVE_AD: 2 }
-measured_constant! { crate::hypercall::mmu_update::MMU_PT_UPDATE_NO_TRANSLATE: 3 }
-measured_constant! { crate::hypercall::memory_op::XENMEM_INCREASE_RESERVATION: 0 }
-measured_constant! { crate::hypercall::memory_op::XENMEM_DECREASE_RESERVATION: 1 }
-measured_constant! { crate::hypercall::memory_op::XENMEM_MAXIMUM_RAM_PAGE: 2 }
-measured_constant! { crate::hypercall::memory_op::XENMEM_CURRENT_RESERVATION: 3 }
-measured_constant! { crate::hypercall::memory_op::XENMEM_MAXIMUM_RESERVATION: 4 }
-measured_constant! { crate::hypercall::memory_op::XENMEM_MACHPHYS_MFN_LIST: 5 }
-measured_constant! { crate::hypercall::memory_op::XENMEM_POPULATE_PHYSMAP: 6 }
-measured_constant! { crate::hypercall::memory_op::XENMEM_MEMORY_MAP: 9 }
-measured_constant! { crate::hypercall::memory_op::XENMEM_MACHINE_MEMORY_MAP: 10 }
-measured_constant! { crate::hypercall::memory_op::XENMEM_EXCHANGE: 11 }
-measured_constant! { crate::hypercall::memory_op::XENMEM_MACHPHYS_MAPPING: 12 }
-measured_constant! { crate::hypercall::memory_op::XENMEM_MAXIMUM_GPFN: 14 }
-measured_constant! { crate::hypercall::xen_version::XENVER_VERSION: 0 }
-measured_constant! { crate::hypercall::xen_version::XENVER_EXTRAVERSION: 1 }
-measured_constant! { crate::hypercall::xen_version::XENVER_COMPILE_INFO: 2 }
-measured_constant! { crate::hypercall::xen_version::XENVER_CAPABILITIES: 3 }
-measured_constant! { crate::hypercall::xen_version::XENVER_CHANGESET: 4 }
-measured_constant! { crate::hypercall::xen_version::XENVER_PLATFORM_PARAMETERS: 5 }
-measured_constant! { crate::hypercall::xen_version::XENVER_GET_FEATURES: 6 }
-measured_constant! { crate::hypercall::xen_version::XENVER_PAGESIZE: 7 }
-measured_constant! { crate::hypercall::xen_version::XENVER_GUEST_HANDLE: 8 }
-measured_constant! { crate::hypercall::xen_version::XENVER_COMMANDLINE: 9 }
-measured_constant! { crate::hypercall::xen_version::XENVER_BUILD_ID: 10 }
-measured_constant! { crate::hypercall::console_io::CONSOLEIO_WRITE: 0 }
-measured_constant! { crate::hypercall::console_io::CONSOLEIO_READ: 1 }
-measured_constant! { crate::hypercall::vm_assist::VMASST_CMD_ENABLE: 0 }
-measured_constant! { crate::hypercall::vm_assist::VMASST_CMD_DISABLE: 1 }
-measured_constant! { crate::hypercall::vcpu_op::VCPUOP_INITIALISE: 0 }
-measured_constant! { crate::hypercall::vcpu_op::VCPUOP_UP: 1 }
-measured_constant! { crate::hypercall::vcpu_op::VCPUOP_DOWN: 2 }
-measured_constant! { crate::hypercall::vcpu_op::VCPUOP_IS_UP: 3 }
-measured_constant! { crate::hypercall::vcpu_op::VCPUOP_GET_RUNSTATE_INFO: 4 }
-measured_constant! { crate::hypercall::vcpu_op::VCPUOP_REGISTER_RUNSTATE_MEMORY_AREA: 5 }
-measured_constant! { crate::hypercall::vcpu_op::VCPUOP_SET_PERIODIC_TIMER: 6 }
-measured_constant! { crate::hypercall::vcpu_op::VCPUOP_STOP_PERIODIC_TIMER: 7 }
-measured_constant! { crate::hypercall::vcpu_op::VCPUOP_SET_SINGLESHOT_TIMER: 8 }
-measured_constant! { crate::hypercall::vcpu_op::VCPUOP_STOP_SINGLESHOT_TIMER: 9 }
-measured_constant! { crate::hypercall::vcpu_op::VCPUOP_REGISTER_VCPU_INFO: 10 }
-measured_constant! { crate::hypercall::vcpu_op::VCPUOP_SEND_NMI: 11 }
-measured_constant! { crate::hypercall::vcpu_op::VCPUOP_GET_PHYSID: 12 }
-measured_constant! { crate::hypercall::vcpu_op::VCPUOP_REGISTER_VCPU_TIME_MEMORY_AREA: 13 }
-measured_constant! { crate::hypercall::set_segment_base::SEGBASE_FS: 0 }
-measured_constant! { crate::hypercall::set_segment_base::SEGBASE_GS_USER: 1 }
-measured_constant! { crate::hypercall::set_segment_base::SEGBASE_GS_KERNEL: 2 }
-measured_constant! { crate::hypercall::set_segment_base::SEGBASE_GS_USER_SEL: 3 }
-measured_constant! { crate::hypercall::mmuext_op::MMUEXT_PIN_L1_TABLE: 0 }
-measured_constant! { crate::hypercall::mmuext_op::MMUEXT_PIN_L2_TABLE: 1 }
-measured_constant! { crate::hypercall::mmuext_op::MMUEXT_PIN_L3_TABLE: 2 }
-measured_constant! { crate::hypercall::mmuext_op::MMUEXT_PIN_L4_TABLE: 3 }
-measured_constant! { crate::hypercall::mmuext_op::MMUEXT_UNPIN_TABLE: 4 }
-measured_constant! { crate::hypercall::mmuext_op::MMUEXT_NEW_BASEPTR: 5 }
-measured_constant! { crate::hypercall::mmuext_op::MMUEXT_TLB_FLUSH_LOCAL: 6 }
-measured_constant! { crate::hypercall::mmuext_op::MMUEXT_INVLPG_LOCAL: 7 }
-measured_constant! { crate::hypercall::mmuext_op::MMUEXT_TLB_FLUSH_MULTI: 8 }
-measured_constant! { crate::hypercall::mmuext_op::MMUEXT_INVLPG_MULTI: 9 }
-measured_constant! { crate::hypercall::mmuext_op::MMUEXT_TLB_FLUSH_ALL: 10 }
-measured_constant! { crate::hypercall::mmuext_op::MMUEXT_INVLPG_ALL: 11 }
-measured_constant! { crate::hypercall::mmuext_op::MMUEXT_FLUSH_CACHE: 12 }
-measured_constant! { crate::hypercall::mmuext_op::MMUEXT_SET_LDT: 13 }
-measured_constant! { crate::hypercall::mmuext_op::MMUEXT_NEW_USER_BASEPTR: 15 }
-measured_constant! { crate::hypercall::mmuext_op::MMUEXT_CLEAR_PAGE: 16 }
-measured_constant! { crate::hypercall::mmuext_op::MMUEXT_COPY_PAGE: 17 }
-measured_constant! { crate::hypercall::mmuext_op::MMUEXT_FLUSH_CACHE_GLOBAL: 18 }
-measured_constant! { crate::hypercall::mmuext_op::MMUEXT_MARK_SUPER: 19 }
-measured_constant! { crate::hypercall::mmuext_op::MMUEXT_UNMARK_SUPER: 20 }
-measured_constant! { crate::hypercall::sched_op::SCHEDOP_YIELD: 0 }
-measured_constant! { crate::hypercall::sched_op::SCHEDOP_BLOCK: 1 }
-measured_constant! { crate::hypercall::sched_op::SCHEDOP_SHUTDOWN: 2 }
-measured_constant! { crate::hypercall::sched_op::SCHEDOP_POLL: 3 }
-measured_constant! { crate::hypercall::sched_op::SCHEDOP_REMOTE_SHUTDOWN: 4 }
-measured_constant! { crate::hypercall::sched_op::SCHEDOP_SHUTDOWN_CODE: 5 }
-measured_constant! { crate::hypercall::sched_op::SCHEDOP_WATCHDOG: 6 }
-measured_constant! { crate::hypercall::sched_op::SCHEDOP_PIN_OVERRIDE: 7 }
-measured_constant! { crate::hypercall::callback_op::CALLBACKOP_REGISTER: 0 }
-measured_constant! { crate::hypercall::callback_op::CALLBACKOP_UNREGISTER: 1 }
-measured_constant! { crate::hypercall::event_channel_op::EVTCHNOP_BIND_INTERDOMAIN: 0 }
-measured_constant! { crate::hypercall::event_channel_op::EVTCHNOP_BIND_VIRQ: 1 }
-measured_constant! { crate::hypercall::event_channel_op::EVTCHNOP_BIND_PIRQ: 2 }
-measured_constant! { crate::hypercall::event_channel_op::EVTCHNOP_CLOSE: 3 }
-measured_constant! { crate::hypercall::event_channel_op::EVTCHNOP_SEND: 4 }
-measured_constant! { crate::hypercall::event_channel_op::EVTCHNOP_STATUS: 5 }
-measured_constant! { crate::hypercall::event_channel_op::EVTCHNOP_ALLOC_UNBOUND: 6 }
-measured_constant! { crate::hypercall::event_channel_op::EVTCHNOP_BIND_IPI: 7 }
-measured_constant! { crate::hypercall::event_channel_op::EVTCHNOP_BIND_VCPU: 8 }
-measured_constant! { crate::hypercall::event_channel_op::EVTCHNOP_UNMASK: 9 }
-measured_constant! { crate::hypercall::event_channel_op::EVTCHNOP_RESET: 10 }
-measured_constant! { crate::hypercall::event_channel_op::EVTCHNOP_INIT_CONTROL: 11 }
-measured_constant! { crate::hypercall::event_channel_op::EVTCHNOP_EXPAND_ARRAY: 12 }
-measured_constant! { crate::hypercall::event_channel_op::EVTCHNOP_SET_PRIORITY: 13 }
-measured_constant! { crate::hypercall::physdev_op::PHYSDEVOP_IRQ_STATUS_QUERY: 5 }
-measured_constant! { crate::hypercall::physdev_op::PHYSDEVOP_SET_IOPL: 6 }
-measured_constant! { crate::hypercall::physdev_op::PHYSDEVOP_SET_IOBITMAP: 7 }
-measured_constant! { crate::hypercall::physdev_op::PHYSDEVOP_EOI: 12 }
-measured_constant! { crate::hypercall::physdev_op::PHYSDEVOP_PIRQ_EOI_GMFN_V1: 17 }
-measured_constant! { crate::hypercall::physdev_op::PHYSDEVOP_PIRQ_EOI_GMFN_V2: 28 }
+measured_struct! { crate::io::xenstore::XsdSockmsg: 16, 4 { kind: 0, 4; req_id: 4, 4; tx_id: 8, 4; len: 12, 4; } }
+measured_struct! { crate::io::xenstore::XenstoreDomainInterface: 2076, 4 { req: 0, 1024; rsp: 1024, 1024; req_cons: 2048, 4; req_prod: 2052, 4; rsp_cons: 2056, 4; rsp_prod: 2060, 4; server_features: 2064, 4; connection: 2068, 4; error: 2072, 4; } }
+measured_struct! { crate::io::block::BlkifRequestSegment: 8, 4 { gref: 0, 4; first_sect: 4, 1; last_sect: 5, 1; } }
+measured_struct! { crate::io::block::BlkifRequest: 112, 8 { operation: 0, 1; nr_segments: 1, 1; handle: 2, 2; id: 8, 8; sector_number: 16, 8; seg: 24, 88; } }
+measured_struct! { crate::io::block::BlkifRequestDiscard: 32, 8 { operation: 0, 1; flag: 1, 1; handle: 2, 2; id: 8, 8; sector_number: 16, 8; nr_sectors: 24, 8; } }
+measured_struct! { crate::io::block::BlkifRequestIndirect: 64, 8 { operation: 0, 1; indirect_op: 1, 1; nr_segments: 2, 2; id: 8, 8; sector_number: 16, 8; handle: 24, 2; indirect_grefs: 28, 32; } }
+measured_struct! { crate::io::block::BlkifResponse: 16, 8 { id: 0, 8; operation: 8, 1; status: 10, 2; } }
+measured_struct! { crate::io::block::BlkifSring: 176, 8 { req_prod: 0, 4; req_event: 4, 4; rsp_prod: 8, 4; rsp_event: 12, 4; pvt: 16, 4; pad: 20, 44; ring: 64, 112; } }
+measured_struct! { crate::io::net::NetifTxRequest: 12, 4 { gref: 0, 4; offset: 4, 2; flags: 6, 2; id: 8, 2; size: 10, 2; } }
+measured_struct! { crate::io::net::NetifTxResponse: 4, 2 { id: 0, 2; status: 2, 2; } }
+measured_struct! { crate::io::net::NetifRxRequest: 8, 4 { id: 0, 2; pad: 2, 2; gref: 4, 4; } }
+measured_struct! { crate::io::net::NetifRxResponse: 8, 2 { id: 0, 2; offset: 2, 2; flags: 4, 2; status: 6, 2; } }
+measured_struct! { crate::io::net::NetifExtraInfo: 8, 2 { kind: 0, 1; flags: 1, 1; u: 2, 6; } }
+measured_struct! { crate::io::net::XenNetifCtrlRequest: 16, 4 { id: 0, 2; kind: 2, 2; data: 4, 12; } }
+measured_struct! { crate::io::net::XenNetifCtrlResponse: 12, 4 { id: 0, 2; kind: 2, 2; status: 4, 4; data: 8, 4; } }
+measured_struct! { crate::io::net::XenNetifGref: 8, 4 { gref: 0, 4; flags: 4, 2; status: 6, 2; } }
+measured_struct! { crate::io::net::NetifTxSring: 76, 4 { req_prod: 0, 4; req_event: 4, 4; rsp_prod: 8, 4; rsp_event: 12, 4; pvt: 16, 4; pad: 20, 44; ring: 64, 12; } }
+measured_struct! { crate::io::net::NetifRxSring: 72, 4 { req_prod: 0, 4; req_event: 4, 4; rsp_prod: 8, 4; rsp_event: 12, 4; pvt: 16, 4; pad: 20, 44; ring: 64, 8; } }
+measured_struct! { crate::io::net::XenNetifCtrlSring: 80, 4 { req_prod: 0, 4; req_event: 4, 4; rsp_prod: 8, 4; rsp_event: 12, 4; pvt: 16, 4; pad: 20, 44; ring: 64, 16; } }
+measured_constants! { crate::errno::Errno::EPERM: 1; crate::errno::Errno::ENOENT: 2; crate::errno::Errno::ESRCH: 3; crate::errno::Errno::EIO: 5; crate::errno::Errno::ENXIO: 6; crate::errno::Errno::E2BIG: 7; crate::errno::Errno::ENOEXEC: 8; crate::errno::Errno::EBADF: 9; crate::errno::Errno::ECHILD: 10; crate::errno::Errno::EAGAIN: 11; crate::errno::Errno::ENOMEM: 12; crate::errno::Errno::EACCES: 13; crate::errno::Errno::EFAULT: 14; crate::errno::Errno::EBUSY: 16; crate::errno::Errno::EEXIST: 17; crate::errno::Errno::EXDEV: 18; crate::errno::Errno::ENODEV: 19; crate::errno::Errno::ENOTDIR: 20; crate::errno::Errno::EISDIR: 21; crate::errno::Errno::EINVAL: 22; crate::errno::Errno::ENFILE: 23; crate::errno::Errno::EMFILE: 24; crate::errno::Errno::ENOSPC: 28; crate::errno::Errno::EROFS: 30; crate::errno::Errno::EMLINK: 31; crate::errno::Errno::EDOM: 33; crate::errno::Errno::ERANGE: 34; crate::errno::Errno::EDEADLK: 35; crate::errno::Errno::ENAMETOOLONG: 36; crate::errno::Errno::ENOLCK: 37; crate::errno::Errno::ENOSYS: 38; crate::errno::Errno::ENOTEMPTY: 39; crate::errno::Errno::ENODATA: 61; crate::errno::Errno::ETIME: 62; crate::errno::Errno::EBADMSG: 74; crate::errno::Errno::EOVERFLOW: 75; crate::errno::Errno::EILSEQ: 84; crate::errno::Errno::ENOTSOCK: 88; crate::errno::Errno::EMSGSIZE: 90; crate::errno::Errno::EOPNOTSUPP: 95; crate::errno::Errno::EADDRINUSE: 98; crate::errno::Errno::EADDRNOTAVAIL: 99; crate::errno::Errno::ENOBUFS: 105; crate::errno::Errno::EISCONN: 106; crate::errno::Errno::ENOTCONN: 107; crate::errno::Errno::ETIMEDOUT: 110; crate::errno::Errno::ECONNREFUSED: 111; }
+measured_constants! { crate::hypercall::HYPERVISOR_SET_TRAP_TABLE: 0; crate::hypercall::HYPERVISOR_MMU_UPDATE: 1; crate::hypercall::HYPERVISOR_SET_GDT: 2; crate::hypercall::HYPERVISOR_STACK_SWITCH: 3; crate::hypercall::HYPERVISOR_SET_CALLBACKS: 4; crate::hypercall::HYPERVISOR_FPU_TASKSWITCH: 5; crate::hypercall::HYPERVISOR_SET_DEBUGREG: 8; crate::hypercall::HYPERVISOR_GET_DEBUGREG: 9; crate::hypercall::HYPERVISOR_UPDATE_DESCRIPTOR: 10; crate::hypercall::HYPERVISOR_MEMORY_OP: 12; crate::hypercall::HYPERVISOR_MULTICALL: 13; crate::hypercall::HYPERVISOR_UPDATE_VA_MAPPING: 14; crate::hypercall::HYPERVISOR_SET_TIMER_OP: 15; crate::hypercall::HYPERVISOR_XEN_VERSION: 17; crate::hypercall::HYPERVISOR_CONSOLE_IO: 18; crate::hypercall::HYPERVISOR_VM_ASSIST: 21; crate::hypercall::HYPERVISOR_IRET: 23; crate::hypercall::HYPERVISOR_VCPU_OP: 24; crate::hypercall::HYPERVISOR_SET_SEGMENT_BASE: 25; crate::hypercall::HYPERVISOR_MMUEXT_OP: 26; crate::hypercall::HYPERVISOR_SCHED_OP: 29; crate::hypercall::HYPERVISOR_CALLBACK_OP: 30; crate::hypercall::HYPERVISOR_EVENT_CHANNEL_OP: 32; crate::hypercall::HYPERVISOR_PHYSDEV_OP: 33; }
+measured_constants! { crate::start_info::SIF_PRIVILEGED: 1; crate::start_info::SIF_INITDOMAIN: 2; crate::start_info::SIF_MULTIBOOT_MOD: 4; crate::start_info::SIF_MOD_START_PFN: 8; crate::start_info::SIF_VIRT_P2M_4TOOLS: 16; crate::start_info::SIF_PM_MASK: 65280; crate::start_info::MAX_GUEST_CMDLINE: 1024; }
+measured_constants! { crate::shared_info::XEN_LEGACY_MAX_VCPUS: 32; crate::shared_info::PVCLOCK_TSC_STABLE: 1; crate::shared_info::PVCLOCK_GUEST_STOPPED: 2; crate::shared_info::XEN_NMIREASON_IO_ERROR: 1; crate::shared_info::XEN_NMIREASON_PCI_SERR: 2; crate::shared_info::XEN_NMIREASON_UNKNOWN: 4; }
+measured_constants! { crate::regs::VGCF_IN_SYSCALL: 256; }
+measured_constants! { crate::segment::FIRST_RESERVED_GDT_PAGE: 14; crate::segment::FIRST_RESERVED_GDT_BYTE: 57344; crate::segment::FIRST_RESERVED_GDT_ENTRY: 7168; crate::segment::FLAT_RING3_CS32: 57379; crate::segment::FLAT_RING3_CS64: 57395; crate::segment::FLAT_RING3_DS32: 57387; crate::segment::FLAT_RING3_DS64: 0; crate::segment::FLAT_RING3_SS32: 57387; crate::segment::FLAT_RING3_SS64: 57387; crate::segment::FLAT_KERNEL_CS: 57395; crate::segment::FLAT_KERNEL_SS: 57387; crate::segment::FLAT_KERNEL_DS: 0; crate::segment::FLAT_USER_CS: 57395; crate::segment::FLAT_USER_SS: 57387; crate::segment::FLAT_USER_DS: 0; }
+measured_constants! { crate::mmu::UVMF_NONE: 0; crate::mmu::UVMF_TLB_FLUSH: 1; crate::mmu::UVMF_INVLPG: 2; crate::mmu::UVMF_FLUSHTYPE_MASK: 3; crate::mmu::UVMF_MULTI: 0; crate::mmu::UVMF_LOCAL: 0; crate::mmu::UVMF_ALL: 4; crate::mmu::HYPERVISOR_VIRT_START: 18446603336221196288; crate::mmu::HYPERVISOR_VIRT_END: 18446612132314218496; crate::mmu::MACH2PHYS_VIRT_START: 18446603336221196288; crate::mmu::MACH2PHYS_VIRT_END: 18446603611099103232; crate::mmu::MACH2PHYS_NR_ENTRIES: 34359738368; crate::mmu::DOMID_FIRST_RESERVED: 32752; crate::mmu::DOMID_SELF: 32752; crate::mmu::DOMID_IO: 32753; crate::mmu::DOMID_XEN: 32754; crate::mmu::DOMID_COW: 32755; crate::mmu::DOMID_INVALID: 32756; crate::mmu::DOMID_IDLE: 32767; crate::mmu::DOMID_MASK: 32767; }
+measured_constants! { crate::memory::XENMEMF_POPULATE_ON_DEMAND: 65536; crate::memory::XENMEMF_EXACT_NODE_REQUEST: 131072; crate::memory::XENMEMF_VNODE: 262144; }
+measured_constants! { crate::event::VIRQ_TIMER: 0; crate::event::VIRQ_DEBUG: 1; crate::event::VIRQ_CONSOLE: 2; crate::event::VIRQ_DOM_EXC: 3; crate::event::VIRQ_TBUF: 4; crate::event::VIRQ_DEBUGGER: 6; crate::event::VIRQ_XENOPROF: 7; crate::event::VIRQ_CON_RING: 8; crate::event::VIRQ_PCPU_STATE: 9; crate::event::VIRQ_MEM_EVENT: 10; crate::event::VIRQ_ARGO: 11; crate::event::VIRQ_ENOMEM: 12; crate::event::VIRQ_XENPMU: 13; crate::event::VIRQ_ARCH_0: 16; crate::event::NR_VIRQS: 24; crate::event::BIND_PIRQ_WILL_SHARE: 1; crate::event::EVTCHNSTAT_CLOSED: 0; crate::event::EVTCHNSTAT_UNBOUND: 1; crate::event::EVTCHNSTAT_INTERDOMAIN: 2; crate::event::EVTCHNSTAT_PIRQ: 3; crate::event::EVTCHNSTAT_VIRQ: 4; crate::event::EVTCHNSTAT_IPI: 5; crate::event::EVTCHN_2L_NR_CHANNELS: 4096; crate::event::EVTCHN_FIFO_PRIORITY_MAX: 0; crate::event::EVTCHN_FIFO_PRIORITY_DEFAULT: 7; crate::event::EVTCHN_FIFO_PRIORITY_MIN: 15; crate::event::EVTCHN_FIFO_MAX_QUEUES: 16; crate::event::EVTCHN_FIFO_PENDING: 31; crate::event::EVTCHN_FIFO_MASKED: 30; crate::event::EVTCHN_FIFO_LINKED: 29; crate::event::EVTCHN_FIFO_BUSY: 28; crate::event::EVTCHN_FIFO_LINK_BITS: 17; crate::event::EVTCHN_FIFO_LINK_MASK: 131071; crate::event::EVTCHN_FIFO_NR_CHANNELS: 131072; }
+measured_constants! { crate::sched::SHUTDOWN_POWEROFF: 0; crate::sched::SHUTDOWN_REBOOT: 1; crate::sched::SHUTDOWN_SUSPEND: 2; crate::sched::SHUTDOWN_CRASH: 3; crate::sched::SHUTDOWN_WATCHDOG: 4; crate::sched::SHUTDOWN_SOFT_RESET: 5; crate::sched::SHUTDOWN_MAX: 5; }
+measured_constants! { crate::vcpu::RUNSTATE_RUNNING: 0; crate::vcpu::RUNSTATE_RUNNABLE: 1; crate::vcpu::RUNSTATE_BLOCKED: 2; crate::vcpu::RUNSTATE_OFFLINE: 3; crate::vcpu::XEN_RUNSTATE_UPDATE: 9223372036854775808; crate::vcpu::VCPU_SSHOTTMR_FUTURE: 1; crate::vcpu::VGCF_I387_VALID: 1; crate::vcpu::VGCF_IN_KERNEL: 4; crate::vcpu::VGCF_FAILSAFE_DISABLES_EVENTS: 8; crate::vcpu::VGCF_SYSCALL_DISABLES_EVENTS: 16; crate::vcpu::VGCF_ONLINE: 32; }
+measured_constants! { crate::version::XENFEAT_WRITABLE_PAGE_TABLES: 0; crate::version::XENFEAT_WRITABLE_DESCRIPTOR_TABLES: 1; crate::version::XENFEAT_AUTO_TRANSLATED_PHYSMAP: 2; crate::version::XENFEAT_SUPERVISOR_MODE_KERNEL: 3; crate::version::XENFEAT_PAE_PGDIR_ABOVE_4GB: 4; crate::version::XENFEAT_MMU_PT_UPDATE_PRESERVE_AD: 5; crate::version::XENFEAT_HIGHMEM_ASSIST: 6; crate::version::XENFEAT_GNTTAB_MAP_AVAIL_BITS: 7; crate::version::XENFEAT_HVM_CALLBACK_VECTOR: 8; crate::version::XENFEAT_HVM_SAFE_PVCLOCK: 9; crate::version::XENFEAT_HVM_PIRQS: 10; crate::version::XENFEAT_DOM0: 11; crate::version::XENFEAT_MEMORY_OP_VNODE_SUPPORTED: 13; crate::version::XENFEAT_ARM_SMCCC_SUPPORTED: 14; crate::version::XENFEAT_LINUX_RSDP_UNRESTRICTED: 15; crate::version::XENFEAT_NOT_DIRECT_MAPPED: 16; crate::version::XENFEAT_DIRECT_MAPPED: 17; crate::version::XENFEAT_NR_SUBMAPS: 1; }
+measured_constants! { crate::vm_assist::VMASST_TYPE_4GB_SEGMENTS: 0; crate::vm_assist::VMASST_TYPE_4GB_SEGMENTS_NOTIFY: 1; crate::vm_assist::VMASST_TYPE_WRITABLE_PAGETABLES: 2; crate::vm_assist::VMASST_TYPE_PAE_EXTENDED_CR3: 3; crate::vm_assist::VMASST_TYPE_ARCHITECTURAL_IOPL: 4; crate::vm_assist::VMASST_TYPE_RUNSTATE_UPDATE_FLAG: 5; crate::vm_assist::VMASST_TYPE_M2P_STRICT: 32; }
+measured_constants! { crate::physdev::XENIRQSTAT_NEEDS_EOI: 1; crate::physdev::XENIRQSTAT_SHARED: 2; }
+measured_constants! { crate::callback::CALLBACKTYPE_EVENT: 0; crate::callback::CALLBACKTYPE_FAILSAFE: 1; crate::callback::CALLBACKTYPE_SYSCALL: 2; crate::callback::CALLBACKTYPE_SYSENTER_DEPRECATED: 3; crate::callback::CALLBACKTYPE_NMI: 4; crate::callback::CALLBACKTYPE_SYSENTER: 5; crate::callback::CALLBACKTYPE_SYSCALL32: 7; crate::callback::CALLBACKF_MASK_EVENTS: 1; }
+measured_constants! { crate::cpuid::XEN_CPUID_FIRST_LEAF: 1073741824; crate::cpuid::XEN_CPUID_SIGNATURE_EBX: 1450075480; crate::cpuid::XEN_CPUID_SIGNATURE_ECX: 1700285773; crate::cpuid::XEN_CPUID_SIGNATURE_EDX: 1296914030; crate::cpuid::XEN_CPUID_FEAT1_MMU_PT_UPDATE_PRESERVE_AD: 1; crate::cpuid::XEN_CPUID_MACHINE_ADDRESS_WIDTH_MASK: 255; crate::cpuid::XEN_CPUID_MAX_NUM_LEAVES: 5; }
+measured_constants! { crate::elfnote::XEN_ELFNOTE_INFO: 0; crate::elfnote::XEN_ELFNOTE_ENTRY: 1; crate::elfnote::XEN_ELFNOTE_HYPERCALL_PAGE: 2; crate::elfnote::XEN_ELFNOTE_VIRT_BASE: 3; crate::elfnote::XEN_ELFNOTE_PADDR_OFFSET: 4; crate::elfnote::XEN_ELFNOTE_XEN_VERSION: 5; crate::elfnote::XEN_ELFNOTE_GUEST_OS: 6; crate::elfnote::XEN_ELFNOTE_GUEST_VERSION: 7; crate::elfnote::XEN_ELFNOTE_LOADER: 8; crate::elfnote::XEN_ELFNOTE_PAE_MODE: 9; crate::elfnote::XEN_ELFNOTE_FEATURES: 10; crate::elfnote::XEN_ELFNOTE_BSD_SYMTAB: 11; crate::elfnote::XEN_ELFNOTE_HV_START_LOW: 12; crate::elfnote::XEN_ELFNOTE_L1_MFN_VALID: 13; crate::elfnote::XEN_ELFNOTE_SUSPEND_CANCEL: 14; crate::elfnote::XEN_ELFNOTE_INIT_P2M: 15; crate::elfnote::XEN_ELFNOTE_MOD_START_PFN: 16; crate::elfnote::XEN_ELFNOTE_SUPPORTED_FEATURES: 17; crate::elfnote::XEN_ELFNOTE_PHYS32_ENTRY: 18; crate::elfnote::XEN_ELFNOTE_MAX: 18; }
+measured_constants! { crate::pvh::XEN_HVM_START_MAGIC_VALUE: 862897528; crate::pvh::XEN_HVM_MEMMAP_TYPE_RAM: 1; crate::pvh::XEN_HVM_MEMMAP_TYPE_RESERVED: 2; crate::pvh::XEN_HVM_MEMMAP_TYPE_ACPI: 3; crate::pvh::XEN_HVM_MEMMAP_TYPE_NVS: 4; crate::pvh::XEN_HVM_MEMMAP_TYPE_UNUSABLE: 5; crate::pvh::XEN_HVM_MEMMAP_TYPE_DISABLED: 6; crate::pvh::XEN_HVM_MEMMAP_TYPE_PMEM: 7; }
+measured_constants! { crate::hypercall::HYPERVISOR_SCHED_OP_COMPAT: 6; crate::hypercall::HYPERVISOR_PLATFORM_OP: 7; crate::hypercall::HYPERVISOR_EVENT_CHANNEL_OP_COMPAT: 16; crate::hypercall::HYPERVISOR_PHYSDEV_OP_COMPAT: 19; crate::hypercall::HYPERVISOR_GRANT_TABLE_OP: 20; crate::hypercall::HYPERVISOR_UPDATE_VA_MAPPING_OTHERDOMAIN: 22; crate::hypercall::HYPERVISOR_XSM_OP: 27; crate::hypercall::HYPERVISOR_NMI_OP: 28; crate::hypercall::HYPERVISOR_XENOPROF_OP: 31; crate::hypercall::HYPERVISOR_HVM_OP: 34; crate::hypercall::HYPERVISOR_SYSCTL: 35; crate::hypercall::HYPERVISOR_DOMCTL: 36; crate::hypercall::HYPERVISOR_KEXEC_OP: 37; crate::hypercall::HYPERVISOR_TMEM_OP: 38; crate::hypercall::HYPERVISOR_ARGO_OP: 39; crate::hypercall::HYPERVISOR_XENPMU_OP: 40; crate::hypercall::HYPERVISOR_DM_OP: 41; crate::hypercall::HYPERVISOR_HYPFS_OP: 42; crate::hypercall::HYPERVISOR_ARCH_1: 49; crate::hypercall::HYPERVISOR_ARCH_2: 50; crate::hypercall::HYPERVISOR_ARCH_3: 51; crate::hypercall::HYPERVISOR_ARCH_4: 52; crate::hypercall::HYPERVISOR_ARCH_5: 53; crate::hypercall::HYPERVISOR_ARCH_6: 54; crate::hypercall::HYPERVISOR_ARCH_7: 55; }
+measured_constants! { crate::io::xenstore::XS_CONTROL: 0; crate::io::xenstore::XS_DIRECTORY: 1; crate::io::xenstore::XS_READ: 2; crate::io::xenstore::XS_GET_PERMS: 3; crate::io::xenstore::XS_WATCH: 4; crate::io::xenstore::XS_UNWATCH: 5; crate::io::xenstore::XS_TRANSACTION_START: 6; crate::io::xenstore::XS_TRANSACTION_END: 7; crate::io::xenstore::XS_INTRODUCE: 8; crate::io::xenstore::XS_RELEASE: 9; crate::io::xenstore::XS_GET_DOMAIN_PATH: 10; crate::io::xenstore::XS_WRITE: 11; crate::io::xenstore::XS_MKDIR: 12; crate::io::xenstore::XS_RM: 13; crate::io::xenstore::XS_SET_PERMS: 14; crate::io::xenstore::XS_WATCH_EVENT: 15; crate::io::xenstore::XS_ERROR: 16; crate::io::xenstore::XS_IS_DOMAIN_INTRODUCED: 17; crate::io::xenstore::XS_RESUME: 18; crate::io::xenstore::XS_SET_TARGET: 19; crate::io::xenstore::XS_RESET_WATCHES: 21; crate::io::xenstore::XS_DIRECTORY_PART: 22; crate::io::xenstore::XS_TYPE_COUNT: 23; crate::io::xenstore::XS_INVALID: 65535; crate::io::xenstore::XS_WATCH_PATH: 0; crate::io::xenstore::XS_WATCH_TOKEN: 1; crate::io::xenstore::XENSTORE_RING_SIZE: 1024; crate::io::xenstore::XENSTORE_PAYLOAD_MAX: 4096; crate::io::xenstore::XENSTORE_ABS_PATH_MAX: 3072; crate::io::xenstore::XENSTORE_REL_PATH_MAX: 2048; crate::io::xenstore::XENSTORE_SERVER_FEATURE_RECONNECTION: 1; crate::io::xenstore::XENSTORE_SERVER_FEATURE_ERROR: 2; crate::io::xenstore::XENSTORE_CONNECTED: 0; crate::io::xenstore::XENSTORE_RECONNECT: 1; crate::io::xenstore::XENSTORE_ERROR_NONE: 0; crate::io::xenstore::XENSTORE_ERROR_COMM: 1; crate::io::xenstore::XENSTORE_ERROR_RINGIDX: 2; crate::io::xenstore::XENSTORE_ERROR_PROTO: 3; }
+measured_constants! { crate::io::xenbus::XENBUS_STATE_UNKNOWN: 0; crate::io::xenbus::XENBUS_STATE_INITIALISING: 1; crate::io::xenbus::XENBUS_STATE_INIT_WAIT: 2; crate::io::xenbus::XENBUS_STATE_INITIALISED: 3; crate::io::xenbus::XENBUS_STATE_CONNECTED: 4; crate::io::xenbus::XENBUS_STATE_CLOSING: 5; crate::io::xenbus::XENBUS_STATE_CLOSED: 6; crate::io::xenbus::XENBUS_STATE_RECONFIGURING: 7; crate::io::xenbus::XENBUS_STATE_RECONFIGURED: 8; }
+measured_constants! { crate::io::block::BLKIF_OP_READ: 0; crate::io::block::BLKIF_OP_WRITE: 1; crate::io::block::BLKIF_OP_WRITE_BARRIER: 2; crate::io::block::BLKIF_OP_FLUSH_DISKCACHE: 3; crate::io::block::BLKIF_OP_RESERVED_1: 4; crate::io::block::BLKIF_OP_DISCARD: 5; crate::io::block::BLKIF_OP_INDIRECT: 6; crate::io::block::BLKIF_MAX_SEGMENTS_PER_REQUEST: 11; crate::io::block::BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST: 8; crate::io::block::BLKIF_DISCARD_SECURE: 1; crate::io::block::BLKIF_RSP_EOPNOTSUPP: -2; crate::io::block::BLKIF_RSP_ERROR: -1; crate::io::block::BLKIF_RSP_OKAY: 0; crate::io::block::VDISK_CDROM: 1; crate::io::block::VDISK_REMOVABLE: 2; crate::io::block::VDISK_READONLY: 4; }
+measured_constants! { crate::io::net::XEN_NETIF_NR_SLOTS_MIN: 18; crate::io::net::XEN_NETIF_MAX_TX_SIZE: 65535; crate::io::net::NETTXF_CSUM_BLANK: 1; crate::io::net::NETTXF_DATA_VALIDATED: 2; crate::io::net::NETTXF_MORE_DATA: 4; crate::io::net::NETTXF_EXTRA_INFO: 8; crate::io::net::NETRXF_DATA_VALIDATED: 1; crate::io::net::NETRXF_CSUM_BLANK: 2; crate::io::net::NETRXF_MORE_DATA: 4; crate::io::net::NETRXF_EXTRA_INFO: 8; crate::io::net::NETRXF_GSO_PREFIX: 16; crate::io::net::XEN_NETIF_EXTRA_TYPE_NONE: 0; crate::io::net::XEN_NETIF_EXTRA_TYPE_GSO: 1; crate::io::net::XEN_NETIF_EXTRA_TYPE_MCAST_ADD: 2; crate::io::net::XEN_NETIF_EXTRA_TYPE_MCAST_DEL: 3; crate::io::net::XEN_NETIF_EXTRA_TYPE_HASH: 4; crate::io::net::XEN_NETIF_EXTRA_TYPE_MAX: 5; crate::io::net::XEN_NETIF_EXTRA_FLAG_MORE: 1; crate::io::net::XEN_NETIF_GSO_TYPE_NONE: 0; crate::io::net::XEN_NETIF_GSO_TYPE_TCPV4: 1; crate::io::net::XEN_NETIF_GSO_TYPE_TCPV6: 2; crate::io::net::NETIF_RSP_DROPPED: -2; crate::io::net::NETIF_RSP_ERROR: -1; crate::io::net::NETIF_RSP_OKAY: 0; crate::io::net::NETIF_RSP_NULL: 1; crate::io::net::XEN_NETIF_CTRL_TYPE_INVALID: 0; crate::io::net::XEN_NETIF_CTRL_TYPE_GET_HASH_FLAGS: 1; crate::io::net::XEN_NETIF_CTRL_TYPE_SET_HASH_FLAGS: 2; crate::io::net::XEN_NETIF_CTRL_TYPE_SET_HASH_KEY: 3; crate::io::net::XEN_NETIF_CTRL_TYPE_GET_HASH_MAPPING_SIZE: 4; crate::io::net::XEN_NETIF_CTRL_TYPE_SET_HASH_MAPPING_SIZE: 5; crate::io::net::XEN_NETIF_CTRL_TYPE_SET_HASH_MAPPING: 6; crate::io::net::XEN_NETIF_CTRL_TYPE_SET_HASH_ALGORITHM: 7; crate::io::net::XEN_NETIF_CTRL_TYPE_GET_GREF_MAPPING_SIZE: 8; crate::io::net::XEN_NETIF_CTRL_TYPE_ADD_GREF_MAPPING: 9; crate::io::net::XEN_NETIF_CTRL_TYPE_DEL_GREF_MAPPING: 10; crate::io::net::XEN_NETIF_CTRL_STATUS_SUCCESS: 0; crate::io::net::XEN_NETIF_CTRL_STATUS_NOT_SUPPORTED: 1; crate::io::net::XEN_NETIF_CTRL_STATUS_INVALID_PARAMETER: 2; crate::io::net::XEN_NETIF_CTRL_STATUS_BUFFER_OVERFLOW: 3; crate::io::net::XEN_NETIF_CTRLF_GREF_READONLY: 1; crate::io::net::XEN_NETIF_CTRL_HASH_TYPE_IPV4: 1; crate::io::net::XEN_NETIF_CTRL_HASH_TYPE_IPV4_TCP: 2; crate::io::net::XEN_NETIF_CTRL_HASH_TYPE_IPV6: 4; crate::io::net::XEN_NETIF_CTRL_HASH_TYPE_IPV6_TCP: 8; crate::io::net::XEN_NETIF_CTRL_HASH_ALGORITHM_NONE: 0; crate::io::net::XEN_NETIF_CTRL_HASH_ALGORITHM_TOEPLITZ: 1; }
+measured_constants! { crate::hypercall::mmu_update::MMU_NORMAL_PT_UPDATE: 0; crate::hypercall::mmu_update::MMU_MACHPHYS_UPDATE: 1; crate::hypercall::mmu_update::MMU_PT_UPDATE_PRESERVE_AD: 2; crate::hypercall::mmu_update::MMU_PT_UPDATE_NO_TRANSLATE: 3; }
+measured_constants! { crate::hypercall::memory_op::XENMEM_INCREASE_RESERVATION: 0; crate::hypercall::memory_op::XENMEM_DECREASE_RESERVATION: 1; crate::hypercall::memory_op::XENMEM_MAXIMUM_RAM_PAGE: 2; crate::hypercall::memory_op::XENMEM_CURRENT_RESERVATION: 3; crate::hypercall::memory_op::XENMEM_MAXIMUM_RESERVATION: 4; crate::hypercall::memory_op::XENMEM_MACHPHYS_MFN_LIST: 5; crate::hypercall::memory_op::XENMEM_POPULATE_PHYSMAP: 6; crate::hypercall::memory_op::XENMEM_MEMORY_MAP: 9; crate::hypercall::memory_op::XENMEM_MACHINE_MEMORY_MAP: 10; crate::hypercall::memory_op::XENMEM_EXCHANGE: 11; crate::hypercall::memory_op::XENMEM_MACHPHYS_MAPPING: 12; crate::hypercall::memory_op::XENMEM_MAXIMUM_GPFN: 14; }
+measured_constants! { crate::hypercall::xen_version::XENVER_VERSION: 0; crate::hypercall::xen_version::XENVER_EXTRAVERSION: 1; crate::hypercall::xen_version::XENVER_COMPILE_INFO: 2; crate::hypercall::xen_version::XENVER_CAPABILITIES: 3; crate::hypercall::xen_version::XENVER_CHANGESET: 4; crate::hypercall::xen_version::XENVER_PLATFORM_PARAMETERS: 5; crate::hypercall::xen_version::XENVER_GET_FEATURES: 6; crate::hypercall::xen_version::XENVER_PAGESIZE: 7; crate::hypercall::xen_version::XENVER_GUEST_HANDLE: 8; crate::hypercall::xen_version::XENVER_COMMANDLINE: 9; crate::hypercall::xen_version::XENVER_BUILD_ID: 10; }
+measured_constants! { crate::hypercall::console_io::CONSOLEIO_WRITE: 0; crate::hypercall::console_io::CONSOLEIO_READ: 1; }
+measured_constants! { crate::hypercall::vm_assist::VMASST_CMD_ENABLE: 0; crate::hypercall::vm_assist::VMASST_CMD_DISABLE: 1; }
+measured_constants! { crate::hypercall::vcpu_op::VCPUOP_INITIALISE: 0; crate::hypercall::vcpu_op::VCPUOP_UP: 1; crate::hypercall::vcpu_op::VCPUOP_DOWN: 2; crate::hypercall::vcpu_op::VCPUOP_IS_UP: 3; crate::hypercall::vcpu_op::VCPUOP_GET_RUNSTATE_INFO: 4; crate::hypercall::vcpu_op::VCPUOP_REGISTER_RUNSTATE_MEMORY_AREA: 5; crate::hypercall::vcpu_op::VCPUOP_SET_PERIODIC_TIMER: 6; crate::hypercall::vcpu_op::VCPUOP_STOP_PERIODIC_TIMER: 7; crate::hypercall::vcpu_op::VCPUOP_SET_SINGLESHOT_TIMER: 8; crate::hypercall::vcpu_op::VCPUOP_STOP_SINGLESHOT_TIMER: 9; crate::hypercall::vcpu_op::VCPUOP_REGISTER_VCPU_INFO: 10; crate::hypercall::vcpu_op::VCPUOP_SEND_NMI: 11; crate::hypercall::vcpu_op::VCPUOP_GET_PHYSID: 12; crate::hypercall::vcpu_op::VCPUOP_REGISTER_VCPU_TIME_MEMORY_AREA: 13; }
+measured_constants! { crate::hypercall::set_segment_base::SEGBASE_FS: 0; crate::hypercall::set_segment_base::SEGBASE_GS_USER: 1; crate::hypercall::set_segment_base::SEGBASE_GS_KERNEL: 2; crate::hypercall::set_segment_base::SEGBASE_GS_USER_SEL: 3; }
+measured_constants! { crate::hypercall::mmuext_op::MMUEXT_PIN_L1_TABLE: 0; crate::hypercall::mmuext_op::MMUEXT_PIN_L2_TABLE: 1; crate::hypercall::mmuext_op::MMUEXT_PIN_L3_TABLE: 2; crate::hypercall::mmuext_op::MMUEXT_PIN_L4_TABLE: 3; crate::hypercall::mmuext_op::MMUEXT_UNPIN_TABLE: 4; crate::hypercall::mmuext_op::MMUEXT_NEW_BASEPTR: 5; crate::hypercall::mmuext_op::MMUEXT_TLB_FLUSH_LOCAL: 6; crate::hypercall::mmuext_op::MMUEXT_INVLPG_LOCAL: 7; crate::hypercall::mmuext_op::MMUEXT_TLB_FLUSH_MULTI: 8; crate::hypercall::mmuext_op::MMUEXT_INVLPG_MULTI: 9; crate::hypercall::mmuext_op::MMUEXT_TLB_FLUSH_ALL: 10; crate::hypercall::mmuext_op::MMUEXT_INVLPG_ALL: 11; crate::hypercall::mmuext_op::MMUEXT_FLUSH_CACHE: 12; crate::hypercall::mmuext_op::MMUEXT_SET_LDT: 13; crate::hypercall::mmuext_op::MMUEXT_NEW_USER_BASEPTR: 15; crate::hypercall::mmuext_op::MMUEXT_CLEAR_PAGE: 16; crate::hypercall::mmuext_op::MMUEXT_COPY_PAGE: 17; crate::hypercall::mmuext_op::MMUEXT_FLUSH_CACHE_GLOBAL: 18; crate::hypercall::mmuext_op::MMUEXT_MARK_SUPER: 19; crate::hypercall::mmuext_op::MMUEXT_UNMARK_SUPER: 20; }
+measured_constants! { crate::hypercall::sched_op::SCHEDOP_YIELD: 0; crate::hypercall::sched_op::SCHEDOP_BLOCK: 1; crate::hypercall::sched_op::SCHEDOP_SHUTDOWN: 2; crate::hypercall::sched_op::SCHEDOP_POLL: 3; crate::hypercall::sched_op::SCHEDOP_REMOTE_SHUTDOWN: 4; crate::hypercall::sched_op::SCHEDOP_SHUTDOWN_CODE: 5; crate::hypercall::sched_op::SCHEDOP_WATCHDOG: 6; crate::hypercall::sched_op::SCHEDOP_PIN_OVERRIDE: 7; }
+measured_constants! { crate::hypercall::callback_op::CALLBACKOP_REGISTER: 0; crate::hypercall::callback_op::CALLBACKOP_UNREGISTER: 1; }
+measured_constants! { crate::hypercall::event_channel_op::EVTCHNOP_BIND_INTERDOMAIN: 0; crate::hypercall::event_channel_op::EVTCHNOP_BIND_VIRQ: 1; crate::hypercall::event_channel_op::EVTCHNOP_BIND_PIRQ: 2; crate::hypercall::event_channel_op::EVTCHNOP_CLOSE: 3; crate::hypercall::event_channel_op::EVTCHNOP_SEND: 4; crate::hypercall::event_channel_op::EVTCHNOP_STATUS: 5; crate::hypercall::event_channel_op::EVTCHNOP_ALLOC_UNBOUND: 6; crate::hypercall::event_channel_op::EVTCHNOP_BIND_IPI: 7; crate::hypercall::event_channel_op::EVTCHNOP_BIND_VCPU: 8; crate::hypercall::event_channel_op::EVTCHNOP_UNMASK: 9; crate::hypercall::event_channel_op::EVTCHNOP_RESET: 10; crate::hypercall::event_channel_op::EVTCHNOP_INIT_CONTROL: 11; crate::hypercall::event_channel_op::EVTCHNOP_EXPAND_ARRAY: 12; crate::hypercall::event_channel_op::EVTCHNOP_SET_PRIORITY: 13; }
+measured_constants! { crate::hypercall::physdev_op::PHYSDEVOP_IRQ_STATUS_QUERY: 5; crate::hypercall::physdev_op::PHYSDEVOP_SET_IOPL: 6; crate::hypercall::physdev_op::PHYSDEVOP_SET_IOBITMAP: 7; crate::hypercall::physdev_op::PHYSDEVOP_EOI: 12; crate::hypercall::physdev_op::PHYSDEVOP_PIRQ_EOI_GMFN_V1: 17; crate::hypercall::physdev_op::PHYSDEVOP_PIRQ_EOI_GMFN_V2: 28; }

@@ -15,6 +15,7 @@
 //! | entering the guest kernel | [`trap`], [`callback`], [`bounce`], [`regs`], [`segment`] |
 //! | memory | [`mmu`], [`pte`], [`memory`] |
 //! | events, time, vcpus | [`event`], [`vcpu`], [`sched`] |
+//! | drivers: rings, xenstore, disks, networks | [`io`] |
 //! | the rest | [`version`], [`vm_assist`], [`physdev`] |
 //! | Paravane's own extension | [`ring1`] |
 //! | all of it as data | [`layout`], [`hypercall::ROWS`] |
@@ -126,6 +127,7 @@ pub mod elfnote;
 pub mod errno;
 pub mod event;
 pub mod hypercall;
+pub mod io;
 pub mod layout;
 mod layout_asserts;
 pub mod memory;

@@ -32,7 +32,13 @@ const HEADERS: &[&str] = &[
     "xen/callback.h",
     "xen/nmi.h",
     "xen/elfnote.h",
+    "xen/grant_table.h",
     "xen/io/console.h",
+    "xen/io/xs_wire.h",
+    "xen/io/xenbus.h",
+    "xen/io/ring.h",
+    "xen/io/blkif.h",
+    "xen/io/netif.h",
     "xen/arch-x86/cpuid.h",
     "xen/arch-x86/hvm/start_info.h",
 ];
@@ -108,7 +114,13 @@ fn c_program() -> String {
     }
     for row in constants() {
         let (name, rust) = (row.c_name, local(row.rust));
-        writeln!(c, "printf(\"constant {name} %llu = {rust}\\n\", (unsigned long long)({name}));").unwrap();
+        let magnitude =
+            format!("({name}) < 0 ? -(unsigned long long)({name}) : (unsigned long long)({name})");
+        writeln!(
+            c,
+            "printf(\"constant {name} %s%llu = {rust}\\n\", ({name}) < 0 ? \"-\" : \"\", {magnitude});"
+        )
+        .unwrap();
     }
     c.push_str("return 0;\n}\n");
     c
@@ -171,9 +183,9 @@ fn asserts(lines: &[String]) -> String {
          //!\n\
          //! Generated from `tests/xen-layout.txt` by `{COMMAND}`.\n\
          //! If the asserts stand in the way of a new layout, empty this file first.\n\n\
-         use crate::layout::{{measured_constant, measured_struct}};\n\n"
+         use crate::layout::{{measured_constants, measured_struct}};\n\n"
     );
-    let mut in_struct = false;
+    let (mut in_struct, mut family) = (false, String::new());
     for line in lines {
         let (left, item) = line.split_once(" = ").expect("a line names its Rust item");
         let words: Vec<&str> = left.split_whitespace().collect();
@@ -188,10 +200,20 @@ fn asserts(lines: &[String]) -> String {
         in_struct = line.starts_with("struct ");
         if in_struct {
             write!(rust, "measured_struct! {{ crate::{item}: {first}, {second} {{").unwrap();
-        } else {
-            writeln!(rust, "measured_constant! {{ crate::{item}: {second} }}").unwrap();
+            continue;
         }
+        let path = item.rsplit_once("::").map_or("", |(path, _)| path);
+        if path != family {
+            rust.push_str(if family.is_empty() {
+                "measured_constants! {"
+            } else {
+                " }\nmeasured_constants! {"
+            });
+            family = path.into();
+        }
+        write!(rust, " crate::{item}: {second};").unwrap();
     }
+    rust.push_str(if family.is_empty() { "" } else { " }\n" });
     assert!(!in_struct, "constants come last");
     rust
 }
