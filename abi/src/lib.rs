@@ -14,6 +14,7 @@
 //! | state shared with the hypervisor | [`shared_info`], [`console`] |
 //! | entering the guest kernel | [`trap`], [`callback`], [`bounce`], [`regs`], [`segment`] |
 //! | memory | [`mmu`], [`pte`], [`memory`] |
+//! | lending memory to other domains | [`grant`] |
 //! | events, time, vcpus | [`event`], [`vcpu`], [`sched`] |
 //! | drivers: rings, xenstore, disks, networks | [`io`] |
 //! | the rest | [`version`], [`vm_assist`], [`physdev`] |
@@ -126,6 +127,7 @@ pub mod cpuid;
 pub mod elfnote;
 pub mod errno;
 pub mod event;
+pub mod grant;
 pub mod hypercall;
 pub mod io;
 pub mod layout;

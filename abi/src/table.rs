@@ -179,6 +179,43 @@ macro_rules! hypercall_table {
         write(u8) control [EFAULT EPERM] "Reads up to `count` bytes; gives how many.";
 }
 
+20 grant_table_op GrantTableOp HYPERVISOR_GRANT_TABLE_OP [__HYPERVISOR_grant_table_op]
+    (cmd: u32, args: *mut u8, count: u32) any [EFAULT EINVAL ENOSYS]
+    "Grants: lending frames to other domains. Each element of `args` gets a `GNTST_*` status of its own." {
+    GrantCommand u32:
+    0 map_grant_ref MapGrantRef GNTTABOP_MAP_GRANT_REF [GNTTABOP_map_grant_ref]
+        both($crate::grant::GnttabMapGrantRef) any [EFAULT EINVAL] "Maps frames that other domains lend.";
+    1 unmap_grant_ref UnmapGrantRef GNTTABOP_UNMAP_GRANT_REF [GNTTABOP_unmap_grant_ref]
+        both($crate::grant::GnttabUnmapGrantRef) any [EFAULT EINVAL] "Takes mappings away, and flushes.";
+    2 setup_table SetupTable GNTTABOP_SETUP_TABLE [GNTTABOP_setup_table]
+        both($crate::grant::GnttabSetupTable) any [EFAULT EINVAL]
+        "Lists the mfns of the domain's grant table, which grows as needed; `count` is 1.";
+    3 dump_table DumpTable GNTTABOP_DUMP_TABLE [GNTTABOP_dump_table]
+        both($crate::grant::GnttabDumpTable) any [ENOSYS] "Printed the table; gone from Xen.";
+    4 transfer Transfer GNTTABOP_TRANSFER [GNTTABOP_transfer]
+        both($crate::grant::GnttabTransfer) any [EFAULT EINVAL]
+        "Gives frames to domains that wait for them. A frame is lost unless its status is `GNTST_bad_page`.";
+    5 copy Copy GNTTABOP_COPY [GNTTABOP_copy]
+        both($crate::grant::GnttabCopy) any [EFAULT EINVAL] "Copies bytes between frames, lent or one's own.";
+    6 query_size QuerySize GNTTABOP_QUERY_SIZE [GNTTABOP_query_size]
+        both($crate::grant::GnttabQuerySize) any [EFAULT EINVAL] "Tells how many frames the table has and may have.";
+    7 unmap_and_replace UnmapAndReplace GNTTABOP_UNMAP_AND_REPLACE [GNTTABOP_unmap_and_replace]
+        both($crate::grant::GnttabUnmapAndReplace) any [EFAULT EINVAL]
+        "Takes mappings away and moves another mapping to the address.";
+    8 set_version SetVersion GNTTABOP_SET_VERSION [GNTTABOP_set_version]
+        both($crate::grant::GnttabSetVersion) any [EFAULT EINVAL EBUSY ENOMEM ERANGE]
+        "Changes the table's version and clears it, but for the reserved entries.";
+    9 get_status_frames GetStatusFrames GNTTABOP_GET_STATUS_FRAMES [GNTTABOP_get_status_frames]
+        both($crate::grant::GnttabGetStatusFrames) any [EFAULT EINVAL] "Lists the mfns of the status array.";
+    10 get_version GetVersion GNTTABOP_GET_VERSION [GNTTABOP_get_version]
+        both($crate::grant::GnttabGetVersion) any [EFAULT EPERM ESRCH] "Tells the table's version.";
+    11 swap_grant_ref SwapGrantRef GNTTABOP_SWAP_GRANT_REF [GNTTABOP_swap_grant_ref]
+        both($crate::grant::GnttabSwapGrantRef) any [EFAULT EINVAL] "Swaps entries that are not in use.";
+    12 cache_flush CacheFlush GNTTABOP_CACHE_FLUSH [GNTTABOP_cache_flush]
+        read($crate::grant::GnttabCacheFlush) any [EFAULT EINVAL EPERM EOPNOTSUPP]
+        "Writes back the caches of parts of frames, one's own or mapped.";
+}
+
 21 vm_assist VmAssist HYPERVISOR_VM_ASSIST [__HYPERVISOR_vm_assist]
     (cmd: u32, kind: u32) any [EINVAL ENOSYS]
     "Turns a `VMASST_TYPE_*` behaviour on or off for the domain." {
@@ -395,8 +432,6 @@ macro_rules! other_hypercall_table {
             "The form of `event_channel_op` before interface version 0x30202.";
         19 physdev_op_compat PhysdevOpCompat HYPERVISOR_PHYSDEV_OP_COMPAT [__HYPERVISOR_physdev_op_compat]
             "The form of `physdev_op` before interface version 0x30202.";
-        20 grant_table_op GrantTableOp HYPERVISOR_GRANT_TABLE_OP [__HYPERVISOR_grant_table_op]
-            "Grants: sharing pages between domains.";
         22 update_va_mapping_otherdomain UpdateVaMappingOtherdomain HYPERVISOR_UPDATE_VA_MAPPING_OTHERDOMAIN
             [__HYPERVISOR_update_va_mapping_otherdomain]
             "As `update_va_mapping`, mapping another domain's frame.";

@@ -24,6 +24,7 @@ const HEADERS: &[&str] = &[
     "xen/xen.h",
     "xen/errno.h",
     "xen/event_channel.h",
+    "xen/grant_table.h",
     "xen/memory.h",
     "xen/sched.h",
     "xen/vcpu.h",
@@ -197,7 +198,7 @@ fn asserts(lines: &[String]) -> String {
         if in_struct {
             rust.push_str(" } }\n");
         }
-        in_struct = line.starts_with("struct ");
+        in_struct = line.starts_with("struct ") || line.starts_with("union ");
         if in_struct {
             write!(rust, "measured_struct! {{ crate::{item}: {first}, {second} {{").unwrap();
             continue;

@@ -17,6 +17,7 @@ use crate::descriptor::Policy;
 use crate::domain::{Callbacks, ConsolePlace, Domain, InfoPlace, RunState, TRAPS, Vcpu};
 use crate::event::{Backend, Port, PortTable};
 use crate::frame::{AllocError, FrameTable};
+use crate::grant::{GrantLimits, GrantTable};
 use crate::hypervisor::Hypervisor;
 use crate::machine::Machine;
 use crate::pagetable::{Budget, DomainMemory, OpError, Paging, PagingPolicy, VcpuPaging};
@@ -107,6 +108,8 @@ impl<M: Machine> Hypervisor<M> {
             mfns.push(frame);
         }
         let shared = self.write_shared_info(id, wallclock)?;
+        let grants = GrantTable::with_first_frame(id, GrantLimits::XEN, &mut self.frames, &self.machine)
+            .map_err(|_| AllocError::OutOfMemory)?;
         let mut ports = PortTable::new(id, 1, PORT_MAX);
         let port = ports.bind_backend(Backend::Console).map_err(ConstructError::Tables)?;
         let mut memory = Frames { table: &mut self.frames, machine: &self.machine, domain: id, mfns: &mfns };
@@ -120,6 +123,7 @@ impl<M: Machine> Hypervisor<M> {
             policy: Policy::Ring1,
             memory,
             ports,
+            grants,
             vcpus: Vec::from([vcpu]),
             shared_info: shared,
             console,

@@ -27,6 +27,7 @@ pub mod event;
 pub mod fake_machine;
 pub mod flush;
 pub mod frame;
+pub mod grant;
 pub mod guest;
 pub mod guest_memory;
 pub mod hypervisor;

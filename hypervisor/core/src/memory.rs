@@ -33,6 +33,33 @@ pub trait Memory {
         new: u64,
     ) -> Result<(), u64>;
 
+    /// Writes `new` in half of a word, `index` counting halves (0 to 1023), when it is `expected`, in one
+    /// atomic step that leaves the other half alone. The error is what it was.
+    fn compare_exchange_half(
+        &self,
+        frame: &FrameWriter<'_>,
+        index: usize,
+        expected: u32,
+        new: u32,
+    ) -> Result<(), u32>;
+
+    /// Sets bits of a word in one atomic step, which is a full barrier, and gives what it was. It ends, however
+    /// often others write the word.
+    fn set_bits(&self, frame: &FrameWriter<'_>, index: usize, bits: u64) -> u64;
+
+    /// Clears bits of a word, as [`Self::set_bits`] sets them.
+    fn clear_bits(&self, frame: &FrameWriter<'_>, index: usize, bits: u64) -> u64;
+
+    /// Copies bytes from one frame to another, or within one.
+    fn copy_bytes(
+        &self,
+        to: &FrameWriter<'_>,
+        to_offset: usize,
+        from: Mfn,
+        from_offset: usize,
+        length: usize,
+    );
+
     /// Copies bytes into a frame.
     fn write_bytes(&self, frame: &FrameWriter<'_>, offset: usize, bytes: &[u8]);
 

@@ -2,7 +2,7 @@
 //! registers, the clock and the serial port.
 
 use core::cell::{Cell, UnsafeCell};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use paravane_core::addr::{
     DomainId, ENTRIES, Mfn, PAGE_SIZE, Pfn, RESERVED_FIRST_SLOT, RESERVED_LAST_SLOT, is_reserved_slot,
@@ -68,6 +68,13 @@ impl Hardware {
         unsafe { &*direct_map::pointer::<AtomicU64>(frame.address() + index as u64 * 8) }
     }
 
+    fn half(&self, frame: Mfn, index: usize) -> &AtomicU32 {
+        assert!(frame < self.end && index < 2 * ENTRIES, "half word {index} of {frame}");
+        // SAFETY: as in `word`; x86 keeps accesses of different widths to the same bytes atomic (SDM vol. 3,
+        // 9.1.1 and 9.1.2.2).
+        unsafe { &*direct_map::pointer::<AtomicU32>(frame.address() + index as u64 * 4) }
+    }
+
     fn bytes(&self, frame: Mfn, offset: usize, length: usize) -> *mut u8 {
         assert!(
             frame < self.end && offset <= PAGE_SIZE && length <= PAGE_SIZE - offset,
@@ -126,6 +133,44 @@ impl Memory for Hardware {
         self.word(frame.frame(), index)
             .compare_exchange(expected, new, Ordering::AcqRel, Ordering::Acquire)
             .map(|_| ())
+    }
+
+    #[inline]
+    fn compare_exchange_half(
+        &self,
+        frame: &FrameWriter<'_>,
+        index: usize,
+        expected: u32,
+        new: u32,
+    ) -> Result<(), u32> {
+        self.half(frame.frame(), index)
+            .compare_exchange(expected, new, Ordering::SeqCst, Ordering::SeqCst)
+            .map(|_| ())
+    }
+
+    #[inline]
+    fn set_bits(&self, frame: &FrameWriter<'_>, index: usize, bits: u64) -> u64 {
+        self.word(frame.frame(), index).fetch_or(bits, Ordering::SeqCst)
+    }
+
+    #[inline]
+    fn clear_bits(&self, frame: &FrameWriter<'_>, index: usize, bits: u64) -> u64 {
+        self.word(frame.frame(), index).fetch_and(!bits, Ordering::SeqCst)
+    }
+
+    fn copy_bytes(
+        &self,
+        to: &FrameWriter<'_>,
+        to_offset: usize,
+        from: Mfn,
+        from_offset: usize,
+        length: usize,
+    ) {
+        let from = self.bytes(from, from_offset, length);
+        let to = self.bytes(to.frame(), to_offset, length);
+        // SAFETY: both sides are checked to be in bounds, and may overlap; the writer proves that the frame may
+        // be written. A guest that writes meanwhile makes the copy a mixture, which is that guest's affair.
+        unsafe { core::ptr::copy(from.cast_const(), to, length) }
     }
 
     #[inline]

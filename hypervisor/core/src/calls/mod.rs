@@ -8,6 +8,7 @@ mod callback;
 mod console;
 mod descriptor;
 mod event;
+mod grant;
 mod memory;
 mod mmu;
 mod multicall;

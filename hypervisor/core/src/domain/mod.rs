@@ -15,6 +15,7 @@ use alloc::vec::Vec;
 use crate::addr::{DomainId, Mfn};
 use crate::descriptor::Policy;
 use crate::event::{Port, PortTable};
+use crate::grant::GrantTable;
 use crate::pagetable::DomainMemory;
 
 /// Why a domain stopped, by its own account or the hypervisor's (`SHUTDOWN_*`, `xen/sched.h`).
@@ -70,6 +71,8 @@ pub struct Domain {
     pub memory: DomainMemory,
     /// Event channels.
     pub ports: PortTable,
+    /// What it lends, and what it maps of others'.
+    pub grants: GrantTable,
     /// Its vcpus, by number.
     pub vcpus: Vec<Vcpu>,
     /// The shared-info page.

@@ -195,6 +195,45 @@ impl Memory for FakeMachine {
         Ok(())
     }
 
+    fn compare_exchange_half(
+        &self,
+        frame: &FrameWriter<'_>,
+        index: usize,
+        expected: u32,
+        new: u32,
+    ) -> Result<(), u32> {
+        let shift = index % 2 * 32;
+        let others = !(u64::from(u32::MAX) << shift);
+        let place = |whole: u64, half: u32| whole & others | u64::from(half) << shift;
+        let whole = self.read_word(frame.frame(), index / 2);
+        let was = place(whole, expected);
+        self.compare_exchange_word(frame, index / 2, was, place(whole, new))
+            .map_err(|now| (now >> shift) as u32)
+    }
+
+    fn set_bits(&self, frame: &FrameWriter<'_>, index: usize, bits: u64) -> u64 {
+        let word = self.word(frame.frame(), index);
+        word.replace(word.get() | bits)
+    }
+
+    fn clear_bits(&self, frame: &FrameWriter<'_>, index: usize, bits: u64) -> u64 {
+        let word = self.word(frame.frame(), index);
+        word.replace(word.get() & !bits)
+    }
+
+    fn copy_bytes(
+        &self,
+        to: &FrameWriter<'_>,
+        to_offset: usize,
+        from: Mfn,
+        from_offset: usize,
+        length: usize,
+    ) {
+        let mut bytes = vec![0; length];
+        self.read_bytes(from, from_offset, &mut bytes);
+        self.write_bytes(to, to_offset, &bytes);
+    }
+
     fn write_bytes(&self, frame: &FrameWriter<'_>, offset: usize, bytes: &[u8]) {
         assert!(offset + bytes.len() <= PAGE_SIZE, "{} bytes at {offset} of {frame:?}", bytes.len());
         for (at, byte) in (offset..).zip(bytes) {

@@ -265,6 +265,11 @@ impl FrameTable {
         true
     }
 
+    /// Whether a page made by [`Self::alloc_shared`] is referred to by nothing but its allocation.
+    pub fn is_unmapped_shared(&self, frame: Mfn) -> bool {
+        self.info(frame).is_some_and(|info| info.shared() && info.allocated() && info.refs == 1)
+    }
+
     fn push_free(&mut self, index: usize, stamp: u64) {
         self.frames[index] =
             FrameInfo { stamp, owner: Owner::Free, next: self.free_head, ..FrameInfo::NOT_RAM };

@@ -110,6 +110,39 @@ impl Memory for TestMachine {
         self.fake.compare_exchange_word(frame, index, expected, new)
     }
 
+    fn compare_exchange_half(
+        &self,
+        frame: &FrameWriter<'_>,
+        index: usize,
+        expected: u32,
+        new: u32,
+    ) -> Result<(), u32> {
+        self.keep(frame.frame());
+        self.fake.compare_exchange_half(frame, index, expected, new)
+    }
+
+    fn set_bits(&self, frame: &FrameWriter<'_>, index: usize, bits: u64) -> u64 {
+        self.keep(frame.frame());
+        self.fake.set_bits(frame, index, bits)
+    }
+
+    fn clear_bits(&self, frame: &FrameWriter<'_>, index: usize, bits: u64) -> u64 {
+        self.keep(frame.frame());
+        self.fake.clear_bits(frame, index, bits)
+    }
+
+    fn copy_bytes(
+        &self,
+        to: &FrameWriter<'_>,
+        to_offset: usize,
+        from: Mfn,
+        from_offset: usize,
+        length: usize,
+    ) {
+        self.keep(to.frame());
+        self.fake.copy_bytes(to, to_offset, from, from_offset, length);
+    }
+
     fn write_bytes(&self, frame: &FrameWriter<'_>, offset: usize, bytes: &[u8]) {
         self.keep(frame.frame());
         self.fake.write_bytes(frame, offset, bytes);

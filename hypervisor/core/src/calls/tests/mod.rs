@@ -8,6 +8,7 @@ mod events;
 mod exceptions;
 mod fuzz;
 mod good;
+mod grants;
 mod machine;
 mod refusals;
 mod timers;

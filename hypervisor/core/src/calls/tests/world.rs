@@ -69,7 +69,12 @@ impl World {
 
     /// As [`Self::bare`], with so many domains, of which the first runs.
     pub fn with_domains(count: u16) -> Self {
-        let frames = (PAGES as usize + 32) * usize::from(count);
+        Self::with_spare_frames(count, 32)
+    }
+
+    /// As [`Self::with_domains`], with so many frames for each domain besides its own.
+    pub fn with_spare_frames(count: u16, spare: usize) -> Self {
+        let frames = (PAGES as usize + spare) * usize::from(count);
         let (fake, table) = FakeMachine::with_frames(frames, 1, 4);
         let clock = Clock::new(1_000_000_000, 0).unwrap();
         let mut hv = Hypervisor::new(TestMachine::new(fake), table, clock);
