@@ -9,7 +9,7 @@ use spin::Once;
 
 use crate::cpu_ops::{CpuOps, machine, pv};
 use crate::mm::{self, Boot};
-use crate::{arch, console, event, fs, info, kprintln, process, role, trap, tty};
+use crate::{arch, console, cpu, event, fs, info, kprintln, process, role, trap, tty};
 
 static COMMAND_LINE: Once<String> = Once::new();
 
@@ -37,6 +37,8 @@ fn start_init() {
 /// Entered from `_start` on the boot stack.
 #[unsafe(no_mangle)]
 extern "C" fn kernel_main(start_info: *const StartInfo) -> ! {
+    // SAFETY: this is the boot stack, and nothing ran before.
+    unsafe { cpu::init_first() };
     // SAFETY: the hypervisor passes start_info mapped in the boot mapping; the copy outlives that mapping.
     let start = unsafe { start_info.read() };
     assert!(start.has_magic(), "start_info has no magic");
@@ -46,12 +48,15 @@ extern "C" fn kernel_main(start_info: *const StartInfo) -> ! {
     mm::set_kernel_root(kernel_root);
     pv::map_shared_page(start.shared_info);
     machine().mask_events();
-    machine().set_kernel_stack(arch::boot::stack_top());
+    cpu::lock::acquire();
+    cpu::this().set_root(kernel_root.mfn());
+    machine().set_kernel_stack(arch::boot::boot_stack().top());
+    event::init();
     trap::init();
     COMMAND_LINE.call_once(|| String::from_utf8_lossy(start.command_line()).into_owned());
     console::init(console, start.console_evtchn);
     console::init_log(log_level());
-    event::init();
+    cpu::hotplug::init_first();
     kprintln!(
         "Paravane guest kernel {} on {}: ring {}, {} KiB, {} free frames, clock {} ns",
         env!("CARGO_PKG_VERSION"),
@@ -62,8 +67,9 @@ extern "C" fn kernel_main(start_info: *const StartInfo) -> ! {
         crate::time::monotonic_ns(),
     );
     role::run_if_any();
+    cpu::hotplug::bring_up_all();
     fs::init(initrd);
     tty::init();
     start_init();
-    process::sched::start()
+    process::sched::idle_loop()
 }

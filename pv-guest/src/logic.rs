@@ -11,6 +11,8 @@ pub mod area;
 pub mod backing;
 #[path = "fs/cpio.rs"]
 pub mod cpio;
+#[path = "cpu/set.rs"]
+pub mod cpu_set;
 #[path = "fs/dirent.rs"]
 pub mod dirent;
 #[path = "process/elf.rs"]
@@ -31,5 +33,7 @@ pub mod ring;
 pub mod role;
 #[path = "tty/termios.rs"]
 pub mod termios;
+#[path = "cpu/ticket.rs"]
+pub mod ticket;
 #[path = "role/ticks.rs"]
 pub mod ticks;

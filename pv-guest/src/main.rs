@@ -12,6 +12,7 @@ mod arch;
 mod bench;
 mod boot;
 mod console;
+mod cpu;
 mod cpu_ops;
 mod event;
 mod fs;
@@ -38,6 +39,7 @@ fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     static PANICKING: AtomicBool = AtomicBool::new(false);
     // A panic inside the report would repeat for ever.
     if !PANICKING.swap(true, Ordering::SeqCst) {
+        cpu::ipi::stop_others();
         kprintln!("kernel panic: {info}");
         if let Some(process) = process::current_if_any() {
             kprintln!("in process {}", process.pid);

@@ -5,14 +5,17 @@
 //! Between a system call's entry and exit only the registers that Rust code may clobber are saved; handlers that need
 //! the rest (fork, exec, a signal) build the full [`Frame`] through [`full_frame_handler!`](crate::full_frame_handler).
 //!
+//! A return to ring 3 is always made from the same depth, so what waits for it is found at a fixed distance from RSP, in
+//! the [`StackInfo`](super::stack::StackInfo) above the frame.
+//!
 //! Both kinds of system call return with RCX and R11 undefined, so that they share one exit path.
 
 use core::arch::global_asm;
-use core::sync::atomic::AtomicU8;
 
 use paravane_abi::ring1;
 
 use super::frame::{Frame, VECTOR_EVENT, VECTOR_SYSCALL};
+use super::stack::WORK_OFFSET;
 
 /// A system call's implementation; the arguments are those of Linux's convention, the result goes to RAX.
 pub type Handler = unsafe extern "C" fn(u64, u64, u64, u64, u64, u64) -> i64;
@@ -20,14 +23,11 @@ pub type Handler = unsafe extern "C" fn(u64, u64, u64, u64, u64, u64) -> i64;
 /// Slots in `SYSCALL_TABLE`.
 pub const SYSCALL_SLOTS: usize = 512;
 
+/// What a system call's entry stores: a [`Frame`] from its `rax`.
+pub const SYSCALL_FRAME_SIZE: usize = size_of::<Frame>() - core::mem::offset_of!(Frame, rax);
+
 /// Exceptions with a stub.
 pub const EXCEPTIONS: usize = 32;
-
-/// Non-zero when something must happen before ring 3 runs again: a reschedule or a signal.
-///
-/// One byte for both, so that the system call path pays for one test.
-#[unsafe(no_mangle)]
-pub static KERNEL_WORK: AtomicU8 = AtomicU8::new(0);
 
 unsafe extern "C" {
     /// Addresses of the exception stubs, by vector.
@@ -36,8 +36,8 @@ unsafe extern "C" {
     fn syscall_entry();
     fn int80_entry();
     fn failsafe_entry();
-    /// Where a new process's first switch returns to: restores the [`Frame`] at RSP.
-    pub fn frame_return();
+    /// Where a new process's first switch returns to: finishes the switch and restores the [`Frame`] at RSP.
+    pub fn process_start();
 }
 
 /// The address of an exception's stub.
@@ -76,6 +76,10 @@ macro_rules! full_frame_handler {
         #[doc = concat!("System call stub of `", stringify!($function), "`, which takes the whole frame.")]
         #[unsafe(naked)]
         pub unsafe extern "C" fn $stub(_: u64, _: u64, _: u64, _: u64, _: u64, _: u64) -> i64 {
+            extern "C" fn locked(frame: &mut $crate::arch::frame::Frame) -> i64 {
+                let _lock = $crate::cpu::lock::enter();
+                $function(frame)
+            }
             core::arch::naked_asm!(
                 "add rsp, 8",
                 "call complete_syscall_frame",
@@ -83,7 +87,7 @@ macro_rules! full_frame_handler {
                 "call {function}",
                 "mov [rsp + {rax}], rax",
                 "jmp frame_return",
-                function = sym $function,
+                function = sym locked,
                 rax = const core::mem::offset_of!($crate::arch::frame::Frame, rax),
             )
         }
@@ -167,7 +171,7 @@ global_asm!(
     // Ring 1 has bit 1 of RPL clear; only a return to ring 3 looks for work.
     "    test byte ptr [rsp + {cs}], 2",
     "    jz 2f",
-    "    cmp byte ptr [rip + KERNEL_WORK], 0",
+    "    cmp byte ptr [rsp + {frame_work}], 0",
     "    jne 3f",
     "2:  pop r15",
     "    pop r14",
@@ -188,6 +192,10 @@ global_asm!(
     "    iretq",
     "3:  mov rdi, rsp",
     "    call return_work",
+    "    jmp frame_return",
+    ".global process_start",
+    "process_start:",
+    "    call process_started",
     "    jmp frame_return",
     // Completes a Frame below a system call's saved part. Entered by call, with RSP where the part begins but for the
     // return address; clobbers RAX.
@@ -229,7 +237,7 @@ global_asm!(
     "    jae 4f",
     "    call [SYSCALL_TABLE + rax * 8]",
     "syscall_exit:",
-    "    cmp byte ptr [rip + KERNEL_WORK], 0",
+    "    cmp byte ptr [rsp + {syscall_work}], 0",
     "    jne 5f",
     "    add rsp, 8",
     "    pop r9",
@@ -260,7 +268,7 @@ global_asm!(
     "    cmp rax, {slots}",
     "    jae 4b",
     "    call [SYSCALL_TABLE + rax * 8]",
-    "    cmp byte ptr [rip + KERNEL_WORK], 0",
+    "    cmp byte ptr [rsp + {syscall_work}], 0",
     "    jne 5b",
     "    add rsp, 8",
     "    pop r9",
@@ -284,6 +292,8 @@ global_asm!(
     user_cs = const ring1::USER_CS64,
     user_rsp_slot = const ring1::USER_RSP_SLOT,
     slots = const SYSCALL_SLOTS,
+    frame_work = const size_of::<Frame>() + WORK_OFFSET,
+    syscall_work = const SYSCALL_FRAME_SIZE + WORK_OFFSET,
 );
 
 #[unsafe(no_mangle)]

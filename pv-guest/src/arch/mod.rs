@@ -6,6 +6,7 @@ pub mod extable;
 pub mod fpu;
 pub mod frame;
 pub mod notes;
+pub mod stack;
 pub mod switch;
 
 use core::arch::asm;

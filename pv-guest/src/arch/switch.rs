@@ -2,7 +2,7 @@
 
 use core::arch::naked_asm;
 
-use super::entry::frame_return;
+use super::entry::process_start;
 use super::frame::Frame;
 
 /// Registers that `switch_stack` keeps on the stack it leaves, and the address it returns to.
@@ -47,7 +47,7 @@ pub unsafe fn prepare_stack(top: u64, frame: &Frame) -> u64 {
         for i in 0..SAVED_WORDS - 1 {
             words.add(i).write(0);
         }
-        words.add(SAVED_WORDS - 1).write(frame_return as *const () as u64);
+        words.add(SAVED_WORDS - 1).write(process_start as *const () as u64);
     }
     rsp
 }

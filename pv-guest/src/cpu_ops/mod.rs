@@ -9,10 +9,11 @@ mod shared;
 
 use core::fmt;
 
+use crate::cpu::CpuSet;
 use crate::mm::addr::Mfn;
 
 pub use pv::Pv;
-pub use shared::Shared;
+pub use shared::{EVENT_WORDS, Shared, VcpuState};
 
 /// The machine refused; the number it gave.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,8 +46,8 @@ pub enum MapOp {
     KeepRoot(Mfn),
     /// Undo [`MapOp::KeepRoot`]: the tables below become ordinary frames again.
     ReleaseRoot(Mfn),
-    /// Forget all translations.
-    FlushAll,
+    /// Forget all translations on some CPUs, and on this one.
+    FlushAll(CpuSet),
 }
 
 /// What changes when another process runs.
@@ -108,10 +109,10 @@ pub trait CpuOps {
 
     /// Changes page tables, in order; stops at the first refusal.
     fn map(&self, ops: &[MapOp]) -> Result<(), Refused>;
-    /// Forgets one translation.
-    fn flush_one(&self, va: u64);
-    /// Forgets all translations.
-    fn flush_all(&self);
+    /// Forgets one translation on some CPUs, and on this one.
+    fn flush_one(&self, va: u64, cpus: CpuSet);
+    /// Forgets all translations on some CPUs, and on this one.
+    fn flush_all(&self, cpus: CpuSet);
     /// The address of the latest page fault.
     fn fault_address(&self) -> u64;
 
@@ -123,6 +124,8 @@ pub trait CpuOps {
     fn restore_events(&self, was_masked: bool);
     /// Waits until an interrupt has been handled.
     fn idle(&self);
+    /// Lets other machines run first.
+    fn yield_cpu(&self);
 
     /// Installs exception handlers.
     fn set_traps(&self, traps: &[TrapEntry]);
@@ -137,7 +140,7 @@ pub trait CpuOps {
     fn system_time(&self) -> u64;
     /// Nanoseconds since 1970 at system time 0.
     fn wall_clock_base(&self) -> u64;
-    /// Asks for a timer interrupt at a system time; `None` cancels.
+    /// Asks for a timer interrupt on this CPU at a system time; `None` cancels.
     fn set_timer(&self, deadline: Option<u64>);
 
     /// Puts bytes on the machine's emergency console, which needs nothing set up.

@@ -1,7 +1,7 @@
 //! The paravirtual machine: every privileged act is a hypercall, or a word in memory that the hypervisor reads.
 
 use core::ptr;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use arrayvec::ArrayVec;
 use paravane_abi::callback::{
@@ -11,21 +11,28 @@ use paravane_abi::callback::{
 use paravane_abi::console::CONSOLEIO_WRITE;
 use paravane_abi::hypercall as nr;
 use paravane_abi::mmu::{
-    DOMID_SELF, MMU_NORMAL_PT_UPDATE, MMUEXT_INVLPG_LOCAL, MMUEXT_NEW_BASEPTR, MMUEXT_PIN_L4_TABLE,
-    MMUEXT_TLB_FLUSH_LOCAL, MMUEXT_UNPIN_TABLE, MmuUpdate, MmuextOp, UVMF_INVLPG,
+    DOMID_SELF, MMU_NORMAL_PT_UPDATE, MMUEXT_INVLPG_LOCAL, MMUEXT_INVLPG_MULTI, MMUEXT_NEW_BASEPTR,
+    MMUEXT_PIN_L4_TABLE, MMUEXT_TLB_FLUSH_LOCAL, MMUEXT_TLB_FLUSH_MULTI, MMUEXT_UNPIN_TABLE, MmuUpdate,
+    MmuextOp, UVMF_INVLPG,
 };
 use paravane_abi::multicall::MulticallEntry;
 use paravane_abi::ring1::{RING1_CS64, RING1_SS};
 use paravane_abi::sched::{
-    SCHEDOP_BLOCK, SCHEDOP_SHUTDOWN, SHUTDOWN_CRASH, SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SchedShutdown,
+    SCHEDOP_BLOCK, SCHEDOP_SHUTDOWN, SCHEDOP_YIELD, SHUTDOWN_CRASH, SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT,
+    SchedShutdown,
 };
+use paravane_abi::shared_info::PVCLOCK_TSC_STABLE;
 use paravane_abi::trap::TrapInfo;
-use paravane_abi::vcpu::{SEGBASE_FS, SEGBASE_GS_USER};
+use paravane_abi::vcpu::{
+    SEGBASE_FS, SEGBASE_GS_USER, VCPUOP_SET_SINGLESHOT_TIMER, VCPUOP_STOP_SINGLESHOT_TIMER,
+    VcpuSetSingleshotTimer,
+};
 
 use super::hypercall::{self, check, raw_null_hypercall};
 use super::shared::Shared;
 use super::{Context, CpuOps, MapOp, Refused, SegmentBase, StopReason, TrapEntry};
 use crate::arch;
+use crate::cpu::{self, CpuSet};
 use crate::mm::addr::Mfn;
 
 /// The machine `pv-ring1`.
@@ -41,13 +48,21 @@ struct Batch {
     calls: ArrayVec<MulticallEntry, BATCH_CALLS>,
     updates: ArrayVec<MmuUpdate, BATCH_UPDATES>,
     ext_ops: ArrayVec<MmuextOp, BATCH_CALLS>,
+    /// The vcpus that flushes name by pointer.
+    vcpus: ArrayVec<CpuSet, BATCH_CALLS>,
     /// Whether the latest call is an `mmu_update` that the next entry can join.
     open: bool,
 }
 
 impl Batch {
     fn new() -> Self {
-        Self { calls: ArrayVec::new(), updates: ArrayVec::new(), ext_ops: ArrayVec::new(), open: false }
+        Self {
+            calls: ArrayVec::new(),
+            updates: ArrayVec::new(),
+            ext_ops: ArrayVec::new(),
+            vcpus: ArrayVec::new(),
+            open: false,
+        }
     }
 
     fn call(&mut self, number: u64, args: &[u64]) {
@@ -84,7 +99,15 @@ impl Batch {
             MapOp::Entry { at, value } => self.update(at, value),
             MapOp::KeepRoot(root) => self.ext(MMUEXT_PIN_L4_TABLE, root.0, 0),
             MapOp::ReleaseRoot(root) => self.ext(MMUEXT_UNPIN_TABLE, root.0, 0),
-            MapOp::FlushAll => self.ext(MMUEXT_TLB_FLUSH_LOCAL, 0, 0),
+            MapOp::FlushAll(cpus) => {
+                self.vcpus.push(reach(cpus));
+                let (command, arg2) = flush_command(
+                    &self.vcpus[self.vcpus.len() - 1],
+                    MMUEXT_TLB_FLUSH_LOCAL,
+                    MMUEXT_TLB_FLUSH_MULTI,
+                );
+                self.ext(command, 0, arg2);
+            }
         }
     }
 
@@ -106,9 +129,20 @@ impl Batch {
         self.calls.clear();
         self.updates.clear();
         self.ext_ops.clear();
+        self.vcpus.clear();
         self.open = false;
         failed.map_or(Ok(()), |code| Err(Refused(code)))
     }
+}
+
+/// The vcpus that a flush must reach: this one always.
+fn reach(cpus: CpuSet) -> CpuSet {
+    cpus.with(cpu::this().id())
+}
+
+/// The command of a flush, and its second argument: the address of the bitmap of vcpus when there are others.
+fn flush_command(vcpus: &CpuSet, local: u32, several: u32) -> (u32, u64) {
+    if *vcpus == CpuSet::one(cpu::this().id()) { (local, 0) } else { (several, ptr::from_ref(vcpus) as u64) }
 }
 
 fn mmuext(op: &MmuextOp) -> Result<u64, Refused> {
@@ -144,6 +178,7 @@ impl CpuOps for Pv {
 
     fn load_base(&self, root: Mfn) {
         mmuext(&MmuextOp::new(MMUEXT_NEW_BASEPTR, root.0, 0)).expect("a pinned root can be loaded");
+        cpu::this().set_root(root);
     }
 
     fn switch_context(&self, next: &Context) {
@@ -156,6 +191,7 @@ impl CpuOps for Pv {
             }
         }
         batch.run().expect("a process's stack, root and bases were checked when they were set");
+        cpu::this().set_root(next.root);
     }
 
     fn set_kernel_stack(&self, top: u64) {
@@ -175,12 +211,16 @@ impl CpuOps for Pv {
         batch.run()
     }
 
-    fn flush_one(&self, va: u64) {
-        mmuext(&MmuextOp::new(MMUEXT_INVLPG_LOCAL, va, 0)).expect("a flush of one address");
+    fn flush_one(&self, va: u64, cpus: CpuSet) {
+        let vcpus = reach(cpus);
+        let (command, arg2) = flush_command(&vcpus, MMUEXT_INVLPG_LOCAL, MMUEXT_INVLPG_MULTI);
+        mmuext(&MmuextOp::new(command, va, arg2)).expect("a flush of one address");
     }
 
-    fn flush_all(&self) {
-        mmuext(&MmuextOp::new(MMUEXT_TLB_FLUSH_LOCAL, 0, 0)).expect("a flush");
+    fn flush_all(&self, cpus: CpuSet) {
+        let vcpus = reach(cpus);
+        let (command, arg2) = flush_command(&vcpus, MMUEXT_TLB_FLUSH_LOCAL, MMUEXT_TLB_FLUSH_MULTI);
+        mmuext(&MmuextOp::new(command, 0, arg2)).expect("a flush");
     }
 
     fn fault_address(&self) -> u64 {
@@ -211,6 +251,12 @@ impl CpuOps for Pv {
         let result = unsafe { hypercall::sched_op(SCHEDOP_BLOCK, ptr::null_mut()) };
         check(result).expect("a vcpu may block");
         Shared::mask().store(1, Ordering::SeqCst);
+    }
+
+    fn yield_cpu(&self) {
+        // SAFETY: yield has no argument.
+        let result = unsafe { hypercall::sched_op(SCHEDOP_YIELD, ptr::null_mut()) };
+        check(result).expect("a vcpu may yield");
     }
 
     fn set_traps(&self, traps: &[TrapEntry]) {
@@ -253,8 +299,14 @@ impl CpuOps for Pv {
     }
 
     fn system_time(&self) -> u64 {
-        let time = Shared::time();
-        time.system_time_at(arch::rdtsc())
+        let time = cpu::this().state().time();
+        let now = time.system_time_at(arch::rdtsc());
+        if time.flags & PVCLOCK_TSC_STABLE != 0 {
+            return now;
+        }
+        // Two vcpus' clocks may differ by a little: time never goes back for whoever asked one and then the other.
+        static LATEST: AtomicU64 = AtomicU64::new(0);
+        LATEST.fetch_max(now, Ordering::Relaxed).max(now)
     }
 
     fn wall_clock_base(&self) -> u64 {
@@ -263,8 +315,16 @@ impl CpuOps for Pv {
     }
 
     fn set_timer(&self, deadline: Option<u64>) {
-        // SAFETY: asks for an event at a time; 0 cancels.
-        let result = unsafe { hypercall::set_timer_op(deadline.unwrap_or(0)) };
+        let id = cpu::this().id();
+        let result = match deadline {
+            Some(timeout_abs_ns) => {
+                let mut timer = VcpuSetSingleshotTimer { timeout_abs_ns, ..Default::default() };
+                // SAFETY: the argument lives until the call returns; asks for an event at a time.
+                unsafe { hypercall::vcpu_op(VCPUOP_SET_SINGLESHOT_TIMER, id, (&raw mut timer).cast()) }
+            }
+            // SAFETY: the operation has no argument.
+            None => unsafe { hypercall::vcpu_op(VCPUOP_STOP_SINGLESHOT_TIMER, id, ptr::null_mut()) },
+        };
         check(result).expect("a vcpu has a timer");
     }
 

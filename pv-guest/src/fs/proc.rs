@@ -4,7 +4,7 @@ use super::node::{Kind, Node, mode};
 use crate::cpu_ops::hypercall::read_counters;
 use crate::errno::{Errno, Result};
 use crate::process::{self, Process};
-use crate::{bench, boot, info, lesson, mm, power, role, selftest, time};
+use crate::{bench, boot, cpu, info, lesson, mm, power, role, selftest, time};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -17,13 +17,14 @@ use x86_64::instructions::segmentation::{CS, Segment};
 /// The files of `/proc` itself, by name, with what makes their text.
 type Writer = fn(&mut dyn Write) -> fmt::Result;
 
-const FILES: [(&str, Writer); 15] = [
+const FILES: [(&str, Writer); 16] = [
     ("bench", |out| {
         bench::report(out);
         Ok(())
     }),
     ("cmdline", |out| writeln!(out, "{}", boot::cmdline())),
     ("counters", counters),
+    ("cpus", |out| cpu::hotplug::report(out)),
     ("crash", |out| writeln!(out, "write here to crash the domain, 'stack' to have the hypervisor do it")),
     ("lesson", |out| {
         lesson::report(out);
@@ -81,7 +82,7 @@ fn make(item: Item) -> Arc<Node> {
     let permissions = match item {
         Item::Root | Item::Process(_) => 0o555,
         _ if item.kind_bits() == mode::SYMLINK => 0o777,
-        Item::File(index) if matches!(FILES[index].0, "crash" | "spin") => 0o600,
+        Item::File(index) if matches!(FILES[index].0, "cpus" | "crash" | "spin") => 0o600,
         _ => 0o444,
     };
     Arc::new(Node::with_ino(ino, Kind::Proc(item), permissions))
@@ -186,6 +187,10 @@ impl Item {
                     b"stack\n" => power::break_contract(),
                     _ => power::crash(),
                 }
+            }
+            Item::File(index) if FILES[index].0 == "cpus" => {
+                cpu::hotplug::command(core::str::from_utf8(bytes).map_err(|_| Errno::EINVAL)?)?;
+                Ok(bytes.len())
             }
             Item::File(index) if FILES[index].0 == "spin" => {
                 let text = core::str::from_utf8(bytes).map_err(|_| Errno::EINVAL)?;

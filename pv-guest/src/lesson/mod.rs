@@ -10,6 +10,7 @@ use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use paravane_abi::pte;
 
+use crate::cpu::CpuSet;
 use crate::cpu_ops::{CpuOps, MapOp, SegmentBase, Shared, machine};
 use crate::errno::{Errno, Result};
 use crate::mm::addr::Pfn;
@@ -68,7 +69,7 @@ impl Stage {
     }
 
     fn strike(self) {
-        machine().map(&[own_leaf().set(0), MapOp::FlushAll]).expect("the lesson's own entry");
+        machine().map(&[own_leaf().set(0), MapOp::FlushAll(CpuSet::EMPTY)]).expect("the lesson's own entry");
         frames::release(self.a);
         // Its page goes with the address space that holds it.
         self.other.destroy();
@@ -157,7 +158,7 @@ fn table_write(stage: &Stage) -> [Option<Cost>; 2] {
         machine().map(&[MapOp::Mapping { va: PLACE, entry: home }]).expect("the lesson's own entry");
     };
     let remapped = || {
-        machine().flush_one(PLACE);
+        machine().flush_one(PLACE, CpuSet::EMPTY);
         acts::result() == 0 && word_at_place() == WORD_B
     };
     let ways = [

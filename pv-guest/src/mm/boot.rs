@@ -16,6 +16,7 @@ use super::addr::{self, DIRECT_SLOT, Mfn, PAGE, Pfn, page_up};
 use super::table::{self, KERNEL_RO, KERNEL_RW, KERNEL_TABLE, KERNEL_TEXT};
 use super::{frames, heap};
 use crate::arch::{boot as image, notes::VIRT_BASE};
+use crate::cpu::CpuSet;
 use crate::cpu_ops::{CpuOps, MapOp, machine, pv};
 
 /// The L4 slot of the boot mapping and the image.
@@ -208,9 +209,9 @@ fn trim_boot_mapping(l4: Pfn) {
             }
         }
     }
-    ops.try_push(MapOp::FlushAll).unwrap_or(());
+    ops.try_push(MapOp::FlushAll(CpuSet::EMPTY)).unwrap_or(());
     machine().map(&ops).expect("the boot mapping is this kernel's to change");
-    machine().flush_all();
+    machine().flush_all(CpuSet::EMPTY);
 }
 
 /// What the rest of the kernel needs to know of the start of the day.

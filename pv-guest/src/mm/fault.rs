@@ -2,11 +2,12 @@
 
 use paravane_abi::pte::{self, PteFlags};
 
-use super::addr::{PAGE, Pfn, USER_END, page_down};
+use super::addr::{DIRECT_SLOT, PAGE, Pfn, USER_END, page_down};
 use super::area::{Area, Prot};
 use super::space::AddressSpace;
-use super::table::Leaf;
+use super::table::{Leaf, Root};
 use super::{cache, frames, table};
+use crate::cpu::CpuSet;
 use crate::cpu_ops::{CpuOps, machine};
 use crate::errno::{Errno, Result};
 use crate::process;
@@ -38,6 +39,21 @@ pub fn handle(va: u64, error: u64) -> Result<()> {
         return Err(Errno::EFAULT);
     }
     space.page_in(page_down(va), needed == Prot::WRITE)
+}
+
+/// Whether a fault of kernel code was only a translation that this CPU had not forgotten; it has by now.
+///
+/// Another CPU may have made a frame's direct mapping writable. That flushes no other CPU, since few ever notice.
+pub fn was_stale(address: u64, error: u64) -> bool {
+    if error & ERROR_WRITE == 0 || pte::index(address, 4) != DIRECT_SLOT {
+        return false;
+    }
+    let leaf = Root::adopt(super::kernel_root()).leaf(address);
+    let stale = leaf.is_some_and(|leaf| pte::flags(leaf.entry).contains(PteFlags::PRESENT | PteFlags::RW));
+    if stale {
+        machine().flush_one(address, CpuSet::EMPTY);
+    }
+    stale
 }
 
 impl AddressSpace {
@@ -79,7 +95,7 @@ impl AddressSpace {
     fn refault(&self, page: u64, area: &Area, leaf: Leaf, frame: Pfn, write: bool) -> Result<()> {
         let flags = pte::flags(leaf.entry);
         if !write || flags.contains(PteFlags::RW) {
-            machine().flush_one(page);
+            machine().flush_one(page, CpuSet::EMPTY);
             return Ok(());
         }
         if area.shared || frames::references(frame) == 1 {

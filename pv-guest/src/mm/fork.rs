@@ -98,7 +98,7 @@ impl AddressSpace {
     }
 
     fn copy_pages(&mut self, copier: &mut Copier) -> Result<()> {
-        let mut changes = Changes::new();
+        let mut changes = Changes::new(self.root());
         let mut result = Ok(());
         for (start, area) in self.areas.iter() {
             let shared = area.shared;

@@ -12,6 +12,7 @@ use super::backing::FileBacking;
 use super::layout::USER_START;
 use super::table::{self, Root};
 use super::{frames, heap};
+use crate::cpu::CpuSet;
 use crate::cpu_ops::{CpuOps, MapOp, machine};
 use crate::errno::{Errno, Result};
 use crate::process;
@@ -33,11 +34,13 @@ pub struct AddressSpace {
 pub(super) struct Changes {
     ops: ArrayVec<MapOp, 65>,
     released: ArrayVec<Pfn, 64>,
+    /// Who may hold translations made from what changes.
+    users: CpuSet,
 }
 
 impl Changes {
-    pub(super) fn new() -> Self {
-        Self { ops: ArrayVec::new(), released: ArrayVec::new() }
+    pub(super) fn new(root: &Root) -> Self {
+        Self { ops: ArrayVec::new(), released: ArrayVec::new(), users: root.users() }
     }
 
     pub(super) fn add(&mut self, op: MapOp, release: Option<Pfn>) {
@@ -52,7 +55,7 @@ impl Changes {
         if self.ops.is_empty() {
             return;
         }
-        self.ops.push(MapOp::FlushAll);
+        self.ops.push(MapOp::FlushAll(self.users));
         machine().map(&self.ops).expect("a program's entries may be changed by its kernel");
         self.ops.clear();
         self.released.drain(..).for_each(frames::release);
@@ -90,7 +93,7 @@ impl AddressSpace {
     /// Unmaps a range and drops its pages.
     pub fn unmap(&mut self, start: u64, end: u64) {
         self.areas.remove(start, end);
-        let mut changes = Changes::new();
+        let mut changes = Changes::new(self.root());
         self.root().for_each_held(start, end, |_, leaf| {
             changes.add(leaf.set(0), table::held_frame(leaf.entry));
         });
@@ -156,7 +159,7 @@ impl AddressSpace {
         }
         self.areas.protect(start, end, prot);
         let areas = &self.areas;
-        let mut changes = Changes::new();
+        let mut changes = Changes::new(self.root());
         self.root().for_each_held(start, end, |va, leaf| {
             let Some(frame) = table::held_frame(leaf.entry) else { return };
             let shared = areas.find(va).is_some_and(|(_, area)| area.shared);

@@ -6,6 +6,7 @@ use paravane_abi::pte::{self, ENTRIES, PteFlags};
 
 use super::addr::{DIRECT_SLOT, Mfn, PAGE, Pfn};
 use super::frames;
+use crate::cpu::{self, CpuSet};
 use crate::cpu_ops::{CpuOps, MapOp, machine};
 use crate::errno::{Errno, Result};
 
@@ -110,6 +111,11 @@ impl Root {
         Ok(Self(root))
     }
 
+    /// The CPUs that may hold translations made from it.
+    pub fn users(&self) -> CpuSet {
+        cpu::using(self.0.mfn())
+    }
+
     /// The root's frame.
     pub fn pfn(&self) -> Pfn {
         self.0
@@ -140,7 +146,7 @@ impl Root {
             machine()
                 .map(&[MapOp::Entry { at: entry_address(table, place), value: entry }])
                 .expect("a program's page is this kernel's own frame");
-            machine().flush_one(va);
+            machine().flush_one(va, self.users());
             return Ok(());
         }
         let mut value = entry;
@@ -195,7 +201,7 @@ impl Root {
 
     /// Frees the tables of a user range that no longer hold anything.
     pub fn prune(&self, start: u64, end: u64) {
-        let mut bin = TableBin::new();
+        let mut bin = TableBin::new(self.users());
         prune_below(self.0, 4, start, end, &mut bin);
         bin.empty();
     }
@@ -203,7 +209,7 @@ impl Root {
     /// Frees the tables and drops the reference of every page in the user half. The root must not be loaded.
     pub fn destroy(self) {
         machine().map(&[MapOp::ReleaseRoot(self.0.mfn())]).expect("a kept root can be released");
-        let mut tables = TableBin::new();
+        let mut tables = TableBin::new(CpuSet::EMPTY);
         free_below(self.0, 4, USER_SLOTS, &mut tables);
         tables.add(self.0);
         tables.empty();
@@ -215,11 +221,13 @@ struct TableBin {
     unhook: ArrayVec<MapOp, 17>,
     unprotect: ArrayVec<MapOp, 16>,
     frames: ArrayVec<Pfn, 16>,
+    /// Who may have walked them.
+    users: CpuSet,
 }
 
 impl TableBin {
-    fn new() -> Self {
-        Self { unhook: ArrayVec::new(), unprotect: ArrayVec::new(), frames: ArrayVec::new() }
+    fn new(users: CpuSet) -> Self {
+        Self { unhook: ArrayVec::new(), unprotect: ArrayVec::new(), frames: ArrayVec::new(), users }
     }
 
     /// Adds a table that nothing points to.
@@ -242,7 +250,7 @@ impl TableBin {
 
     fn empty(&mut self) {
         if !self.unhook.is_empty() {
-            self.unhook.push(MapOp::FlushAll);
+            self.unhook.push(MapOp::FlushAll(self.users));
             machine().map(&self.unhook).expect("an entry of a program's half can be cleared");
             self.unhook.clear();
         }

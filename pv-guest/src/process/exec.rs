@@ -4,6 +4,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::arch::x86_64::__cpuid;
+use core::ptr;
 use core::sync::atomic::Ordering;
 
 use paravane_abi::ring1::{USER_CS64, USER_SS};
@@ -11,6 +12,7 @@ use pv_guest_logic::elf::{self, PF_R, PF_W, PF_X, Program, ProgramHeader};
 
 use super::{Process, current, fork};
 use crate::arch::frame::Frame;
+use crate::arch::stack;
 use crate::cpu_ops::{CpuOps, SegmentBase, machine};
 use crate::errno::{Errno, Result};
 use crate::fs::Files;
@@ -219,15 +221,18 @@ pub fn execve(
 
 /// Makes the first process, which enters ring 3 by executing `file` when it is first scheduled.
 ///
-/// The program is loaded from the boot stack: nothing else runs yet.
+/// The program is loaded from the boot stack: nothing else runs yet, and this CPU is not idle.
 pub fn spawn_init(file: &Arc<dyn FileBacking>, argv: &[Vec<u8>], envp: &[Vec<u8>]) -> Result<()> {
     let program = elf::parse(&**file)?;
     let process = fork::first(AddressSpace::new()?, Files::new_console(), &Frame::default())?;
     machine().load_base(process.space.lock().root().pfn().mfn());
     // User copies and area changes work on the current process.
-    super::CURRENT.store(Arc::as_ptr(&process).cast_mut(), Ordering::Relaxed);
+    let borrowed = &stack::info().process;
+    borrowed.store(Arc::as_ptr(&process).cast_mut(), Ordering::Relaxed);
     let name = argv.first().map(|name| String::from_utf8_lossy(name).into_owned()).unwrap_or_default();
-    let (entry, rsp) = load(&program, file, &name, argv, envp)?;
+    let loaded = load(&program, file, &name, argv, envp);
+    borrowed.store(ptr::null_mut(), Ordering::Relaxed);
+    let (entry, rsp) = loaded?;
     *process.name.lock() = name;
     process.set_start(&start_frame(entry, rsp));
     Ok(())

@@ -25,8 +25,8 @@ const CLONE_CHILD_SETTID: u64 = 0x100_0000;
 
 /// Enters a process into the table and the line, to start from `frame`.
 fn launch(process: Process, frame: &Frame) -> Arc<Process> {
-    process.set_start(frame);
     let process = Arc::new(process);
+    process.set_start(frame);
     TABLE.lock().insert(process.pid, process.clone());
     sched::enqueue(process.clone());
     process
@@ -52,6 +52,7 @@ fn copy(frame: &Frame, pid: u32, change: impl FnOnce(&mut Process)) -> Result<Ar
     child.sid = parent.sid().into();
     child.fs_base = parent.fs_base.load(Ordering::Relaxed).into();
     child.gs_base = parent.gs_base.load(Ordering::Relaxed).into();
+    child.affinity = parent.affinity().0.into();
     change(&mut child);
     Ok(launch(child, &Frame { rax: 0, ..*frame }))
 }

@@ -1,7 +1,7 @@
 //! Processes: one thread each, with a kernel stack, an address space and files of its own.
 //!
-//! There is one vcpu and the kernel is never preempted, so what a process's own kernel code sees of it is stable; locks
-//! are there because the compiler cannot know that, and none is held across a switch.
+//! One CPU at a time runs kernel code, and it is never preempted (see [`crate::cpu`]), so what a process's own kernel code
+//! sees of it is stable; locks are there because the compiler cannot know that, and none is held across a switch.
 
 pub mod exec;
 mod exit;
@@ -12,17 +12,20 @@ pub mod signal;
 mod timer;
 pub mod wait;
 
-use alloc::alloc::{Layout, alloc, dealloc};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use hashbrown::HashMap;
 use spin::Mutex;
 
+use crate::arch::entry::SYSCALL_FRAME_SIZE;
 use crate::arch::fpu::FpuState;
+use crate::arch::frame::Frame;
+use crate::arch::stack::{self, KernelStack, PID_OFFSET};
+use crate::cpu::{self, CpuSet};
 use crate::cpu_ops::{CpuOps, SegmentBase, machine};
 use crate::errno::{Errno, Result};
 use crate::fs::Files;
@@ -48,49 +51,6 @@ pub enum State {
     Zombie,
 }
 
-/// A kernel stack.
-struct KernelStack(NonNull<u8>);
-
-// SAFETY: owned memory, used by whoever runs on it.
-unsafe impl Send for KernelStack {}
-// SAFETY: as above; shared references give only addresses.
-unsafe impl Sync for KernelStack {}
-
-impl KernelStack {
-    const SIZE: usize = 16 * 1024;
-    const LAYOUT: Layout = match Layout::from_size_align(Self::SIZE, 16) {
-        Ok(layout) => layout,
-        Err(_) => panic!("a fixed size and alignment"),
-    };
-    /// Lies at the stack's lowest address; overwritten when it overflows.
-    const CANARY: u64 = 0x5ca1_ab1e_0ddb_a115;
-
-    fn new() -> Result<Self> {
-        // SAFETY: the layout's size is not zero.
-        let base = NonNull::new(unsafe { alloc(Self::LAYOUT) }).ok_or(Errno::ENOMEM)?;
-        // SAFETY: the memory was just allocated, and is aligned.
-        unsafe { base.cast::<u64>().write(Self::CANARY) };
-        Ok(Self(base))
-    }
-
-    fn top(&self) -> u64 {
-        self.0.as_ptr() as u64 + Self::SIZE as u64
-    }
-
-    fn check(&self) {
-        // SAFETY: written in `new`; nothing refers to it but an overflow.
-        let canary = unsafe { self.0.cast::<u64>().read_volatile() };
-        assert!(canary == Self::CANARY, "a kernel stack overflowed");
-    }
-}
-
-impl Drop for KernelStack {
-    fn drop(&mut self) {
-        // SAFETY: allocated in `new`; a process is dropped after it last ran.
-        unsafe { dealloc(self.0.as_ptr(), Self::LAYOUT) };
-    }
-}
-
 /// One process.
 pub struct Process {
     /// Its number.
@@ -109,8 +69,10 @@ pub struct Process {
     state: AtomicU8,
     status: AtomicI32,
     stack: KernelStack,
-    /// RSP of the kernel stack while another process runs.
-    saved_rsp: AtomicU64,
+    /// The CPU it runs on; [`NO_CPU`] while it does not.
+    on_cpu: AtomicU32,
+    /// The CPUs it may run on, a bit each.
+    affinity: AtomicU64,
     fpu: FpuState,
     fs_base: AtomicU64,
     gs_base: AtomicU64,
@@ -122,9 +84,10 @@ pub struct Process {
     vfork_end: WaitQueue,
 }
 
-static CURRENT: AtomicPtr<Process> = AtomicPtr::new(ptr::null_mut());
 static TABLE: Mutex<HashMap<u32, Arc<Process>, Seeded>> = Mutex::new(HashMap::with_hasher(Seeded));
 static NEXT_PID: AtomicU32 = AtomicU32::new(1);
+/// In [`Process::on_cpu`]: none.
+const NO_CPU: u32 = u32::MAX;
 
 /// The process whose kernel code this is.
 ///
@@ -132,16 +95,16 @@ static NEXT_PID: AtomicU32 = AtomicU32::new(1);
 /// code last ran.
 #[inline(always)]
 pub fn current() -> &'static Process {
-    let current = CURRENT.load(Ordering::Relaxed);
+    let current = stack::info().process.load(Ordering::Relaxed);
     debug_assert!(!current.is_null());
-    // SAFETY: set by the scheduler to a process that the table holds; see above for its lifetime.
+    // SAFETY: a process's stack names it; see above for its lifetime.
     unsafe { &*current }
 }
 
-/// The current process, unless the kernel is still booting.
+/// The current process, unless the kernel is booting or this CPU idles.
 pub fn current_if_any() -> Option<&'static Process> {
     // SAFETY: as for `current`.
-    unsafe { CURRENT.load(Ordering::Relaxed).as_ref() }
+    unsafe { stack::info().process.load(Ordering::Relaxed).as_ref() }
 }
 
 /// The current process with a share in its ownership. Must not be alive when the process exits.
@@ -166,9 +129,15 @@ pub fn for_each(f: &mut dyn FnMut(&Arc<Process>)) {
     all().iter().for_each(f);
 }
 
-/// The system call `getpid`, in slot 39: a function of its own because the system call budget is measured with it.
+/// The system call `getpid`, in slot 39: without the kernel lock, from the block above the frame that the system call's
+/// entry has stored, below which there is a return address.
+#[unsafe(naked)]
 pub extern "C" fn getpid_handler(_: u64, _: u64, _: u64, _: u64, _: u64, _: u64) -> i64 {
-    i64::from(current().pid)
+    core::arch::naked_asm!(
+        "mov eax, [rsp + {pid}]",
+        "ret",
+        pid = const 8 + SYSCALL_FRAME_SIZE + PID_OFFSET,
+    )
 }
 
 fn next_pid() -> u32 {
@@ -194,7 +163,8 @@ impl Process {
             state: AtomicU8::new(State::Ready as u8),
             status: AtomicI32::new(0),
             stack: KernelStack::new()?,
-            saved_rsp: AtomicU64::new(0),
+            on_cpu: AtomicU32::new(NO_CPU),
+            affinity: AtomicU64::new(CpuSet::ALL.0),
             fpu,
             fs_base: AtomicU64::new(0),
             gs_base: AtomicU64::new(0),
@@ -253,11 +223,34 @@ impl Process {
         self.fs_base.load(Ordering::Relaxed)
     }
 
-    /// Sets what the process starts with, before its first run.
-    fn set_start(&self, frame: &crate::arch::frame::Frame) {
+    /// The CPU it runs on.
+    pub fn on_cpu(&self) -> Option<u32> {
+        Some(self.on_cpu.load(Ordering::Relaxed)).filter(|&cpu| cpu != NO_CPU)
+    }
+
+    fn set_on_cpu(&self, cpu: Option<u32>) {
+        self.on_cpu.store(cpu.unwrap_or(NO_CPU), Ordering::Relaxed);
+    }
+
+    /// The CPUs it may run on: all, when those it was kept to have gone.
+    pub fn affinity(&self) -> CpuSet {
+        let wanted = CpuSet(self.affinity.load(Ordering::Relaxed));
+        if wanted.and(cpu::online()).is_empty() { CpuSet::ALL } else { wanted }
+    }
+
+    /// Keeps it to some CPUs. Where it runs now, it stays until it next waits or its slice ends.
+    pub fn set_affinity(&self, cpus: CpuSet) {
+        self.affinity.store(cpus.0, Ordering::Relaxed);
+    }
+
+    /// Sets what the process starts with, before its first run. It stays where it is in memory from now on.
+    fn set_start(&self, frame: &Frame) {
+        let info = self.stack.info();
+        info.process.store(ptr::from_ref(self).cast_mut(), Ordering::Relaxed);
+        info.pid.store(self.pid, Ordering::Relaxed);
         // SAFETY: the process has never run, so nothing uses its stack.
-        let rsp = unsafe { crate::arch::switch::prepare_stack(self.stack.top(), frame) };
-        self.saved_rsp.store(rsp, Ordering::Relaxed);
+        let rsp = unsafe { crate::arch::switch::prepare_stack(info.top(), frame) };
+        info.saved_rsp.store(rsp, Ordering::Relaxed);
     }
 
     /// Lets a parent go on that waits in `vfork`.

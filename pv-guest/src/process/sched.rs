@@ -1,35 +1,38 @@
-//! The scheduler: round robin with time slices. Switches happen when a process waits, and when it returns to ring 3
-//! after its slice has ended.
+//! The scheduler: one line of ready processes for all CPUs, round robin with time slices. Switches happen when a process
+//! waits, and when it returns to ring 3 after its slice has ended. A CPU with nothing to run idles on a stack of its own.
+//!
+//! All of it runs under the kernel lock, which a CPU keeps across a switch: who leaves took it, who arrives drops it.
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::ptr;
+use core::sync::atomic::Ordering;
 
 use spin::Mutex;
 
-use super::{CURRENT, Process, State, current, current_if_any, signal, timer};
-use crate::arch::entry::KERNEL_WORK;
+use super::{Process, State, current, current_if_any, signal, timer};
 use crate::arch::frame::Frame;
+use crate::arch::stack::{self, StackInfo};
 use crate::arch::switch::switch_stack;
+use crate::cpu::ipi::{self, Ipi};
+use crate::cpu::{self, Cpu, CpuSet, lock};
 use crate::cpu_ops::{Context, CpuOps, machine};
+use crate::mm;
 use crate::time::monotonic_ns;
 
 /// A time slice.
 const SLICE_NS: u64 = 10_000_000;
 
-/// In [`KERNEL_WORK`]: another process should run.
+/// In [`StackInfo::work`]: another process should run.
 const WORK_RESCHEDULE: u8 = 1;
-/// In [`KERNEL_WORK`]: the current process has a signal.
+/// In [`StackInfo::work`]: the process has a signal.
 const WORK_SIGNAL: u8 = 2;
 
 static READY: Mutex<VecDeque<Arc<Process>>> = Mutex::new(VecDeque::new());
-/// When the running process's slice ends; 0 while nobody else wants to run.
-static SLICE_END: AtomicU64 = AtomicU64::new(0);
-static SWITCHES: AtomicU64 = AtomicU64::new(0);
 
-/// The time at which the scheduler wants a timer event.
+/// The time at which this CPU's slice ends.
 pub(super) fn slice_end() -> Option<u64> {
-    match SLICE_END.load(Ordering::Relaxed) {
+    match cpu::this().slice_end.load(Ordering::Relaxed) {
         0 => None,
         end => Some(end),
     }
@@ -38,19 +41,48 @@ pub(super) fn slice_end() -> Option<u64> {
 /// Called at a timer event.
 pub(super) fn slice_tick(now: u64) {
     if slice_end().is_some_and(|end| now >= end) {
-        SLICE_END.store(0, Ordering::Relaxed);
-        KERNEL_WORK.fetch_or(WORK_RESCHEDULE, Ordering::Relaxed);
+        cpu::this().slice_end.store(0, Ordering::Relaxed);
+        want_reschedule(stack::info());
     }
 }
 
-/// Makes the current process look for signals before it returns to ring 3.
-pub(super) fn note_signal() {
-    KERNEL_WORK.fetch_or(WORK_SIGNAL, Ordering::Relaxed);
+fn want_reschedule(info: &StackInfo) {
+    info.work.fetch_or(WORK_RESCHEDULE, Ordering::Relaxed);
 }
 
-/// How often the CPU changed hands.
+/// Makes a process look for signals before it returns to ring 3.
+pub(super) fn note_signal(process: &Process) {
+    process.stack.info().work.fetch_or(WORK_SIGNAL, Ordering::Relaxed);
+    // Where it runs, it must come into the kernel for that.
+    if let Some(id) = process.on_cpu()
+        && id != cpu::this().id()
+    {
+        ipi::send(cpu::get(id), Ipi::Reschedule);
+    }
+}
+
+/// How often a CPU changed hands.
 pub fn switches() -> u64 {
-    SWITCHES.load(Ordering::Relaxed)
+    cpu::known().iter().map(|id| cpu::get(id).switches.load(Ordering::Relaxed)).sum()
+}
+
+/// The reschedule interrupt: what it is about happens on the way back, or where the CPU idles.
+pub fn interrupted() {
+    if !cpu::this().is_wanted() {
+        want_reschedule(stack::info());
+    }
+    timer::arm();
+}
+
+/// Makes a CPU look at what it should do.
+pub fn interrupt(cpu: &Cpu) {
+    ipi::send(cpu, Ipi::Reschedule);
+}
+
+/// Looks at the deadlines anew, when those of a CPU that left may be due here.
+pub fn rearm() {
+    give_slices();
+    timer::arm();
 }
 
 /// Makes a process ready, if it waits.
@@ -63,54 +95,83 @@ pub fn wake(process: &Arc<Process>) {
 
 /// Puts a ready process in line.
 pub(super) fn enqueue(process: Arc<Process>) {
+    let may = process.affinity();
     READY.lock().push_back(process);
-    // Only a process that runs needs a slice; while it idles, the newcomer gets the CPU at once.
-    let running = current_if_any().is_some_and(|current| current.state() == State::Ready);
-    if running && SLICE_END.load(Ordering::Relaxed) == 0 {
-        SLICE_END.store(monotonic_ns() + SLICE_NS, Ordering::Relaxed);
-        timer::arm();
+    if !kick_idle(may) {
+        give_slices();
     }
+}
+
+/// Gets an idle CPU of a set to look at the line; false when there is none.
+fn kick_idle(may: CpuSet) -> bool {
+    let this = cpu::this().id();
+    let idle = cpu::idle().and(may);
+    // A CPU that handles events while it idles looks by itself when it has handled them.
+    if idle.contains(this) {
+        return true;
+    }
+    let Some(id) = idle.first() else { return false };
+    // The next newcomer goes to another.
+    cpu::note_busy(id);
+    ipi::send(cpu::get(id), Ipi::Reschedule);
+    true
+}
+
+/// Ends the time of processes that could run without end: somebody waits.
+fn give_slices() {
+    let end = monotonic_ns() + SLICE_NS;
+    for id in cpu::online().iter().filter(|&id| !cpu::idle().contains(id)) {
+        let cpu = cpu::get(id);
+        if cpu.slice_end.load(Ordering::Relaxed) != 0 {
+            continue;
+        }
+        // While a CPU has no process, or one that just stopped, the newcomer gets it at once.
+        if id != cpu::this().id() {
+            cpu.slice_end.store(end, Ordering::Relaxed);
+            ipi::send(cpu, Ipi::Reschedule);
+        } else if current_if_any().is_some_and(|current| current.state() == State::Ready) {
+            cpu.slice_end.store(end, Ordering::Relaxed);
+            timer::arm();
+        }
+    }
+}
+
+/// Takes the first process in line that may run on this CPU.
+fn next() -> Option<Arc<Process>> {
+    let cpu = cpu::this();
+    if !cpu.is_wanted() {
+        return None;
+    }
+    let mut ready = READY.lock();
+    let index = ready.iter().position(|process| process.affinity().contains(cpu.id()))?;
+    ready.remove(index)
 }
 
 /// Lets others run first.
 pub fn yield_now() {
-    let next = READY.lock().pop_front();
-    if let Some(next) = next {
-        let this = super::current_arc();
-        READY.lock().push_back(this);
-        switch_to(next);
+    let must_leave = !cpu::this().is_wanted() || !current().affinity().contains(cpu::this().id());
+    let next = next();
+    if next.is_none() && !must_leave {
+        return;
     }
+    let this = super::current_arc();
+    let may = this.affinity();
+    READY.lock().push_back(this);
+    if must_leave {
+        kick_idle(may);
+    }
+    switch_to(next);
 }
 
 /// Waits until someone wakes the current process. The caller has put it where it will be found.
 pub(super) fn block() {
     current().set_state(State::Blocked);
-    leave();
-}
-
-/// Leaves the CPU to the next ready process, idling until there is one. Returns when this process runs again.
-fn leave() {
-    let next = loop {
-        let next = READY.lock().pop_front();
-        match next {
-            Some(next) => break next,
-            None => {
-                SLICE_END.store(0, Ordering::Relaxed);
-                timer::arm();
-                machine().idle();
-            }
-        }
-    };
-    if core::ptr::eq(&*next, current()) {
-        // Woken while it idled: it never left.
-        return;
-    }
-    switch_to(next);
+    switch_to(next());
 }
 
 /// Leaves the CPU for good.
 pub(super) fn leave_for_ever() -> ! {
-    leave();
+    switch_to(next());
     unreachable!("a zombie was scheduled");
 }
 
@@ -119,51 +180,104 @@ fn load(next: &Process) {
     let root = next.space.lock().root().pfn().mfn();
     machine().switch_context(&Context {
         root,
-        kernel_stack: next.stack.top(),
+        kernel_stack: next.stack.info().top(),
         // Always: a program can change its bases by loading a selector.
         fs_base: Some(next.fs_base.load(Ordering::Relaxed)),
         gs_base: Some(next.gs_base.load(Ordering::Relaxed)),
     });
     next.fpu.restore();
-    SWITCHES.fetch_add(1, Ordering::Relaxed);
-    let waiting = !READY.lock().is_empty();
-    let slice = if waiting { monotonic_ns() + SLICE_NS } else { 0 };
-    SLICE_END.store(slice, Ordering::Relaxed);
+    let cpu = cpu::this();
+    cpu.switches.fetch_add(1, Ordering::Relaxed);
+    let now = monotonic_ns();
+    cpu.busy_since.store(now, Ordering::Relaxed);
+    // Whoever is left in line runs elsewhere now, or here after a slice.
+    let left = READY.lock().front().map(|process| process.affinity());
+    let waits = left.is_some_and(|may| !kick_idle(may));
+    cpu.slice_end.store(if waits { now + SLICE_NS } else { 0 }, Ordering::Relaxed);
     timer::arm();
     let work = if signal::has_pending(next) { WORK_SIGNAL } else { 0 };
-    KERNEL_WORK.store(work, Ordering::Relaxed);
+    next.stack.info().work.store(work, Ordering::Relaxed);
+    next.set_on_cpu(Some(cpu.id()));
 }
 
-fn switch_to(next: Arc<Process>) {
-    let this = current();
-    this.stack.check();
-    this.fpu.save();
-    load(&next);
-    let to = next.saved_rsp.load(Ordering::Relaxed);
-    CURRENT.store(Arc::as_ptr(&next).cast_mut(), Ordering::Relaxed);
-    // The table keeps the process; a share on this stack would be lost if this process never runs again.
+/// Notes that the current process stops here.
+fn unload(process: &Process) {
+    let cpu = cpu::this();
+    process.stack.info().check();
+    process.fpu.save();
+    process.set_on_cpu(None);
+    let since = cpu.busy_since.swap(0, Ordering::Relaxed);
+    cpu.busy_ns.fetch_add(monotonic_ns().saturating_sub(since), Ordering::Relaxed);
+}
+
+/// Leaves the current process or the idle loop, for a process or the idle loop. Returns when who left runs again.
+fn switch_to(next: Option<Arc<Process>>) {
+    let cpu = cpu::this();
+    let from = stack::info();
+    if let Some(this) = current_if_any() {
+        unload(this);
+    }
+    let to = match &next {
+        Some(next) => {
+            load(next);
+            // The table keeps the process, or `Cpu::ended` until its stack is left.
+            ptr::from_ref(next.stack.info())
+        }
+        None => {
+            machine().load_base(mm::kernel_root().mfn());
+            cpu.slice_end.store(0, Ordering::Relaxed);
+            ptr::from_ref(cpu.stack())
+        }
+    };
+    // A share on this stack would be lost if its process never runs again.
     drop(next);
-    // SAFETY: `to` is where the next process left its stack, or what `prepare_stack` made for its first run.
-    unsafe { switch_stack(this.saved_rsp.as_ptr(), to) };
+    // SAFETY: the stack lives until its process has run for the last time.
+    let to = unsafe { &*to };
+    to.cpu.store(ptr::from_ref(cpu).cast_mut(), Ordering::Relaxed);
+    // SAFETY: the other stack was left by this function, or prepared for a first run, and is run on by no CPU: a process is
+    // in line once, and the idle loop is this CPU's.
+    unsafe { switch_stack(from.saved_rsp.as_ptr(), to.saved_rsp.load(Ordering::Relaxed)) };
+    arrived();
 }
 
-/// Runs the first process. The boot stack is abandoned.
-pub fn start() -> ! {
-    let first = READY.lock().pop_front().expect("a first process");
-    load(&first);
-    let to = first.saved_rsp.load(Ordering::Relaxed);
-    CURRENT.store(Arc::as_ptr(&first).cast_mut(), Ordering::Relaxed);
-    drop(first);
-    let mut boot_rsp = 0;
-    // SAFETY: the stack was prepared when the process was made; the boot stack is never switched to again.
-    unsafe { switch_stack(&raw mut boot_rsp, to) };
-    unreachable!("nothing switches to the boot stack");
+/// What whoever is switched to does first.
+fn arrived() {
+    // Taken out of the lock before it is dropped.
+    let ended = cpu::this().ended.lock().take();
+    drop(ended);
 }
 
-/// What has to happen before a return to ring 3: called by the exit stubs while [`KERNEL_WORK`] is set.
+/// The first steps of a new process, on its own stack; then it enters ring 3.
+#[unsafe(no_mangle)]
+extern "C" fn process_started() {
+    arrived();
+    lock::release();
+}
+
+/// What a CPU does that has nothing else to do. Entered on its own stack, with the kernel lock held.
+pub fn idle_loop() -> ! {
+    loop {
+        if let Some(next) = next() {
+            switch_to(Some(next));
+            continue;
+        }
+        if !cpu::this().is_wanted() {
+            cpu::hotplug::leave();
+            continue;
+        }
+        timer::arm();
+        cpu::note_idle();
+        // An event that comes from here on ends the wait.
+        lock::without(|| machine().idle());
+        cpu::note_busy(cpu::this().id());
+    }
+}
+
+/// What has to happen before a return to ring 3: called by the exit stubs while [`StackInfo::work`] is set.
 #[unsafe(no_mangle)]
 extern "C" fn return_work(frame: &mut Frame) {
-    let work = KERNEL_WORK.swap(0, Ordering::Relaxed);
+    let _lock = lock::enter();
+    let work = stack::info().work.swap(0, Ordering::Relaxed);
     if work & WORK_SIGNAL != 0 {
         signal::deliver(frame);
     }

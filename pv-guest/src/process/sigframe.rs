@@ -178,6 +178,6 @@ pub(super) fn pop(frame: &mut Frame) -> Result<()> {
         fpu.restore();
     }
     // A signal may have become unblocked.
-    super::sched::note_signal();
+    super::sched::note_signal(current());
     Ok(())
 }

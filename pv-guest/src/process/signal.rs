@@ -171,9 +171,7 @@ pub fn post(process: &Arc<Process>, signal: u32) {
             return;
         }
     }
-    if core::ptr::eq(&**process, current()) {
-        sched::note_signal();
-    }
+    sched::note_signal(process);
     sched::wake(process);
 }
 
@@ -192,7 +190,7 @@ pub fn force(process: &Process, signal: u32) {
         state.blocked &= !bit(signal);
     }
     state.pending |= bit(signal);
-    sched::note_signal();
+    sched::note_signal(process);
 }
 
 /// `kill` for one process; signal 0 only asks whether it exists.
@@ -252,7 +250,7 @@ pub fn sigprocmask(how: i32, set: Option<u64>) -> Result<u64> {
         };
         state.blocked = new & !unblockable();
         if state.deliverable() != 0 {
-            sched::note_signal();
+            sched::note_signal(current());
         }
     }
     Ok(old)
@@ -267,7 +265,7 @@ pub fn sigsuspend(mask: u64) -> Result<u64> {
     }
     // Nothing else ends this wait. The mask comes back on the way to ring 3.
     let result = super::sleep_until(u64::MAX);
-    sched::note_signal();
+    sched::note_signal(current());
     result.and(Err(Errno::EINTR))
 }
 

@@ -1,4 +1,5 @@
-//! Processes that sleep, and the one timer they and the scheduler share.
+//! Processes that sleep, and each CPU's timer, which sleepers and the scheduler share: it is set to the CPU's slice end or
+//! the first sleeper's time, whichever comes first, so some CPU always wakes the sleepers.
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -8,6 +9,7 @@ use spin::Mutex;
 
 use super::wait::WaitQueue;
 use super::{Process, current_arc, sched};
+use crate::cpu;
 use crate::cpu_ops::{CpuOps, machine};
 use crate::errno::Result;
 use crate::time::monotonic_ns;
@@ -17,8 +19,6 @@ pub(super) type Key = (u64, u64);
 
 static SLEEPERS: Mutex<BTreeMap<Key, Arc<Process>>> = Mutex::new(BTreeMap::new());
 static NEXT: AtomicU64 = AtomicU64::new(0);
-/// The deadline the machine was asked for; `u64::MAX` for none.
-static ARMED: AtomicU64 = AtomicU64::new(u64::MAX);
 
 /// Puts the current process on the list of sleepers.
 pub(super) fn add(deadline: u64) -> Key {
@@ -33,13 +33,14 @@ pub(super) fn cancel(key: Key) {
     SLEEPERS.lock().remove(&key);
 }
 
-/// Asks for a timer event at the earliest deadline. A later one than is armed stays: the event then finds nothing due
+/// Asks this CPU for a timer event at the earliest deadline. A later one than is armed stays: the event then finds nothing due
 /// and arms again.
 pub(super) fn arm() {
     let sleeper = SLEEPERS.lock().first_key_value().map(|(key, _)| key.0);
     let Some(deadline) = sleeper.into_iter().chain(sched::slice_end()).min() else { return };
-    if deadline < ARMED.load(Ordering::Relaxed) {
-        ARMED.store(deadline, Ordering::Relaxed);
+    let armed = &cpu::this().armed;
+    if deadline < armed.load(Ordering::Relaxed) {
+        armed.store(deadline, Ordering::Relaxed);
         machine().set_timer(Some(deadline.max(1)));
     }
 }
@@ -47,7 +48,7 @@ pub(super) fn arm() {
 /// The timer event: wakes sleepers whose time has come and ends the time slice.
 pub fn tick() {
     let now = monotonic_ns();
-    ARMED.store(u64::MAX, Ordering::Relaxed);
+    cpu::this().armed.store(u64::MAX, Ordering::Relaxed);
     loop {
         let due = {
             let mut sleepers = SLEEPERS.lock();

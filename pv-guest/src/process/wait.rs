@@ -28,7 +28,8 @@ impl WaitQueue {
 
     /// Waits until `f` gives a value; `EINTR` when a signal comes first.
     ///
-    /// No wake-up is lost between a look at the condition and the wait: this kernel is not preempted.
+    /// No wake-up is lost between a look at the condition and the wait: the kernel lock is
+    /// held in between.
     pub fn wait_until<T>(&self, f: impl FnMut() -> Option<T>) -> Result<T> {
         self.wait(None, true, f)?.ok_or(Errno::EINTR)
     }

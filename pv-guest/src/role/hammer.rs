@@ -12,6 +12,7 @@ use paravane_abi::vcpu::VCPUOP_IS_UP;
 use pv_guest_logic::role::Role;
 
 use super::{duration_ns, report, seconds};
+use crate::cpu::CpuSet;
 use crate::cpu_ops::hypercall::{self, raw_null_hypercall};
 use crate::cpu_ops::{CpuOps, machine};
 use crate::mm::space::AddressSpace;
@@ -30,7 +31,7 @@ const BLOWS: [(&str, Blow); 8] = [
     ("status", || (1, port_status())),
     ("is-up", || (1, is_up())),
     ("flush", || {
-        machine().flush_all();
+        machine().flush_all(CpuSet::EMPTY);
         (1, true)
     }),
     ("multicall", batch),

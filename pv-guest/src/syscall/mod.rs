@@ -15,6 +15,7 @@ mod time;
 
 use crate::arch::entry::{Handler, SYSCALL_SLOTS};
 use crate::arch::frame::Frame;
+use crate::cpu;
 use crate::errno::{Errno, to_ret};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -22,6 +23,7 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 macro_rules! plain {
     ($function:path, $($used:ident)* ; $($unused:ident)*) => {{
         unsafe extern "C" fn handler($($used: u64,)* $($unused: u64,)*) -> i64 {
+            let _lock = cpu::lock::enter();
             to_ret($function($($used),*))
         }
         handler as Handler
@@ -144,6 +146,8 @@ pub static SYSCALL_TABLE: [Handler; SYSCALL_SLOTS] = syscalls! {
     200 2 signal::kill;
     201 1 time::time;
     202 6 process::futex;
+    203 3 process::sched_setaffinity;
+    204 3 process::sched_getaffinity;
     217 3 file::getdents64;
     218 1 process::set_tid_address;
     228 2 time::clock_gettime;
@@ -168,6 +172,7 @@ pub static SYSCALL_TABLE: [Handler; SYSCALL_SLOTS] = syscalls! {
     292 3 open::dup3;
     293 2 open::pipe2;
     302 4 info::prlimit64;
+    309 3 process::getcpu;
     316 5 path::renameat2;
     318 3 info::getrandom;
     436 3 open::close_range;

@@ -3,6 +3,7 @@
 use super::open::AT_FDCWD;
 use super::path::{base_of, user_path};
 use crate::arch::frame::Frame;
+use crate::cpu::{self, CpuSet};
 use crate::errno::{Errno, Result, to_ret};
 use crate::fs::{Found, mode, walk};
 use crate::mm::user;
@@ -97,6 +98,47 @@ pub fn wait4(pid: u64, status_addr: u64, options: u64, usage_addr: u64) -> Resul
 /// `sched_yield`.
 pub fn sched_yield() -> Result<u64> {
     sched::yield_now();
+    Ok(0)
+}
+
+/// Bytes in a mask of CPUs.
+const MASK_SIZE: u64 = size_of::<u64>() as u64;
+
+/// `sched_setaffinity`. A process that runs where it now must not goes elsewhere at once if it is the caller, else when
+/// its slice ends.
+pub fn sched_setaffinity(pid: u64, length: u64, mask: u64) -> Result<u64> {
+    if length < MASK_SIZE {
+        return Err(Errno::EINVAL);
+    }
+    let wanted = CpuSet(user::read(mask)?);
+    if wanted.and(cpu::online()).is_empty() {
+        return Err(Errno::EINVAL);
+    }
+    of(pid, |process| process.set_affinity(wanted))?;
+    if !process::current().affinity().contains(cpu::this().id()) {
+        sched::yield_now();
+    }
+    Ok(0)
+}
+
+/// `sched_getaffinity`: the CPUs it may run on, of those there are.
+pub fn sched_getaffinity(pid: u64, length: u64, mask: u64) -> Result<u64> {
+    if length < MASK_SIZE {
+        return Err(Errno::EINVAL);
+    }
+    let allowed = of(pid, process::Process::affinity)?.and(cpu::online());
+    user::write(mask, &allowed.0)?;
+    Ok(MASK_SIZE)
+}
+
+/// `getcpu`: the CPU this runs on, of the one node.
+pub fn getcpu(cpu_out: u64, node_out: u64, _cache: u64) -> Result<u64> {
+    if cpu_out != 0 {
+        user::write(cpu_out, &cpu::this().id())?;
+    }
+    if node_out != 0 {
+        user::write(node_out, &0u32)?;
+    }
     Ok(0)
 }
 

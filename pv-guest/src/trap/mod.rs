@@ -1,6 +1,7 @@
 //! Exceptions: those a program causes end it or are repaired; those the kernel causes are repaired at the few
 //! instructions that may fault, and end the kernel elsewhere.
 
+use arrayvec::ArrayVec;
 use paravane_abi::trap::vector;
 
 use crate::arch::entry::{self, EXCEPTIONS};
@@ -10,7 +11,7 @@ use crate::cpu_ops::{CpuOps, TrapEntry, machine};
 use crate::mm::addr::USER_END;
 use crate::mm::fault;
 use crate::process::{self, signal};
-use crate::{event, fs, kprintln};
+use crate::{cpu, event, fs, kprintln};
 
 const NAMES: [&str; 22] = [
     "divide error",
@@ -40,17 +41,20 @@ const NAMES: [&str; 22] = [
 const DEVICE_NOT_AVAILABLE: u64 = 7;
 const NMI: u64 = 2;
 
-/// Installs the handlers of all exceptions, and the two that programs may raise on purpose; and the direct gate of the
-/// system call vector.
-pub fn init() {
-    let mut table = arrayvec::ArrayVec::<TrapEntry, { EXCEPTIONS + 1 }>::new();
-    for vector in 0..EXCEPTIONS {
+/// The handlers of all exceptions, and the two that programs may raise on purpose; and the direct gate of the system call
+/// vector.
+pub fn table() -> impl Iterator<Item = TrapEntry> {
+    let exceptions = (0..EXCEPTIONS).map(|vector| {
         // Breakpoint and overflow have instructions of their own for ring 3.
         let dpl = if vector == 3 || vector == 4 { 3 } else { 0 };
-        table.push(TrapEntry { vector: vector as u8, dpl, address: entry::trap_stub(vector) });
-    }
-    table.push(TrapEntry { vector: 0x80, dpl: 3, address: entry::int80_entry_address() });
-    machine().set_traps(&table);
+        TrapEntry { vector: vector as u8, dpl, address: entry::trap_stub(vector) }
+    });
+    exceptions.chain([TrapEntry { vector: 0x80, dpl: 3, address: entry::int80_entry_address() }])
+}
+
+/// Installs the handlers of the first CPU.
+pub fn init() {
+    machine().set_traps(&table().collect::<ArrayVec<_, { EXCEPTIONS + 1 }>>());
     machine().set_entries(
         entry::event_entry_address(),
         entry::failsafe_entry_address(),
@@ -65,6 +69,7 @@ pub fn name(vector: u64) -> &'static str {
 
 #[unsafe(no_mangle)]
 extern "C" fn trap_dispatch(frame: &mut Frame) {
+    let _lock = cpu::lock::enter();
     match frame.vector {
         VECTOR_EVENT => event::upcall(),
         number if number == u64::from(vector::PF) => page_fault(frame),
@@ -82,7 +87,7 @@ fn page_fault(frame: &mut Frame) {
     }
     if frame.is_from_user() {
         user_fault(frame, Some(address));
-    } else {
+    } else if !fault::was_stale(address, frame.error) {
         kernel_fault(frame, Some(address));
     }
 }
