@@ -368,7 +368,7 @@ macro_rules! hypercall_table {
     4 send Send EVTCHNOP_SEND [EVTCHNOP_send]
         read($crate::event::EvtchnSend) any [EFAULT EINVAL] "Raises the event at the channel's other end.";
     5 status Status EVTCHNOP_STATUS [EVTCHNOP_status]
-        both($crate::event::EvtchnStatus) any [EFAULT EINVAL EPERM ESRCH] "Tells what a port is bound to.";
+        both($crate::event::EvtchnStatus) any [EACCES EFAULT EINVAL EPERM ESRCH] "Tells what a port is bound to.";
     6 alloc_unbound AllocUnbound EVTCHNOP_ALLOC_UNBOUND [EVTCHNOP_alloc_unbound]
         both($crate::event::EvtchnAllocUnbound) any [EFAULT ENOSPC EPERM ESRCH] "Makes a port to which a domain may connect.";
     7 bind_ipi BindIpi EVTCHNOP_BIND_IPI [EVTCHNOP_bind_ipi]
@@ -378,13 +378,13 @@ macro_rules! hypercall_table {
     9 unmask Unmask EVTCHNOP_UNMASK [EVTCHNOP_unmask]
         read($crate::event::EvtchnUnmask) any [EFAULT EINVAL] "Clears a port's mask bit, and raises its event if pending.";
     10 reset Reset EVTCHNOP_RESET [EVTCHNOP_reset]
-        read($crate::event::EvtchnReset) any [EFAULT EINVAL EPERM ESRCH] "Frees all a domain's ports.";
+        read($crate::event::EvtchnReset) any [EAGAIN EBUSY EFAULT EINVAL EPERM ESRCH] "Frees all a domain's ports.";
     11 init_control InitControl EVTCHNOP_INIT_CONTROL [EVTCHNOP_init_control]
         both($crate::event::EvtchnInitControl) any [EFAULT EINVAL ENOENT ENOMEM] "Changes to FIFO event queues.";
     12 expand_array ExpandArray EVTCHNOP_EXPAND_ARRAY [EVTCHNOP_expand_array]
         read($crate::event::EvtchnExpandArray) any [EFAULT EINVAL ENOSPC ENOMEM EOPNOTSUPP] "Adds a page of FIFO event words.";
     13 set_priority SetPriority EVTCHNOP_SET_PRIORITY [EVTCHNOP_set_priority]
-        read($crate::event::EvtchnSetPriority) any [EFAULT EINVAL ENOSYS] "Sets a port's FIFO queue.";
+        read($crate::event::EvtchnSetPriority) any [EACCES EFAULT EINVAL ENOSYS] "Sets a port's FIFO queue.";
 }
 
 33 physdev_op PhysdevOp HYPERVISOR_PHYSDEV_OP [__HYPERVISOR_physdev_op]

@@ -1,18 +1,22 @@
 //! event_channel_op: ports, and waking whoever waits for them.
 
+use alloc::vec::Vec;
+
 use paravane_abi::errno::Errno;
 use paravane_abi::event::*;
 use paravane_abi::hypercall::event_channel_op::EventCommand;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::{Answer, Call, Stop};
+use crate::addr::Mfn;
 use crate::domain::{Bits, RunState};
-use crate::event::{self, Backend, Channel, PortTable, Raised, Reset, Sent, resolve};
+use crate::event::{self, Backend, Channel, Place, PortTable, Raised, Reset, Sent, resolve};
 use crate::hypervisor::Hypervisor;
 use crate::machine::Machine;
+use crate::pagetable::Budget;
 
-/// Ports closed in one bounded step of a reset.
-const RESET_STEP: u32 = 64;
+/// Ports closed in one bounded step.
+const PORTS_A_STEP: u32 = 64;
 /// `EVTCHNOP_reset_cont`: a reset that goes on. Xen keeps it out of its public header but takes it.
 const RESET_CONTINUED: u32 = 14;
 /// Physical interrupts that a domain has numbers for, though none is given to any: in Xen, the 24 of the machine's
@@ -28,18 +32,22 @@ impl<M: Machine> Hypervisor<M> {
         }
         match EventCommand::from_number(call.args[0] as u32).ok_or(Errno::ENOSYS)? {
             EventCommand::BindInterdomain => self.bind_interdomain(pointer),
-            EventCommand::BindVirq => self.answer_in_place(pointer, |ports, request: &mut EvtchnBindVirq| {
-                request.port = ports.bind_virq(request.virq, request.vcpu)?;
-                Ok(())
-            }),
+            EventCommand::BindVirq => {
+                self.answer_in_place(pointer, |ports, bits, request: &mut EvtchnBindVirq| {
+                    request.port = ports.bind_virq(bits, request.virq, request.vcpu)?;
+                    Ok(())
+                })
+            }
             EventCommand::BindPirq => {
                 let request: EvtchnBindPirq = self.read_guest(pointer)?;
                 Err(if request.pirq < NR_PIRQS { Errno::EPERM } else { Errno::EINVAL }.into())
             }
-            EventCommand::BindIpi => self.answer_in_place(pointer, |ports, request: &mut EvtchnBindIpi| {
-                request.port = ports.bind_ipi(request.vcpu)?;
-                Ok(())
-            }),
+            EventCommand::BindIpi => {
+                self.answer_in_place(pointer, |ports, bits, request: &mut EvtchnBindIpi| {
+                    request.port = ports.bind_ipi(bits, request.vcpu)?;
+                    Ok(())
+                })
+            }
             EventCommand::AllocUnbound => self.alloc_unbound(pointer),
             EventCommand::Close => {
                 let request: EvtchnClose = self.read_guest(pointer)?;
@@ -67,10 +75,11 @@ impl<M: Machine> Hypervisor<M> {
             EventCommand::Reset => self.reset_ports(pointer, call),
             EventCommand::SetPriority => {
                 let request: EvtchnSetPriority = self.read_guest(pointer)?;
-                Err(self.domain().ports.set_priority(request.port).into())
+                self.domain_mut().ports.set_priority(request.port, request.priority)?;
+                Ok(0)
             }
-            // FIFO events: a guest told ENOSYS here keeps to the two-level form.
-            EventCommand::InitControl | EventCommand::ExpandArray => Err(Errno::ENOSYS.into()),
+            EventCommand::InitControl => self.init_control(pointer),
+            EventCommand::ExpandArray => self.expand_array(pointer),
         }
     }
 
@@ -79,14 +88,15 @@ impl<M: Machine> Hypervisor<M> {
     fn answer_in_place<T>(
         &mut self,
         pointer: u64,
-        answer: impl FnOnce(&mut PortTable, &mut T) -> Result<(), Errno>,
+        answer: impl FnOnce(&mut PortTable, &Bits<'_, M>, &mut T) -> Result<(), Errno>,
     ) -> Answer
     where
         T: FromBytes + IntoBytes + KnownLayout + Immutable,
     {
         let mut request: T = self.read_guest(pointer)?;
         self.write_guest(pointer, &request)?;
-        answer(&mut self.domain_mut().ports, &mut request)?;
+        let (ports, bits) = self.events(self.current_domain());
+        answer(ports, &bits, &mut request)?;
         self.write_guest(pointer, &request)?;
         Ok(0)
     }
@@ -107,10 +117,12 @@ impl<M: Machine> Hypervisor<M> {
         self.write_guest(pointer, &request)?;
         let index = self.named_domain(request.dom)?;
         // Xen finds a port before it asks who wants it.
-        self.domains[index].ports.check_room()?;
+        let (ports, bits) = self.events(index);
+        ports.check_room(&bits)?;
         self.check_target(index)?;
         let remote = resolve(request.remote_dom, self.domain().id);
-        request.port = self.domain_mut().ports.alloc_unbound(remote)?;
+        let (ports, bits) = self.events(index);
+        request.port = ports.alloc_unbound(&bits, remote)?;
         self.write_guest(pointer, &request)?;
         Ok(0)
     }
@@ -203,15 +215,77 @@ impl<M: Machine> Hypervisor<M> {
         self.check_target(index)?;
         let resuming = call.args[0] as u32 == RESET_CONTINUED;
         call.args[0] = u64::from(RESET_CONTINUED);
-        let mut peers = alloc::vec::Vec::new();
+        let mut peers = Vec::new();
         let (ports, bits) = self.events(index);
-        let outcome = ports.reset(&bits, resuming, RESET_STEP, |closed| peers.push(closed));
-        for closed in peers {
-            self.tell_peer(closed);
-        }
+        let outcome = ports.reset(&bits, resuming, PORTS_A_STEP, |closed| peers.push(closed));
+        peers.into_iter().for_each(|closed| self.tell_peer(closed));
         match outcome? {
-            Reset::Done => Ok(0),
+            Reset::Done { frames } => {
+                self.drop_event_frames(frames);
+                Ok(0)
+            }
             Reset::Preempted => Err(Stop::AGAIN),
+        }
+    }
+
+    /// A bounded step of closing all ports of a domain that dies; whether it was the last.
+    pub fn close_ports(&mut self, index: usize) -> bool {
+        let mut peers = Vec::new();
+        let (ports, bits) = self.events(index);
+        let outcome = ports.destroy(&bits, PORTS_A_STEP, |closed| peers.push(closed));
+        peers.into_iter().for_each(|closed| self.tell_peer(closed));
+        match outcome {
+            Reset::Done { frames } => {
+                self.drop_event_frames(frames);
+                true
+            }
+            Reset::Preempted => false,
+        }
+    }
+
+    /// Gives back what control blocks and event words held.
+    fn drop_event_frames(&mut self, frames: Vec<Mfn>) {
+        for frame in frames {
+            self.frames.put_writable(&self.machine, frame);
+            self.frames.put_ref(&self.machine, frame);
+        }
+    }
+
+    fn init_control(&mut self, pointer: u64) -> Answer {
+        let mut request: EvtchnInitControl = self.read_guest(pointer)?;
+        self.write_guest(pointer, &request)?;
+        let frame = Mfn::new(request.control_gfn);
+        self.domain().ports.check_control(request.vcpu, request.offset)?;
+        self.paging(Budget::HYPERCALL).hold_writable(frame)?;
+        let place = Place { frame, offset: request.offset as usize };
+        let (ports, bits) = self.events(self.current_domain());
+        if let Err(error) = ports.init_control(&bits, request.vcpu, place) {
+            self.paging(Budget::HYPERCALL).drop_writable(frame);
+            return Err(error.into());
+        }
+        request.link_bits = EVTCHN_FIFO_LINK_BITS as u8;
+        self.write_guest(pointer, &request)?;
+        Ok(0)
+    }
+
+    fn expand_array(&mut self, pointer: u64) -> Answer {
+        let request: EvtchnExpandArray = self.read_guest(pointer)?;
+        let frame = Mfn::new(request.array_gfn);
+        self.domain().ports.check_array()?;
+        self.paging(Budget::HYPERCALL).hold_writable(frame)?;
+        let mut from = match self.domain_mut().ports.expand_array(frame) {
+            Ok(first) => first,
+            Err(error) => {
+                self.paging(Budget::HYPERCALL).drop_writable(frame);
+                return Err(error.into());
+            }
+        };
+        let index = self.current_domain();
+        loop {
+            let (ports, bits) = self.events(index);
+            let Some(raised) = ports.raise_held(&bits, from) else { return Ok(0) };
+            self.wake_in(index, raised);
+            from = raised.port + 1;
         }
     }
 

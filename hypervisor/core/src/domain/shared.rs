@@ -3,24 +3,19 @@
 //! They are the guest's to scribble on. Nothing is read from them but events, masks and the flags that say
 //! what the guest wants delivered; every access is to one word, so a racing guest harms only itself.
 
-use crate::addr::DomainId;
+use crate::addr::{DomainId, Mfn};
 use crate::domain::{Domain, InfoPlace, Vcpu};
-use crate::event::{Port, PortTable, SharedBits, VcpuId};
+use crate::event::{GuestWords, Place, PortTable, SharedWords, UPCALL_PENDING, VcpuId};
 use crate::frame::FrameTable;
 use crate::machine::Machine;
 use crate::memory::Memory;
 use core::mem::offset_of;
-use paravane_abi::shared_info::{ArchVcpuInfo, SharedInfo, VcpuInfo, VcpuTimeInfo};
+use paravane_abi::shared_info::{ArchVcpuInfo, VcpuInfo, VcpuTimeInfo};
 use zerocopy::IntoBytes;
 
-const PENDING_BITS: usize = offset_of!(SharedInfo, evtchn_pending);
-const MASK_BITS: usize = offset_of!(SharedInfo, evtchn_mask);
-const SELECTOR: usize = offset_of!(VcpuInfo, evtchn_pending_sel);
 const CR2: usize = offset_of!(VcpuInfo, arch) + offset_of!(ArchVcpuInfo, cr2);
 const TIME: usize = offset_of!(VcpuInfo, time);
 
-/// The byte of `vcpu_info`'s first word that says an upcall is due.
-const UPCALL_PENDING: u64 = 0xff;
 /// The byte that masks upcalls.
 const UPCALL_MASK: u64 = 0xff00;
 /// What the hypervisor stores there to mask them.
@@ -47,29 +42,6 @@ impl<'a, M: Memory> SharedPages<'a, M> {
         Self { frames, machine, domain }
     }
 
-    /// Changes a word of a shared frame in one atomic step; what it was.
-    fn update(&self, frame: crate::addr::Mfn, offset: usize, change: impl Fn(u64) -> u64) -> u64 {
-        let index = offset / 8;
-        let Some(writer) = self.frames.writable(frame, self.domain) else { return 0 };
-        let mut old = self.machine.read_word(frame, index);
-        loop {
-            let new = change(old);
-            if new == old {
-                return old;
-            }
-            match self.machine.compare_exchange_word(&writer, index, old, new) {
-                Ok(()) => return old,
-                Err(now) => old = now,
-            }
-        }
-    }
-
-    /// Sets a bit of a shared frame; what it was.
-    fn set_bit(&self, frame: crate::addr::Mfn, offset: usize, bit: u32) -> bool {
-        let flag = 1 << (bit % 64);
-        self.update(frame, offset + bit as usize / 64 * 8, |word| word | flag) & flag != 0
-    }
-
     /// Whether an upcall is pending, and whether it is masked.
     #[inline]
     pub fn upcall(&self, place: InfoPlace) -> (bool, bool) {
@@ -79,20 +51,7 @@ impl<'a, M: Memory> SharedPages<'a, M> {
     /// Masks or unmasks upcalls.
     pub fn set_upcall_mask(&self, place: InfoPlace, masked: bool) {
         let value = if masked { MASKED } else { 0 };
-        self.update(place.frame, place.offset, |word| word & !UPCALL_MASK | value);
-    }
-
-    /// Marks an upcall pending.
-    pub fn set_upcall_pending(&self, place: InfoPlace) -> bool {
-        let old =
-            self.update(
-                place.frame,
-                place.offset,
-                |word| {
-                    if word & UPCALL_PENDING != 0 { word } else { word | 1 }
-                },
-            );
-        old & UPCALL_PENDING != 0
+        self.update(place.place(), |word| word & !UPCALL_MASK | value);
     }
 
     /// Tells the guest the address of a page fault.
@@ -130,7 +89,7 @@ impl<'a, M: Memory> SharedPages<'a, M> {
     }
 
     /// Writes bytes of the `shared_info` page itself.
-    pub fn write_shared(&self, frame: crate::addr::Mfn, offset: usize, bytes: &[u8]) {
+    pub fn write_shared(&self, frame: Mfn, offset: usize, bytes: &[u8]) {
         if let Some(writer) = self.frames.writable(frame, self.domain) {
             self.machine.write_bytes(&writer, offset, bytes);
         }
@@ -140,7 +99,7 @@ impl<'a, M: Memory> SharedPages<'a, M> {
 /// The event bits of one domain.
 pub struct Bits<'a, M> {
     pages: SharedPages<'a, M>,
-    shared_info: crate::addr::Mfn,
+    shared_info: Mfn,
     vcpus: &'a [Vcpu],
 }
 
@@ -150,7 +109,7 @@ impl<'a, M: Machine> Bits<'a, M> {
         frames: &'a FrameTable,
         machine: &'a M,
         domain: DomainId,
-        shared_info: crate::addr::Mfn,
+        shared_info: Mfn,
         vcpus: &'a [Vcpu],
     ) -> Self {
         Self { pages: SharedPages::new(frames, machine, domain), shared_info, vcpus }
@@ -160,16 +119,43 @@ impl<'a, M: Machine> Bits<'a, M> {
     pub fn of(frames: &'a FrameTable, machine: &'a M, domain: &'a Domain) -> Self {
         Self::new(frames, machine, domain.id, domain.shared_info, &domain.vcpus)
     }
+}
 
-    fn bit(&self, base: usize, port: Port) -> bool {
-        let word = self.pages.machine.read_word(self.shared_info, base / 8 + port as usize / 64);
-        word >> (port % 64) & 1 != 0
+impl<M: Memory> GuestWords for SharedPages<'_, M> {
+    #[inline]
+    fn load(&self, at: Place) -> u64 {
+        self.machine.read_word(at.frame, at.offset / 8)
     }
 
-    fn clear(&self, base: usize, port: Port) -> bool {
-        let flag = 1 << (port % 64);
-        let offset = base + port as usize / 64 * 8;
-        self.pages.update(self.shared_info, offset, |word| word & !flag) & flag != 0
+    #[inline]
+    fn compare_exchange(&self, at: Place, expected: u64, new: u64) -> Result<(), u64> {
+        // A frame that is not the guest's to write has none of its words.
+        let Some(writer) = self.frames.writable(at.frame, self.domain) else { return Ok(()) };
+        self.machine.compare_exchange_word(&writer, at.offset / 8, expected, new)
+    }
+}
+
+impl<M: Machine> GuestWords for Bits<'_, M> {
+    #[inline]
+    fn load(&self, at: Place) -> u64 {
+        self.pages.load(at)
+    }
+
+    #[inline]
+    fn compare_exchange(&self, at: Place, expected: u64, new: u64) -> Result<(), u64> {
+        self.pages.compare_exchange(at, expected, new)
+    }
+}
+
+impl<M: Machine> SharedWords for Bits<'_, M> {
+    #[inline]
+    fn shared_info(&self) -> Mfn {
+        self.shared_info
+    }
+
+    #[inline]
+    fn vcpu_info(&self, vcpu: VcpuId) -> Place {
+        self.vcpus[vcpu as usize].info.place()
     }
 }
 
@@ -181,36 +167,5 @@ impl Domain {
         machine: &'a M,
     ) -> (&'a mut PortTable, Bits<'a, M>) {
         (&mut self.ports, Bits::new(frames, machine, self.id, self.shared_info, &self.vcpus))
-    }
-}
-
-impl<M: Machine> SharedBits for Bits<'_, M> {
-    fn test_and_set_pending(&self, port: Port) -> bool {
-        self.pages.set_bit(self.shared_info, PENDING_BITS, port)
-    }
-
-    fn clear_pending(&self, port: Port) {
-        self.clear(PENDING_BITS, port);
-    }
-
-    fn is_pending(&self, port: Port) -> bool {
-        self.bit(PENDING_BITS, port)
-    }
-
-    fn is_masked(&self, port: Port) -> bool {
-        self.bit(MASK_BITS, port)
-    }
-
-    fn test_and_clear_mask(&self, port: Port) -> bool {
-        self.clear(MASK_BITS, port)
-    }
-
-    fn test_and_set_selector(&self, vcpu: VcpuId, word: u32) -> bool {
-        let place = self.vcpus[vcpu as usize].info;
-        self.pages.set_bit(place.frame, place.offset + SELECTOR, word)
-    }
-
-    fn test_and_set_upcall(&self, vcpu: VcpuId) -> bool {
-        self.pages.set_upcall_pending(self.vcpus[vcpu as usize].info)
     }
 }

@@ -7,6 +7,7 @@ use paravane_abi::trap::TrapInfo;
 
 use crate::addr::Mfn;
 use crate::debugreg::DebugRegs;
+use crate::event::Place;
 use crate::machine::GUEST_GDT_PAGES;
 use crate::pagetable::VcpuPaging;
 use crate::time::{RunstateClock, VcpuTimers};
@@ -60,6 +61,14 @@ pub struct InfoPlace {
     pub offset: usize,
     /// Registered by the guest: the frame is held by a reference and a writable-type count.
     pub registered: bool,
+}
+
+impl InfoPlace {
+    /// The place of its first word.
+    #[inline]
+    pub fn place(self) -> Place {
+        Place { frame: self.frame, offset: self.offset }
+    }
 }
 
 /// One virtual processor.

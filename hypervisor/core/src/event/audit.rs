@@ -2,8 +2,9 @@
 
 use core::fmt;
 
+use super::form::Form;
 use super::table::is_global;
-use super::{Channel, GROUP, PORTS_MAX, Port, PortTable};
+use super::{Channel, FIFO_PORTS, GROUP, Port, PortTable};
 use crate::addr::DomainId;
 
 /// An inconsistency, with the port where it shows.
@@ -53,7 +54,7 @@ impl PortTable {
         let fail = |port: usize, what| Err(AuditError { domain: self.domain, port: port as Port, what });
         if self.entries.is_empty()
             || !self.entries.len().is_multiple_of(GROUP)
-            || self.entries.len() > PORTS_MAX as usize
+            || self.entries.len() > FIFO_PORTS as usize
         {
             return fail(0, "the number of valid ports is no multiple of a group");
         }
@@ -82,6 +83,11 @@ impl PortTable {
                 }
             }
             active += u32::from(!free && port != 0);
+        }
+        if let Form::Fifo(fifo) = &self.form
+            && let Err((port, what)) = fifo.audit(self.virqs.len(), &self.entries)
+        {
+            return fail(port, what);
         }
         if active != self.active {
             return fail(0, "the count of ports in use is wrong");

@@ -1,27 +1,83 @@
 //! The shared half of event channels: bits that guest and hypervisor change at the same time.
 
+use core::mem::offset_of;
+
+use paravane_abi::shared_info::{SharedInfo, VcpuInfo};
+
+use super::words::{Place, SharedWords};
 use super::{Port, VcpuId};
 
-/// Atomic access to a domain's event bits: the bitmaps in its shared-info page, and per vcpu the selector and the
-/// pending flag in its `vcpu_info`, wherever the guest registered that.
+/// The byte of `vcpu_info`'s first word that says an upcall is due.
+pub(crate) const UPCALL_PENDING: u64 = 0xff;
+
+/// A domain's event bits, wherever it has them: the bitmaps in its shared-info page, and per vcpu the selector and
+/// the pending flag in its `vcpu_info`.
 ///
-/// Ports are below 4096 and vcpus below the domain's number. Every read-modify-write is one locked instruction,
-/// and all are sequentially consistent: the guest clears and looks in the opposite order.
-pub trait SharedBits {
+/// Ports are below [`TWO_LEVEL_PORTS`](super::TWO_LEVEL_PORTS) and vcpus below the domain's number. Every change is
+/// one locked instruction, and all are in order: the guest clears and looks in the opposite one.
+pub trait SharedBits: SharedWords {
     /// Sets a pending bit; what it was.
-    fn test_and_set_pending(&self, port: Port) -> bool;
+    #[inline]
+    fn test_and_set_pending(&self, port: Port) -> bool {
+        let (place, bit) = pending(self, port);
+        self.set_bit(place, bit)
+    }
+
     /// Clears a pending bit.
-    fn clear_pending(&self, port: Port);
+    #[inline]
+    fn clear_pending(&self, port: Port) {
+        let (place, bit) = pending(self, port);
+        self.clear_bit(place, bit);
+    }
+
     /// Reads a pending bit.
-    fn is_pending(&self, port: Port) -> bool;
+    #[inline]
+    fn is_pending(&self, port: Port) -> bool {
+        let (place, bit) = pending(self, port);
+        self.bit(place, bit)
+    }
+
     /// Reads a mask bit.
-    fn is_masked(&self, port: Port) -> bool;
+    #[inline]
+    fn is_masked(&self, port: Port) -> bool {
+        let (place, bit) = mask(self, port);
+        self.bit(place, bit)
+    }
+
     /// Clears a mask bit; what it was.
-    fn test_and_clear_mask(&self, port: Port) -> bool;
+    #[inline]
+    fn test_and_clear_mask(&self, port: Port) -> bool {
+        let (place, bit) = mask(self, port);
+        self.clear_bit(place, bit)
+    }
+
     /// Sets a bit of `evtchn_pending_sel`; what it was.
-    fn test_and_set_selector(&self, vcpu: VcpuId, word: u32) -> bool;
+    #[inline]
+    fn test_and_set_selector(&self, vcpu: VcpuId, word: u32) -> bool {
+        self.set_bit(self.vcpu_info(vcpu).plus(offset_of!(VcpuInfo, evtchn_pending_sel)), word)
+    }
+
     /// Sets `evtchn_upcall_pending` to 1; whether it was anything but 0.
-    fn test_and_set_upcall(&self, vcpu: VcpuId) -> bool;
+    #[inline]
+    fn test_and_set_upcall(&self, vcpu: VcpuId) -> bool {
+        let change = |word| if word & UPCALL_PENDING != 0 { word } else { word | 1 };
+        self.update(self.vcpu_info(vcpu), change) & UPCALL_PENDING != 0
+    }
+}
+
+impl<T: SharedWords + ?Sized> SharedBits for T {}
+
+fn pending(words: &(impl SharedWords + ?Sized), port: Port) -> (Place, u32) {
+    bitmap(words, offset_of!(SharedInfo, evtchn_pending), port)
+}
+
+fn mask(words: &(impl SharedWords + ?Sized), port: Port) -> (Place, u32) {
+    bitmap(words, offset_of!(SharedInfo, evtchn_mask), port)
+}
+
+fn bitmap(words: &(impl SharedWords + ?Sized), base: usize, port: Port) -> (Place, u32) {
+    let offset = base + port as usize / 64 * 8;
+    (Place { frame: words.shared_info(), offset }, port % 64)
 }
 
 /// What became of an event.
@@ -30,7 +86,7 @@ pub trait SharedBits {
 pub struct Raised {
     /// The port.
     pub port: Port,
-    /// The pending bit was clear before, so pollers may be woken.
+    /// The event was not pending before, so pollers may be woken.
     pub newly_pending: bool,
     /// A vcpu whose pending flag was clear before: unblock it, and interrupt it if it runs elsewhere.
     pub notify: Option<VcpuId>,
@@ -43,31 +99,8 @@ impl Raised {
     }
 }
 
-/// Makes a port pending. The order is Xen's (`evtchn_2l_set_pending`) and the guest relies on it: pending bit,
-/// selector bit, pending flag.
-pub(super) fn set_pending(bits: &impl SharedBits, port: Port, vcpu: VcpuId) -> Raised {
-    if bits.test_and_set_pending(port) {
-        return Raised::nothing(port);
-    }
-    let notify = if bits.is_masked(port) { None } else { select(bits, port, vcpu) };
-    Raised { port, newly_pending: true, notify }
-}
-
-/// Unmasks a port; if it was masked and pending, the event that the mask held back goes on its way.
-pub(super) fn unmask(bits: &impl SharedBits, port: Port, vcpu: VcpuId) -> Raised {
-    let held_back = bits.test_and_clear_mask(port) && bits.is_pending(port);
-    let notify = if held_back { select(bits, port, vcpu) } else { None };
-    // The pending bit did not change, so no poller is woken.
-    Raised { port, newly_pending: false, notify }
-}
-
-fn select(bits: &impl SharedBits, port: Port, vcpu: VcpuId) -> Option<VcpuId> {
-    let selected = bits.test_and_set_selector(vcpu, port / u64::BITS);
-    (!selected && !bits.test_and_set_upcall(vcpu)).then_some(vcpu)
-}
-
 /// After a vcpu registered a new place for its `vcpu_info`: marks everything pending there, since an event may have
-/// gone to the old place meanwhile. The guest finds the bitmaps as they are.
+/// gone to the old place meanwhile. The guest finds bitmaps and queues as they are.
 pub fn mark_all_pending(bits: &impl SharedBits, vcpu: VcpuId) {
     for word in 0..u64::BITS {
         bits.test_and_set_selector(vcpu, word);

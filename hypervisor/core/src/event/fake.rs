@@ -1,100 +1,110 @@
-//! Event bits in ordinary memory: for tests, and for machines that are only played.
+//! Event words in ordinary memory: for tests, and for machines that are only played.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use core::mem::offset_of;
+use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-use super::{PORTS_MAX, Port, SharedBits, VcpuId};
+use paravane_abi::shared_info::{EVTCHN_WORDS, SharedInfo, VcpuInfo};
 
-const WORDS: usize = (PORTS_MAX / u64::BITS) as usize;
+use super::bits::UPCALL_PENDING;
+use super::words::{GuestWords, Place, SharedWords};
+use super::{Port, VcpuId};
+use crate::addr::{ENTRIES, Mfn};
 
-/// A domain's event bits, all clear at first, with the guest's side of the protocol.
+const PENDING: usize = offset_of!(SharedInfo, evtchn_pending);
+const MASK: usize = offset_of!(SharedInfo, evtchn_mask);
+const SELECTOR: usize = offset_of!(VcpuInfo, evtchn_pending_sel);
+/// The shared-info page.
+const SHARED: Mfn = Mfn::new(0);
+
+/// A domain's pages of event words, all clear at first, with the guest's side of the two-level protocol. Frame 0 is the
+/// shared-info page, with each vcpu's `vcpu_info` at its place there; the others are free for queues.
 #[derive(Debug)]
 pub struct FakeBits {
-    pending: [AtomicU64; WORDS],
-    mask: [AtomicU64; WORDS],
-    vcpus: Vec<(AtomicU64, AtomicBool)>,
+    frames: Vec<Box<[AtomicU64; ENTRIES]>>,
 }
 
 impl FakeBits {
-    /// Bits of a domain with so many vcpus.
+    /// Pages of a domain with so many vcpus, at most 32.
     pub fn new(vcpus: u32) -> Self {
-        Self {
-            pending: [const { AtomicU64::new(0) }; WORDS],
-            mask: [const { AtomicU64::new(0) }; WORDS],
-            vcpus: (0..vcpus).map(|_| (AtomicU64::new(0), AtomicBool::new(false))).collect(),
-        }
+        Self::with_frames(vcpus, 1)
+    }
+
+    /// As [`Self::new`], with so many frames in all.
+    pub fn with_frames(vcpus: u32, frames: usize) -> Self {
+        assert!(vcpus as usize <= size_of_val(&SharedInfo::default().vcpu_info) / size_of::<VcpuInfo>());
+        let page = || Box::new([const { AtomicU64::new(0) }; ENTRIES]);
+        Self { frames: (0..frames).map(|_| page()).collect() }
+    }
+
+    /// A word.
+    pub fn word(&self, at: Place) -> &AtomicU64 {
+        &self.frames[at.frame.index()][at.offset / 8]
+    }
+
+    fn bitmap(&self, base: usize, word: usize) -> &AtomicU64 {
+        self.word(Place { frame: SHARED, offset: base + word * 8 })
     }
 
     /// The guest masks a port.
     pub fn set_mask(&self, port: Port) {
-        word(&self.mask, port).fetch_or(bit(port), SeqCst);
+        self.bitmap(MASK, port as usize / 64).fetch_or(1 << (port % 64), SeqCst);
     }
 
     /// The guest clears a port's mask bit without a hypercall.
     pub fn clear_mask(&self, port: Port) {
-        word(&self.mask, port).fetch_and(!bit(port), SeqCst);
+        self.bitmap(MASK, port as usize / 64).fetch_and(!(1 << (port % 64)), SeqCst);
     }
 
     /// Whether a vcpu's pending flag is set.
     pub fn upcall_pending(&self, vcpu: VcpuId) -> bool {
-        self.vcpus[vcpu as usize].1.load(SeqCst)
+        self.word(self.vcpu_info(vcpu)).load(SeqCst) & UPCALL_PENDING != 0
+    }
+
+    /// The guest clears a vcpu's pending flag; what it was.
+    pub fn clear_upcall(&self, vcpu: VcpuId) -> bool {
+        self.word(self.vcpu_info(vcpu)).fetch_and(!UPCALL_PENDING, SeqCst) & UPCALL_PENDING != 0
     }
 
     /// A vcpu's selector.
     pub fn selector(&self, vcpu: VcpuId) -> u64 {
-        self.vcpus[vcpu as usize].0.load(SeqCst)
+        self.word(self.vcpu_info(vcpu).plus(SELECTOR)).load(SeqCst)
     }
 
     /// The guest's upcall on a vcpu: clears flag and selector, then takes the unmasked pending ports of the
     /// selected words.
     pub fn take(&self, vcpu: VcpuId) -> Vec<Port> {
-        let (selector, upcall) = &self.vcpus[vcpu as usize];
-        upcall.store(false, SeqCst);
-        let selector = selector.swap(0, SeqCst);
+        self.clear_upcall(vcpu);
+        let selector = self.word(self.vcpu_info(vcpu).plus(SELECTOR)).swap(0, SeqCst);
         let mut ports = Vec::new();
-        for index in (0..WORDS).filter(|index| selector >> index & 1 != 0) {
-            let ready = self.pending[index].load(SeqCst) & !self.mask[index].load(SeqCst);
-            self.pending[index].fetch_and(!ready, SeqCst);
+        for index in (0..EVTCHN_WORDS).filter(|index| selector >> index & 1 != 0) {
+            let pending = self.bitmap(PENDING, index);
+            let ready = pending.load(SeqCst) & !self.bitmap(MASK, index).load(SeqCst);
+            pending.fetch_and(!ready, SeqCst);
             ports.extend((0..64).filter(|bit| ready >> bit & 1 != 0).map(|bit| index as u32 * 64 + bit));
         }
         ports
     }
 }
 
-impl SharedBits for FakeBits {
-    fn test_and_set_pending(&self, port: Port) -> bool {
-        word(&self.pending, port).fetch_or(bit(port), SeqCst) & bit(port) != 0
+impl GuestWords for FakeBits {
+    fn load(&self, at: Place) -> u64 {
+        self.word(at).load(SeqCst)
     }
 
-    fn clear_pending(&self, port: Port) {
-        word(&self.pending, port).fetch_and(!bit(port), SeqCst);
-    }
-
-    fn is_pending(&self, port: Port) -> bool {
-        word(&self.pending, port).load(SeqCst) & bit(port) != 0
-    }
-
-    fn is_masked(&self, port: Port) -> bool {
-        word(&self.mask, port).load(SeqCst) & bit(port) != 0
-    }
-
-    fn test_and_clear_mask(&self, port: Port) -> bool {
-        word(&self.mask, port).fetch_and(!bit(port), SeqCst) & bit(port) != 0
-    }
-
-    fn test_and_set_selector(&self, vcpu: VcpuId, word: u32) -> bool {
-        self.vcpus[vcpu as usize].0.fetch_or(1 << word, SeqCst) >> word & 1 != 0
-    }
-
-    fn test_and_set_upcall(&self, vcpu: VcpuId) -> bool {
-        self.vcpus[vcpu as usize].1.swap(true, SeqCst)
+    fn compare_exchange(&self, at: Place, expected: u64, new: u64) -> Result<(), u64> {
+        self.word(at).compare_exchange(expected, new, SeqCst, SeqCst).map(|_| ())
     }
 }
 
-fn word(words: &[AtomicU64; WORDS], port: Port) -> &AtomicU64 {
-    &words[(port / u64::BITS) as usize]
-}
+impl SharedWords for FakeBits {
+    fn shared_info(&self) -> Mfn {
+        SHARED
+    }
 
-fn bit(port: Port) -> u64 {
-    1 << (port % u64::BITS)
+    fn vcpu_info(&self, vcpu: VcpuId) -> Place {
+        let offset = offset_of!(SharedInfo, vcpu_info) + vcpu as usize * size_of::<VcpuInfo>();
+        Place { frame: SHARED, offset }
+    }
 }

@@ -1,9 +1,10 @@
-//! Event channels, in Xen's two-level form (`xen/event_channel.h`).
+//! Event channels (`xen/event_channel.h`).
 //!
 //! An event channel is a numbered port of a domain. What a port is connected to is the hypervisor's private state,
-//! a [`PortTable`]; whether a port is pending or masked is a bit in the shared-info page, which the guest
-//! changes at any time ([`SharedBits`]). Both levels of the bitmap are set here, in Xen's order, and what comes out
-//! is the vcpu to wake, if any ([`Raised`]).
+//! a [`PortTable`]; whether a port is pending or masked stands in the guest's memory, which the guest
+//! changes at any time ([`GuestWords`]). There it has one of two forms: Xen's two levels of bitmaps in the shared-info
+//! page, or, once the guest asks for them, FIFO queues in pages of its own. The table knows which; nobody else needs
+//! to. What comes out of an event is the vcpu to wake, if any ([`Raised`]).
 //!
 //! Ports that connect two domains change two tables. The table that is asked first finishes its own half and
 //! hands out an obligation for the other ([`RemoteSend`], [`PeerClosed`]), so no operation but
@@ -18,17 +19,25 @@
 mod audit;
 mod bits;
 mod fake;
+mod fifo;
+mod form;
 mod poll;
 mod table;
 #[cfg(test)]
 mod tests;
+mod two_level;
+mod words;
 
 pub use audit::{AuditError, audit};
+pub(crate) use bits::UPCALL_PENDING;
 pub use bits::{Raised, SharedBits, mark_all_pending};
 pub use fake::FakeBits;
 pub use poll::{POLL_PORTS_MAX, Poll, PollWait};
 pub use table::{PeerClosed, PortTable, RemoteSend, Reset, Sent, bind_interdomain};
 
+pub use words::{GuestWords, Place, SharedWords};
+
+use paravane_abi::event::{EVTCHN_2L_NR_CHANNELS, EVTCHN_FIFO_NR_CHANNELS};
 use paravane_abi::mmu::DOMID_SELF;
 
 use crate::addr::DomainId;
@@ -39,7 +48,9 @@ pub type Port = u32;
 pub type VcpuId = u32;
 
 /// Ports of the two-level form: 64 words of 64 bits.
-pub const PORTS_MAX: u32 = 4096;
+pub const TWO_LEVEL_PORTS: u32 = EVTCHN_2L_NR_CHANNELS;
+/// Ports of the FIFO form: as many as a link can name.
+pub const FIFO_PORTS: u32 = EVTCHN_FIFO_NR_CHANNELS;
 /// Ports become valid in groups of this size, as in Xen (a page of `struct evtchn`): it decides which numbers
 /// answer -EINVAL and which merely "closed".
 pub(crate) const GROUP: usize = 64;

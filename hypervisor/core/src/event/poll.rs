@@ -3,7 +3,7 @@
 use paravane_abi::errno::Errno;
 
 use super::bits::{Raised, SharedBits};
-use super::{Channel, Port, PortTable};
+use super::{Port, PortTable};
 
 /// Most ports in one poll (Xen's limit).
 pub const POLL_PORTS_MAX: u32 = 128;
@@ -46,10 +46,11 @@ impl PortTable {
             return Err(Errno::EINVAL);
         }
         for &port in ports {
-            match self.entry(port)?.channel {
-                Channel::Free | Channel::Reserved => return Err(Errno::EINVAL),
-                _ if bits.is_pending(port) => return Ok(Poll::Ready),
-                _ => {}
+            if !self.entry(port)?.is_bound() {
+                return Err(Errno::EINVAL);
+            }
+            if self.form.is_pending(bits, port) {
+                return Ok(Poll::Ready);
             }
         }
         Ok(Poll::Wait(match *ports {

@@ -6,9 +6,10 @@ use alloc::vec::Vec;
 use paravane_abi::errno::Errno;
 use paravane_abi::event::{NR_VIRQS, virq_is_per_vcpu};
 
-use super::bits::{self, Raised, SharedBits};
-use super::{Backend, Channel, GROUP, PORTS_MAX, Port, PortStatus, VcpuId};
-use crate::addr::DomainId;
+use super::bits::{Raised, SharedBits};
+use super::form::Form;
+use super::{Backend, Channel, FIFO_PORTS, GROUP, Port, PortStatus, VcpuId};
+use crate::addr::{DomainId, Mfn};
 
 const VIRQS: usize = NR_VIRQS as usize;
 
@@ -20,6 +21,11 @@ pub(super) struct Entry {
 
 impl Entry {
     const FREE: Self = Self { channel: Channel::Free, vcpu: 0 };
+
+    /// Whether the guest has the port in use.
+    pub(super) fn is_bound(&self) -> bool {
+        !matches!(self.channel, Channel::Free | Channel::Reserved)
+    }
 }
 
 /// The ports of one domain.
@@ -37,6 +43,8 @@ pub struct PortTable {
     /// Where a reset in progress goes on; 0 when there is none.
     pub(super) reset_at: Port,
     pub(super) dying: bool,
+    /// How the guest keeps its events.
+    pub(super) form: Form,
 }
 
 /// The far half of a send to another domain.
@@ -77,19 +85,23 @@ pub enum Sent {
     Dropped,
 }
 
-/// How far a reset came.
-#[must_use]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How far closing all ports came.
+#[must_use = "the frames are to be given back"]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reset {
-    /// All ports are closed.
-    Done,
-    /// The budget is used up: call again, with `resuming`.
+    /// All ports are closed, and the table has the two-level form. Each of the frames was held by a reference and a
+    /// use as writable.
+    Done {
+        /// Those of control blocks and event words.
+        frames: Vec<Mfn>,
+    },
+    /// The budget is used up: call again (a reset with `resuming`).
     Preempted,
 }
 
 impl PortTable {
     /// A table of a domain with so many vcpus. `port_max` is the highest port number it may use (`xl.cfg`'s
-    /// max_event_channels, 1023 by default); the two-level form has none above 4095.
+    /// max_event_channels, 1023 by default); the two-level form, which every domain begins with, has none above 4095.
     pub fn new(domain: DomainId, vcpus: u32, port_max: Port) -> Self {
         let mut entries = Vec::new();
         entries.resize(GROUP, Entry::FREE);
@@ -98,12 +110,13 @@ impl PortTable {
         virqs.resize(vcpus as usize, [0; VIRQS]);
         Self {
             domain,
-            port_max: port_max.min(PORTS_MAX - 1),
+            port_max: port_max.min(FIFO_PORTS - 1),
             entries,
             virqs,
             active: 0,
             reset_at: 0,
             dying: false,
+            form: Form::TwoLevel,
         }
     }
 
@@ -118,28 +131,28 @@ impl PortTable {
     }
 
     /// Whether a port could be allocated. What it grows by is grown when it is.
-    pub fn check_room(&self) -> Result<(), Errno> {
-        self.next_port().map(|_| ())
+    pub fn check_room(&self, bits: &impl SharedBits) -> Result<(), Errno> {
+        self.next_port(|port| self.form.is_busy(bits, port)).map(|_| ())
     }
 
     /// EVTCHNOP_alloc_unbound: a port that `remote` may bind to. Whether `remote` exists does not matter.
-    pub fn alloc_unbound(&mut self, remote: DomainId) -> Result<Port, Errno> {
-        self.bind(Channel::Unbound { remote }, 0)
+    pub fn alloc_unbound(&mut self, bits: &impl SharedBits, remote: DomainId) -> Result<Port, Errno> {
+        self.bind(bits, Channel::Unbound { remote }, 0)
     }
 
-    /// Connects a new port to the hypervisor.
+    /// Connects a new port to the hypervisor, in a domain that is being made: no port of its has been used.
     pub fn bind_backend(&mut self, backend: Backend) -> Result<Port, Errno> {
-        self.bind(Channel::Backend(backend), 0)
+        self.bind_unless(|_, _| false, Channel::Backend(backend), 0)
     }
 
     /// EVTCHNOP_bind_ipi.
-    pub fn bind_ipi(&mut self, vcpu: VcpuId) -> Result<Port, Errno> {
+    pub fn bind_ipi(&mut self, bits: &impl SharedBits, vcpu: VcpuId) -> Result<Port, Errno> {
         self.check_vcpu(vcpu)?;
-        self.bind(Channel::Ipi, vcpu)
+        self.bind(bits, Channel::Ipi, vcpu)
     }
 
     /// EVTCHNOP_bind_virq. A global VIRQ must be bound on vcpu 0 (it can be moved later).
-    pub fn bind_virq(&mut self, virq: u32, vcpu: VcpuId) -> Result<Port, Errno> {
+    pub fn bind_virq(&mut self, bits: &impl SharedBits, virq: u32, vcpu: VcpuId) -> Result<Port, Errno> {
         if virq >= NR_VIRQS || (is_global(virq) && vcpu != 0) {
             return Err(Errno::EINVAL);
         }
@@ -147,7 +160,7 @@ impl PortTable {
         if self.virqs[vcpu as usize][virq as usize] != 0 {
             return Err(Errno::EEXIST);
         }
-        let port = self.bind(Channel::Virq(virq), vcpu)?;
+        let port = self.bind(bits, Channel::Virq(virq), vcpu)?;
         self.virqs[vcpu as usize][virq as usize] = port;
         Ok(port)
     }
@@ -180,7 +193,7 @@ impl PortTable {
             }
         }
         // A stale pending bit would be the first event of whoever gets the port next.
-        bits.clear_pending(port);
+        self.form.clear_pending(bits, port);
         self.entries[port as usize] = Entry::FREE;
         self.active -= 1;
         match told {
@@ -208,7 +221,7 @@ impl PortTable {
     }
 
     /// EVTCHNOP_send.
-    pub fn send(&self, bits: &impl SharedBits, port: Port) -> Result<Sent, Errno> {
+    pub fn send(&mut self, bits: &impl SharedBits, port: Port) -> Result<Sent, Errno> {
         let Entry { channel, vcpu } = self.entry(port)?;
         match channel {
             Channel::Interdomain { remote, port: peer } => {
@@ -218,7 +231,7 @@ impl PortTable {
                 }
                 Ok(Sent::Remote(send))
             }
-            Channel::Ipi => Ok(Sent::Local(bits::set_pending(bits, port, vcpu))),
+            Channel::Ipi => Ok(Sent::Local(self.form.set_pending(bits, port, vcpu))),
             Channel::Backend(backend) => Ok(Sent::Backend(backend)),
             Channel::Unbound { .. } => Ok(Sent::Dropped),
             Channel::Free | Channel::Reserved | Channel::Virq(_) => Err(Errno::EINVAL),
@@ -226,42 +239,43 @@ impl PortTable {
     }
 
     /// The far half of a send. The peer may have been closed in between: then nothing happens.
-    pub fn deliver(&self, bits: &impl SharedBits, send: RemoteSend) -> Raised {
+    pub fn deliver(&mut self, bits: &impl SharedBits, send: RemoteSend) -> Raised {
         let (remote, from) = send.from;
         match self.entry(send.port) {
             Ok(Entry { channel, vcpu }) if channel == (Channel::Interdomain { remote, port: from }) => {
-                bits::set_pending(bits, send.port, vcpu)
+                self.form.set_pending(bits, send.port, vcpu)
             }
             _ => Raised::nothing(send.port),
         }
     }
 
     /// Raises the port bound to a VIRQ, if any. A global VIRQ goes to the vcpu its port notifies, whatever `vcpu` is.
-    pub fn raise_virq(&self, bits: &impl SharedBits, virq: u32, vcpu: VcpuId) -> Option<Raised> {
+    pub fn raise_virq(&mut self, bits: &impl SharedBits, virq: u32, vcpu: VcpuId) -> Option<Raised> {
         let line = if is_global(virq) { 0 } else { vcpu as usize };
         let port = *self.virqs.get(line)?.get(virq as usize)?;
         let entry = self.entry(port).ok().filter(|entry| entry.channel == Channel::Virq(virq))?;
-        Some(bits::set_pending(bits, port, entry.vcpu))
+        Some(self.form.set_pending(bits, port, entry.vcpu))
     }
 
     /// Raises a port from the hypervisor's end. After the guest closed the port this does nothing.
-    pub fn raise_backend(&self, bits: &impl SharedBits, port: Port, backend: Backend) -> Option<Raised> {
+    pub fn raise_backend(&mut self, bits: &impl SharedBits, port: Port, backend: Backend) -> Option<Raised> {
         let entry = self.entry(port).ok().filter(|entry| entry.channel == Channel::Backend(backend))?;
-        Some(bits::set_pending(bits, port, entry.vcpu))
+        Some(self.form.set_pending(bits, port, entry.vcpu))
     }
 
     /// EVTCHNOP_unmask. On a closed port this does nothing, without an error.
-    pub fn unmask(&self, bits: &impl SharedBits, port: Port) -> Result<Raised, Errno> {
-        let Entry { channel, vcpu } = self.entry(port)?;
-        match channel {
-            Channel::Free | Channel::Reserved => Ok(Raised::nothing(port)),
-            _ => Ok(bits::unmask(bits, port, vcpu)),
+    pub fn unmask(&mut self, bits: &impl SharedBits, port: Port) -> Result<Raised, Errno> {
+        let entry = self.entry(port)?;
+        if !entry.is_bound() {
+            return Ok(Raised::nothing(port));
         }
+        Ok(self.form.unmask(bits, port, entry.vcpu))
     }
 
-    /// EVTCHNOP_set_priority: the two-level form has none.
-    pub fn set_priority(&self, port: Port) -> Errno {
-        self.entry(port).map_or_else(|error| error, |_| Errno::ENOSYS)
+    /// EVTCHNOP_set_priority. ENOSYS: the two-level form has none. EACCES: the port is closed.
+    pub fn set_priority(&mut self, port: Port, priority: u32) -> Result<(), Errno> {
+        let bound = self.entry(port)?.is_bound();
+        self.form.set_priority(port, bound, priority)
     }
 
     /// EVTCHNOP_reset: closes every port. `budget` bounds the ports looked at in one go; `told` gets what other
@@ -280,6 +294,41 @@ impl PortTable {
             (true, 0) => return Err(Errno::EBUSY),
             (true, at) => at,
         };
+        if !self.close_from(bits, first, budget, &mut told) {
+            return Ok(Reset::Preempted);
+        }
+        // Ports opened behind the scan by another vcpu.
+        if self.active != 0 {
+            return Err(Errno::EAGAIN);
+        }
+        Ok(Reset::Done { frames: self.leave_fifo() })
+    }
+
+    /// The domain dies: refuses new ports and closes those there are, `budget` in one go.
+    pub fn destroy(
+        &mut self,
+        bits: &impl SharedBits,
+        budget: u32,
+        mut told: impl FnMut(PeerClosed),
+    ) -> Reset {
+        if !self.dying {
+            self.dying = true;
+            self.reset_at = 1;
+        }
+        if !self.close_from(bits, self.reset_at, budget, &mut told) {
+            return Reset::Preempted;
+        }
+        Reset::Done { frames: self.leave_fifo() }
+    }
+
+    /// Closes the ports from `first` on; whether it came to the last. Where it goes on is remembered.
+    fn close_from(
+        &mut self,
+        bits: &impl SharedBits,
+        first: Port,
+        budget: u32,
+        told: &mut impl FnMut(PeerClosed),
+    ) -> bool {
         let end = self.entries.len() as Port;
         let stop = first.saturating_add(budget.max(1)).min(end);
         for port in first..stop {
@@ -291,23 +340,9 @@ impl PortTable {
                 told(peer);
             }
         }
-        if stop < end && self.active != 0 {
-            self.reset_at = stop;
-            return Ok(Reset::Preempted);
-        }
-        self.reset_at = 0;
-        // Ports opened behind the scan by another vcpu.
-        if self.active == 0 { Ok(Reset::Done) } else { Err(Errno::EAGAIN) }
-    }
-
-    /// The domain dies: closes every port and refuses new ones.
-    pub fn destroy(&mut self, bits: &impl SharedBits, mut told: impl FnMut(PeerClosed)) {
-        self.dying = true;
-        for port in 1..self.entries.len() as Port {
-            if let Ok(Some(peer)) = self.close(bits, port) {
-                told(peer);
-            }
-        }
+        let done = stop >= end || self.active == 0;
+        self.reset_at = if done { 0 } else { stop };
+        done
     }
 
     /// The channel of a valid port.
@@ -319,33 +354,51 @@ impl PortTable {
         self.entries.get_mut(port as usize).ok_or(Errno::EINVAL)
     }
 
-    fn check_vcpu(&self, vcpu: VcpuId) -> Result<(), Errno> {
+    pub(super) fn check_vcpu(&self, vcpu: VcpuId) -> Result<(), Errno> {
         if (vcpu as usize) < self.virqs.len() { Ok(()) } else { Err(Errno::ENOENT) }
     }
 
-    /// Takes the lowest free port, as Xen does: guests know the numbers of their first ports.
-    fn bind(&mut self, channel: Channel, vcpu: VcpuId) -> Result<Port, Errno> {
-        let port = self.free_port()?;
-        self.entries[port as usize] = Entry { channel, vcpu };
-        self.active += 1;
+    /// Gives a free port a channel.
+    fn bind(&mut self, bits: &impl SharedBits, channel: Channel, vcpu: VcpuId) -> Result<Port, Errno> {
+        self.bind_unless(|form, port| form.is_busy(bits, port), channel, vcpu)
+    }
+
+    fn bind_unless(
+        &mut self,
+        busy: impl Fn(&Form, Port) -> bool,
+        channel: Channel,
+        vcpu: VcpuId,
+    ) -> Result<Port, Errno> {
+        let port = self.free_port(busy)?;
+        self.occupy(port, Entry { channel, vcpu });
         Ok(port)
     }
 
-    /// The lowest free port. It may lie just past the valid ones.
-    fn next_port(&self) -> Result<Port, Errno> {
+    fn occupy(&mut self, port: Port, entry: Entry) {
+        self.entries[port as usize] = entry;
+        self.active += 1;
+        self.form.open(port);
+    }
+
+    /// The lowest free port that is not busy, as Xen takes it: guests know the numbers of their first ports. It may
+    /// lie just past the valid ones.
+    fn next_port(&self, busy: impl Fn(Port) -> bool) -> Result<Port, Errno> {
         if self.dying {
             return Err(Errno::EINVAL);
         }
-        let free = self.entries.iter().position(|entry| entry.channel == Channel::Free);
-        let port = free.unwrap_or(self.entries.len());
-        if port > self.port_max as usize { Err(Errno::ENOSPC) } else { Ok(port as Port) }
+        let mut entries = self.entries.iter().enumerate();
+        let free = entries.find(|(port, entry)| entry.channel == Channel::Free && !busy(*port as Port));
+        let port = free.map_or(self.entries.len(), |(port, _)| port) as Port;
+        if port > self.port_max || port >= self.form.ports_max() { Err(Errno::ENOSPC) } else { Ok(port) }
     }
 
-    fn free_port(&mut self) -> Result<Port, Errno> {
-        let port = self.next_port()?;
+    fn free_port(&mut self, busy: impl Fn(&Form, Port) -> bool) -> Result<Port, Errno> {
+        let port = self.next_port(|port| busy(&self.form, port))?;
         if port as usize == self.entries.len() {
+            let len = self.entries.len() + GROUP;
             self.entries.try_reserve(GROUP).map_err(|_| Errno::ENOMEM)?;
-            self.entries.resize(port as usize + GROUP, Entry::FREE);
+            self.form.reserve(len)?;
+            self.entries.resize(len, Entry::FREE);
         }
         Ok(port)
     }
@@ -363,22 +416,21 @@ pub fn bind_interdomain(
     let accepts = Channel::Unbound { remote: local.domain };
     let remote_domain = remote.as_deref().map_or(local.domain, PortTable::domain);
     // Xen allocates first: a full table is reported before a bad peer.
-    let port = local.free_port()?;
+    let port = local.free_port(|form, port| form.is_busy(bits, port))?;
     let peer_table = remote.as_deref().unwrap_or(local);
     let peer = peer_table.entry(remote_port)?;
     if peer.channel != accepts || peer_table.dying {
         return Err(Errno::EINVAL);
     }
-    local.entries[port as usize] =
-        Entry { channel: Channel::Interdomain { remote: remote_domain, port: remote_port }, vcpu: 0 };
-    local.active += 1;
+    let channel = Channel::Interdomain { remote: remote_domain, port: remote_port };
+    local.occupy(port, Entry { channel, vcpu: 0 });
     let back = Channel::Interdomain { remote: local.domain, port };
     let peer_table = match remote {
         Some(table) => table,
         None => &mut *local,
     };
     peer_table.entries[remote_port as usize].channel = back;
-    Ok((port, bits::set_pending(bits, port, 0)))
+    Ok((port, local.form.set_pending(bits, port, 0)))
 }
 
 /// Whether a VIRQ belongs to the domain rather than to each vcpu.

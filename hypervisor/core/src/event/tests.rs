@@ -11,6 +11,14 @@ fn one() -> (PortTable, FakeBits) {
     (PortTable::new(D1, 2, 1023), FakeBits::new(2))
 }
 
+/// The end of a reset in the two-level form.
+const DONE: Reset = Reset::Done { frames: Vec::new() };
+
+/// Bits for what does not look at them: no port is busy in the two-level form.
+fn blank() -> FakeBits {
+    FakeBits::new(2)
+}
+
 fn check(table: &PortTable) {
     audit(&[table]).unwrap();
 }
@@ -19,8 +27,8 @@ fn check(table: &PortTable) {
 fn connected() -> (PortTable, FakeBits, Port, PortTable, FakeBits, Port) {
     let (mut a, bits_a) = one();
     let (mut b, bits_b) = (PortTable::new(D2, 1, 1023), FakeBits::new(1));
-    b.bind_ipi(0).unwrap();
-    let pb = b.alloc_unbound(D1).unwrap();
+    b.bind_ipi(&blank(), 0).unwrap();
+    let pb = b.alloc_unbound(&blank(), D1).unwrap();
     let (pa, raised) = bind_interdomain(&mut a, &bits_a, Some(&mut b), pb).unwrap();
     assert_eq!(raised, Raised { port: pa, newly_pending: true, notify: Some(0) });
     assert_eq!(bits_a.take(0), [pa]);
@@ -31,12 +39,12 @@ fn connected() -> (PortTable, FakeBits, Port, PortTable, FakeBits, Port) {
 #[test]
 fn ports_come_lowest_first_and_port_0_never() {
     let (mut table, bits) = one();
-    assert_eq!(table.bind_ipi(0), Ok(1));
-    assert_eq!(table.alloc_unbound(D2), Ok(2));
-    assert_eq!(table.bind_ipi(1), Ok(3));
+    assert_eq!(table.bind_ipi(&blank(), 0), Ok(1));
+    assert_eq!(table.alloc_unbound(&blank(), D2), Ok(2));
+    assert_eq!(table.bind_ipi(&blank(), 1), Ok(3));
     assert_eq!(table.close(&bits, 2), Ok(None));
     assert_eq!(table.active(), 2);
-    assert_eq!(table.bind_virq(VIRQ_TIMER, 1), Ok(2));
+    assert_eq!(table.bind_virq(&blank(), VIRQ_TIMER, 1), Ok(2));
     assert_eq!(table.close(&bits, 0), Err(Errno::EINVAL));
     check(&table);
 }
@@ -48,12 +56,12 @@ fn valid_ports_grow_by_groups_and_never_shrink() {
     assert_eq!(table.status(63).unwrap().channel, Channel::Free);
     assert_eq!(table.status(64), Err(Errno::EINVAL));
     for _ in 1..64 {
-        table.bind_ipi(0).unwrap();
+        table.bind_ipi(&blank(), 0).unwrap();
     }
     assert_eq!(table.status(64), Err(Errno::EINVAL));
-    assert_eq!(table.bind_ipi(0), Ok(64));
+    assert_eq!(table.bind_ipi(&blank(), 0), Ok(64));
     assert_eq!(table.status(127).unwrap().channel, Channel::Free);
-    assert_eq!(table.reset(&bits, false, u32::MAX, |_| {}), Ok(Reset::Done));
+    assert_eq!(table.reset(&bits, false, u32::MAX, |_| {}), Ok(DONE));
     assert_eq!(table.active(), 0);
     assert_eq!(table.status(127).unwrap().channel, Channel::Free);
     check(&table);
@@ -63,46 +71,46 @@ fn valid_ports_grow_by_groups_and_never_shrink() {
 fn a_full_table_says_so() {
     let mut table = PortTable::new(D1, 1, 5);
     for port in 1..=5 {
-        assert_eq!(table.bind_ipi(0), Ok(port));
+        assert_eq!(table.bind_ipi(&blank(), 0), Ok(port));
     }
-    assert_eq!(table.bind_ipi(0), Err(Errno::ENOSPC));
-    assert_eq!(table.bind_virq(VIRQ_TIMER, 0), Err(Errno::ENOSPC));
+    assert_eq!(table.bind_ipi(&blank(), 0), Err(Errno::ENOSPC));
+    assert_eq!(table.bind_virq(&blank(), VIRQ_TIMER, 0), Err(Errno::ENOSPC));
     check(&table);
     let bits = FakeBits::new(1);
     table.close(&bits, 3).unwrap();
-    assert_eq!(table.bind_virq(VIRQ_TIMER, 0), Ok(3));
+    assert_eq!(table.bind_virq(&blank(), VIRQ_TIMER, 0), Ok(3));
     let mut whole = PortTable::new(D1, 1, u32::MAX);
-    let got = (0..).map_while(|_| whole.bind_ipi(0).ok()).last();
-    assert_eq!(got, Some(PORTS_MAX - 1));
+    let got = (0..).map_while(|_| whole.bind_ipi(&blank(), 0).ok()).last();
+    assert_eq!(got, Some(TWO_LEVEL_PORTS - 1));
     check(&whole);
 }
 
 #[test]
 fn virqs_are_bound_once_per_vcpu_or_once() {
     let (mut table, bits) = one();
-    assert_eq!(table.bind_virq(VIRQ_TIMER, 0), Ok(1));
-    assert_eq!(table.bind_virq(VIRQ_TIMER, 1), Ok(2));
-    assert_eq!(table.bind_virq(VIRQ_TIMER, 0), Err(Errno::EEXIST));
-    assert_eq!(table.bind_virq(VIRQ_TIMER, 2), Err(Errno::ENOENT));
-    assert_eq!(table.bind_virq(NR_VIRQS, 0), Err(Errno::EINVAL));
-    assert_eq!(table.bind_virq(u32::MAX, 0), Err(Errno::EINVAL));
+    assert_eq!(table.bind_virq(&blank(), VIRQ_TIMER, 0), Ok(1));
+    assert_eq!(table.bind_virq(&blank(), VIRQ_TIMER, 1), Ok(2));
+    assert_eq!(table.bind_virq(&blank(), VIRQ_TIMER, 0), Err(Errno::EEXIST));
+    assert_eq!(table.bind_virq(&blank(), VIRQ_TIMER, 2), Err(Errno::ENOENT));
+    assert_eq!(table.bind_virq(&blank(), NR_VIRQS, 0), Err(Errno::EINVAL));
+    assert_eq!(table.bind_virq(&blank(), u32::MAX, 0), Err(Errno::EINVAL));
     // A global VIRQ on another vcpu is wrong even when that vcpu does not exist.
-    assert_eq!(table.bind_virq(VIRQ_CONSOLE, 1), Err(Errno::EINVAL));
-    assert_eq!(table.bind_virq(VIRQ_CONSOLE, 9), Err(Errno::EINVAL));
-    assert_eq!(table.bind_virq(VIRQ_CONSOLE, 0), Ok(3));
-    assert_eq!(table.bind_virq(VIRQ_CONSOLE, 0), Err(Errno::EEXIST));
+    assert_eq!(table.bind_virq(&blank(), VIRQ_CONSOLE, 1), Err(Errno::EINVAL));
+    assert_eq!(table.bind_virq(&blank(), VIRQ_CONSOLE, 9), Err(Errno::EINVAL));
+    assert_eq!(table.bind_virq(&blank(), VIRQ_CONSOLE, 0), Ok(3));
+    assert_eq!(table.bind_virq(&blank(), VIRQ_CONSOLE, 0), Err(Errno::EEXIST));
     check(&table);
     table.close(&bits, 2).unwrap();
-    assert_eq!(table.bind_virq(VIRQ_TIMER, 1), Ok(2));
+    assert_eq!(table.bind_virq(&blank(), VIRQ_TIMER, 1), Ok(2));
     check(&table);
 }
 
 #[test]
 fn a_virq_finds_its_port() {
     let (mut table, bits) = one();
-    table.bind_virq(VIRQ_TIMER, 0).unwrap();
-    let timer1 = table.bind_virq(VIRQ_TIMER, 1).unwrap();
-    let console = table.bind_virq(VIRQ_CONSOLE, 0).unwrap();
+    table.bind_virq(&blank(), VIRQ_TIMER, 0).unwrap();
+    let timer1 = table.bind_virq(&blank(), VIRQ_TIMER, 1).unwrap();
+    let console = table.bind_virq(&blank(), VIRQ_CONSOLE, 0).unwrap();
     assert_eq!(table.raise_virq(&bits, VIRQ_DEBUG, 0), None);
     let raised = table.raise_virq(&bits, VIRQ_TIMER, 1).unwrap();
     assert_eq!(raised, Raised { port: timer1, newly_pending: true, notify: Some(1) });
@@ -120,11 +128,11 @@ fn a_virq_finds_its_port() {
 #[test]
 fn what_moves_between_vcpus() {
     let (mut table, _bits) = one();
-    let ipi = table.bind_ipi(0).unwrap();
-    let timer = table.bind_virq(VIRQ_TIMER, 0).unwrap();
-    let unbound = table.alloc_unbound(D2).unwrap();
+    let ipi = table.bind_ipi(&blank(), 0).unwrap();
+    let timer = table.bind_virq(&blank(), VIRQ_TIMER, 0).unwrap();
+    let unbound = table.alloc_unbound(&blank(), D2).unwrap();
     let console = table.bind_backend(Backend::Console).unwrap();
-    let global = table.bind_virq(VIRQ_CONSOLE, 0).unwrap();
+    let global = table.bind_virq(&blank(), VIRQ_CONSOLE, 0).unwrap();
     for port in [unbound, console, global] {
         assert_eq!(table.bind_vcpu(port, 1), Ok(()));
         assert_eq!(table.status(port).unwrap().vcpu, 1);
@@ -140,8 +148,8 @@ fn what_moves_between_vcpus() {
 #[test]
 fn an_ipi_goes_to_its_vcpu() {
     let (mut table, bits) = one();
-    let port = table.bind_ipi(1).unwrap();
-    assert_eq!(table.bind_ipi(2), Err(Errno::ENOENT));
+    let port = table.bind_ipi(&blank(), 1).unwrap();
+    assert_eq!(table.bind_ipi(&blank(), 2), Err(Errno::ENOENT));
     let sent = table.send(&bits, port).unwrap();
     assert_eq!(sent, Sent::Local(Raised { port, newly_pending: true, notify: Some(1) }));
     // Pending already: nobody needs to be woken twice.
@@ -153,7 +161,7 @@ fn an_ipi_goes_to_its_vcpu() {
 #[test]
 fn a_vcpu_is_notified_once_for_many_events() {
     let (mut table, bits) = one();
-    let ports: Vec<Port> = (0..70).map(|_| table.bind_ipi(0).unwrap()).collect();
+    let ports: Vec<Port> = (0..70).map(|_| table.bind_ipi(&blank(), 0).unwrap()).collect();
     let notified = ports
         .iter()
         .filter(|&&port| matches!(table.send(&bits, port), Ok(Sent::Local(Raised { notify: Some(0), .. }))))
@@ -166,7 +174,7 @@ fn a_vcpu_is_notified_once_for_many_events() {
 #[test]
 fn a_mask_holds_an_event_back_until_unmask() {
     let (mut table, bits) = one();
-    let port = table.bind_ipi(0).unwrap();
+    let port = table.bind_ipi(&blank(), 0).unwrap();
     bits.set_mask(port);
     let sent = table.send(&bits, port).unwrap();
     assert_eq!(sent, Sent::Local(Raised { port, newly_pending: true, notify: None }));
@@ -182,21 +190,21 @@ fn a_mask_holds_an_event_back_until_unmask() {
 
 #[test]
 fn unmask_of_a_closed_port_changes_nothing() {
-    let (table, bits) = one();
+    let (mut table, bits) = one();
     bits.set_mask(5);
     bits.set_mask(0);
     assert_eq!(table.unmask(&bits, 5), Ok(Raised::nothing(5)));
     assert_eq!(table.unmask(&bits, 0), Ok(Raised::nothing(0)));
     assert!(bits.is_masked(5) && bits.is_masked(0));
     assert_eq!(table.unmask(&bits, 64), Err(Errno::EINVAL));
-    assert_eq!(table.set_priority(5), Errno::ENOSYS);
-    assert_eq!(table.set_priority(4096), Errno::EINVAL);
+    assert_eq!(table.set_priority(5, 99), Err(Errno::ENOSYS));
+    assert_eq!(table.set_priority(4096, 0), Err(Errno::EINVAL));
 }
 
 #[test]
 fn closing_forgets_a_pending_event() {
     let (mut table, bits) = one();
-    let port = table.bind_ipi(0).unwrap();
+    let port = table.bind_ipi(&blank(), 0).unwrap();
     let _ = table.send(&bits, port).unwrap();
     table.close(&bits, port).unwrap();
     assert!(!bits.is_pending(port));
@@ -208,8 +216,8 @@ fn closing_forgets_a_pending_event() {
 #[test]
 fn sends_by_kind_of_port() {
     let (mut table, bits) = one();
-    let unbound = table.alloc_unbound(D2).unwrap();
-    let timer = table.bind_virq(VIRQ_TIMER, 0).unwrap();
+    let unbound = table.alloc_unbound(&blank(), D2).unwrap();
+    let timer = table.bind_virq(&blank(), VIRQ_TIMER, 0).unwrap();
     let console = table.bind_backend(Backend::Console).unwrap();
     assert_eq!(table.send(&bits, unbound), Ok(Sent::Dropped));
     assert_eq!(table.send(&bits, timer), Err(Errno::EINVAL));
@@ -226,14 +234,14 @@ fn the_console_end_raises_until_the_guest_closes() {
     let port = table.bind_backend(Backend::Console).unwrap();
     assert_eq!(table.raise_backend(&bits, port, Backend::Console).unwrap().notify, Some(0));
     table.close(&bits, port).unwrap();
-    assert_eq!(table.bind_ipi(0), Ok(port));
+    assert_eq!(table.bind_ipi(&blank(), 0), Ok(port));
     assert_eq!(table.raise_backend(&bits, port, Backend::Console), None);
     assert_eq!(table.raise_backend(&bits, 9999, Backend::Console), None);
 }
 
 #[test]
 fn events_cross_between_domains() {
-    let (a, bits_a, pa, b, bits_b, pb) = connected();
+    let (mut a, bits_a, pa, mut b, bits_b, pb) = connected();
     let Ok(Sent::Remote(send)) = a.send(&bits_a, pa) else { panic!("not sent to the peer") };
     assert_eq!((send.domain, send.port), (D2, pb));
     assert_eq!(b.deliver(&bits_b, send), Raised { port: pb, newly_pending: true, notify: Some(0) });
@@ -253,7 +261,7 @@ fn a_closed_peer_becomes_unbound_again() {
     // Between the halves: the peer still sends, and the event is dropped even if the port is used again.
     let Ok(Sent::Remote(send)) = from_b else { panic!("not sent to the peer") };
     assert_eq!(a.deliver(&bits_a, send), Raised::nothing(pa));
-    assert_eq!(a.bind_ipi(0), Ok(pa));
+    assert_eq!(a.bind_ipi(&blank(), 0), Ok(pa));
     assert_eq!(a.deliver(&bits_a, send), Raised::nothing(pa));
     b.peer_closed(told);
     assert_eq!(b.status(pb).unwrap().channel, Channel::Unbound { remote: D1 });
@@ -272,8 +280,8 @@ fn a_closed_peer_becomes_unbound_again() {
 fn only_the_named_domain_may_bind() {
     let (mut a, bits_a) = one();
     let mut b = PortTable::new(D2, 1, 1023);
-    let for_other = b.alloc_unbound(DomainId(3)).unwrap();
-    let ipi = b.bind_ipi(0).unwrap();
+    let for_other = b.alloc_unbound(&blank(), DomainId(3)).unwrap();
+    let ipi = b.bind_ipi(&blank(), 0).unwrap();
     for port in [for_other, ipi, 0, 63, 64] {
         assert_eq!(bind_interdomain(&mut a, &bits_a, Some(&mut b), port), Err(Errno::EINVAL));
     }
@@ -287,7 +295,7 @@ fn only_the_named_domain_may_bind() {
 #[test]
 fn a_domain_can_talk_to_itself() {
     let (mut table, bits) = one();
-    let far = table.alloc_unbound(D1).unwrap();
+    let far = table.alloc_unbound(&blank(), D1).unwrap();
     table.bind_vcpu(far, 1).unwrap();
     let (near, _) = bind_interdomain(&mut table, &bits, None, far).unwrap();
     check(&table);
@@ -308,8 +316,8 @@ fn a_domain_can_talk_to_itself() {
 #[test]
 fn polls_check_ports_in_order() {
     let (mut table, bits) = one();
-    let a = table.bind_ipi(0).unwrap();
-    let b = table.bind_ipi(0).unwrap();
+    let a = table.bind_ipi(&blank(), 0).unwrap();
+    let b = table.bind_ipi(&blank(), 0).unwrap();
     assert_eq!(table.poll(&bits, &[a]), Ok(Poll::Wait(PollWait::One(a))));
     assert_eq!(table.poll(&bits, &[a, b]), Ok(Poll::Wait(PollWait::Any)));
     assert_eq!(table.poll(&bits, &[]), Ok(Poll::Wait(PollWait::Any)));
@@ -330,7 +338,7 @@ fn polls_check_ports_in_order() {
 fn a_reset_is_preempted_and_resumed_but_never_doubled() {
     let (mut table, bits) = one();
     for _ in 0..100 {
-        table.alloc_unbound(D2).unwrap();
+        table.alloc_unbound(&blank(), D2).unwrap();
     }
     assert_eq!(table.reset(&bits, true, 10, |_| {}), Err(Errno::EBUSY));
     assert_eq!(table.reset(&bits, false, 10, |_| {}), Ok(Reset::Preempted));
@@ -338,10 +346,10 @@ fn a_reset_is_preempted_and_resumed_but_never_doubled() {
     check(&table);
     assert_eq!(table.reset(&bits, false, 10, |_| {}), Err(Errno::EBUSY));
     // Another vcpu opens a port behind the scan.
-    assert_eq!(table.bind_ipi(0), Ok(1));
+    assert_eq!(table.bind_ipi(&blank(), 0), Ok(1));
     assert_eq!(table.reset(&bits, true, 1000, |_| {}), Err(Errno::EAGAIN));
     assert_eq!(table.active(), 1);
-    assert_eq!(table.reset(&bits, false, 0, |_| {}), Ok(Reset::Done));
+    assert_eq!(table.reset(&bits, false, 0, |_| {}), Ok(DONE));
     assert_eq!(table.active(), 0);
     check(&table);
 }
@@ -350,9 +358,9 @@ fn a_reset_is_preempted_and_resumed_but_never_doubled() {
 fn a_dying_domain_tells_its_peers_and_opens_nothing() {
     let (mut a, bits_a, _, mut b, _bits_b, pb) = connected();
     let mut told = Vec::new();
-    a.destroy(&bits_a, |peer| told.push(peer));
+    assert_eq!(a.destroy(&bits_a, u32::MAX, |peer| told.push(peer)), DONE);
     assert_eq!(a.active(), 0);
-    assert_eq!(a.bind_ipi(0), Err(Errno::EINVAL));
+    assert_eq!(a.bind_ipi(&blank(), 0), Err(Errno::EINVAL));
     told.into_iter().for_each(|peer| b.peer_closed(peer));
     assert_eq!(b.status(pb).unwrap().channel, Channel::Unbound { remote: D1 });
     audit(&[&a, &b]).unwrap();
@@ -362,7 +370,7 @@ fn a_dying_domain_tells_its_peers_and_opens_nothing() {
 #[test]
 fn a_moved_vcpu_info_loses_no_event() {
     let (mut table, bits) = one();
-    let port = table.bind_ipi(1).unwrap();
+    let port = table.bind_ipi(&blank(), 1).unwrap();
     let _ = table.send(&bits, port);
     let _ = bits.test_and_set_upcall(1);
     let fresh = FakeBits::new(2);
@@ -379,8 +387,8 @@ fn a_guest_names_itself_or_others() {
 fn the_audit_sees_what_is_wrong() {
     let broken = |damage: fn(&mut PortTable)| {
         let (mut a, _, _, b, _, _) = connected();
-        a.bind_virq(VIRQ_TIMER, 1).unwrap();
-        a.bind_virq(VIRQ_CONSOLE, 0).unwrap();
+        a.bind_virq(&blank(), VIRQ_TIMER, 1).unwrap();
+        a.bind_virq(&blank(), VIRQ_CONSOLE, 0).unwrap();
         audit(&[&a, &b]).unwrap();
         damage(&mut a);
         let error = audit(&[&a, &b]).unwrap_err();
@@ -437,16 +445,16 @@ impl World {
         match dice.roll(13) {
             0 => {
                 let remote = DomainId(1 + dice.roll(3) as u16);
-                let got = self.tables[who].alloc_unbound(remote);
+                let got = self.tables[who].alloc_unbound(&self.bits[who], remote);
                 self.note("alloc_unbound", got);
             }
             1 => {
-                let got = self.tables[who].bind_ipi(vcpu);
+                let got = self.tables[who].bind_ipi(&self.bits[who], vcpu);
                 self.note("bind_ipi", got);
             }
             2 => {
                 let virq = [VIRQ_TIMER, VIRQ_DEBUG, VIRQ_CONSOLE, 23, 24][dice.roll(5) as usize];
-                let got = self.tables[who].bind_virq(virq, vcpu);
+                let got = self.tables[who].bind_virq(&self.bits[who], virq, vcpu);
                 self.note("bind_virq", got);
             }
             3 => {
@@ -542,12 +550,12 @@ fn random_sequences_keep_the_tables_consistent() {
         let World { mut tables, bits, outcomes: counted, .. } = world;
         outcomes = counted;
         let [a, b] = &mut tables;
-        a.destroy(&bits[0], |peer| {
+        let _ = a.destroy(&bits[0], u32::MAX, |peer| {
             if peer.domain == D2 {
                 b.peer_closed(peer)
             }
         });
-        b.destroy(&bits[1], |peer| panic!("{peer:?} of a dead domain"));
+        let _ = b.destroy(&bits[1], u32::MAX, |peer| panic!("{peer:?} of a dead domain"));
         assert_eq!((a.active(), b.active()), (0, 0));
         audit(&[a, b]).unwrap();
     }

@@ -33,6 +33,7 @@ fn holdings(domain: &Domain) -> Vec<Holding> {
     descriptors
         .map(Holding::Descriptors)
         .chain(infos.map(Holding::Writable))
+        .chain(domain.ports.held_frames().map(Holding::Writable))
         .chain([Holding::Writable(domain.console.frame)])
         .collect()
 }

@@ -36,9 +36,20 @@ fn offer(world: &mut World, remote_dom: u16) -> Port {
     world.get::<EvtchnAllocUnbound>(ARG).port
 }
 
+/// Another domain offers a port.
+fn offer_from(world: &mut World, index: usize, to: u16) -> Port {
+    let (ports, bits) = world.hv.events(index);
+    ports.alloc_unbound(&bits, DomainId(to)).unwrap()
+}
+
+fn ipi(world: &mut World, index: usize) -> Result<Port, Errno> {
+    let (ports, bits) = world.hv.events(index);
+    ports.bind_ipi(&bits, 0)
+}
+
 /// Domain 2 offers a port to the running domain, which takes it: (the port here, the port there).
 fn channel(world: &mut World) -> (Port, Port) {
-    let there = world.hv.domains[1].ports.alloc_unbound(DomainId(1)).unwrap();
+    let there = offer_from(world, 1, 1);
     let request = EvtchnBindInterdomain { remote_dom: 2, pad: 0, remote_port: there, local_port: 0 };
     assert_eq!(ask(world, EVTCHNOP_BIND_INTERDOMAIN, &request), 0);
     (world.get::<EvtchnBindInterdomain>(ARG).local_port, there)
@@ -68,10 +79,9 @@ fn a_port_of_another_domain_is_not_to_be_had() {
     NOBODY.into_iter().for_each(|dom| refused(&mut world, dom, Errno::ESRCH));
     refused(&mut world, 2, Errno::EPERM);
     // The port comes before the question who asks: of a full domain, and of one that dies.
-    while world.hv.domains[1].ports.bind_ipi(0).is_ok() {}
+    while ipi(&mut world, 1).is_ok() {}
     refused(&mut world, 2, Errno::ENOSPC);
-    let (ports, bits) = world.hv.events(2);
-    ports.destroy(&bits, |_| {});
+    assert!(world.hv.close_ports(2));
     refused(&mut world, 3, Errno::EINVAL);
     // The domain's own number is as good as "self", and whom the port is for is not looked at.
     let own = EvtchnAllocUnbound { dom: 1, remote_dom: 9, port: 0 };
@@ -107,8 +117,8 @@ fn an_interrupt_that_cannot_exist_is_bad_before_it_is_forbidden() {
 #[test]
 fn only_what_is_offered_to_the_caller_can_be_taken() {
     let mut world = three();
-    let for_third = world.hv.domains[1].ports.alloc_unbound(DomainId(3)).unwrap();
-    let ipi = world.hv.domains[1].ports.bind_ipi(0).unwrap();
+    let for_third = offer_from(&mut world, 1, 3);
+    let ipi = ipi(&mut world, 1).unwrap();
     let console = world.hv.domains[1].console.port;
     let refused = |world: &mut World, remote_dom, remote_port, error| {
         let request = EvtchnBindInterdomain { remote_dom, pad: 0, remote_port, local_port: 0 };
@@ -119,8 +129,8 @@ fn only_what_is_offered_to_the_caller_can_be_taken() {
         refused(&mut world, 2, port, Errno::EINVAL);
     }
     // The caller's own table is looked at before the peer's port.
-    let there = world.hv.domains[1].ports.alloc_unbound(DomainId(1)).unwrap();
-    while world.hv.domains[0].ports.bind_ipi(0).is_ok() {}
+    let there = offer_from(&mut world, 1, 1);
+    while super::channels::ipi(&mut world, 0).is_ok() {}
     refused(&mut world, 2, 64, Errno::ENOSPC);
     refused(&mut world, 2, there, Errno::ENOSPC);
     assert_eq!(status(&world, 1, there).channel, Channel::Unbound { remote: DomainId(1) });
@@ -201,12 +211,8 @@ fn a_poll_ends_by_another_domains_send_though_the_port_is_masked() {
 fn a_dying_domain_leaves_its_peers_with_ports_that_wait() {
     let mut world = three();
     let (here, there) = channel(&mut world);
-    let open = world.hv.domains[1].ports.alloc_unbound(DomainId(1)).unwrap();
-    let mut told = Vec::new();
-    let (ports, bits) = world.hv.events(1);
-    ports.destroy(&bits, |peer| told.push(peer));
-    assert_eq!(told.len(), 1);
-    told.into_iter().for_each(|peer| world.hv.tell_peer(peer));
+    let open = offer_from(&mut world, 1, 1);
+    assert!(world.hv.close_ports(1));
     check(&world);
     assert_eq!(status(&world, 0, here).channel, Channel::Unbound { remote: DomainId(2) });
     assert_eq!(ask(&mut world, EVTCHNOP_SEND, &EvtchnSend { port: here }), 0);

@@ -314,7 +314,8 @@ fn ports_of_other_domains_are_reached_only_when_offered() {
     }
     let local = connect(SELF, to_self);
     assert_eq!(world.op(HYPERVISOR_EVENT_CHANNEL_OP, EVTCHNOP_BIND_INTERDOMAIN, &local), 0);
-    let there = world.hv.domains[1].ports.alloc_unbound(crate::addr::DomainId(1)).unwrap();
+    let (ports, bits) = world.hv.events(1);
+    let there = ports.alloc_unbound(&bits, crate::addr::DomainId(1)).unwrap();
     assert_eq!(world.op(HYPERVISOR_EVENT_CHANNEL_OP, EVTCHNOP_BIND_INTERDOMAIN, &connect(2, there)), 0);
     let here = world.get::<EvtchnBindInterdomain>(ARG).local_port;
     send(&mut world, here);

@@ -6,6 +6,7 @@ mod channels;
 mod crash;
 mod events;
 mod exceptions;
+mod fifo;
 mod fuzz;
 mod good;
 mod grants;

@@ -150,6 +150,14 @@ impl Fuzz {
             }
             HYPERVISOR_UPDATE_DESCRIPTOR => args[0] = self.place(),
             HYPERVISOR_SET_TRAP_TABLE | HYPERVISOR_MULTICALL => (args[0], args[1]) = (self.pointer(), 1),
+            HYPERVISOR_EVENT_CHANNEL_OP if matches!(args[0], 11 | 12) => {
+                // A control block or event words in a frame of its own; the vcpu is almost always 0.
+                let (frame, offset) = (self.frame().get(), self.random.of(&[0, 64, 4024, 4, 4032]));
+                let vcpu = u64::from(self.random.one_in(8));
+                self.put(ARG, frame);
+                self.put(ARG + 8, offset | vcpu << 32);
+                args[1] = self.pointer();
+            }
             HYPERVISOR_EVENT_CHANNEL_OP => {
                 // Two domains in 16 bits each, or a number in 32; then ports and vcpus.
                 let domains = if self.random.one_in(6) { self.value() } else { self.random.of(&[0x7ff0, 2]) };

@@ -1,0 +1,3 @@
+mod meddling;
+mod queues;
+mod world;
