@@ -7,6 +7,11 @@ use alloc::vec::Vec;
 
 use log::LevelFilter;
 
+/// Processors that are brought up at most.
+pub const MAX_CPUS: usize = 64;
+/// The watchdog's timeout in seconds when the line gives none (Xen's).
+const WATCHDOG_SECONDS: u32 = 5;
+
 /// Parity on a serial line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parity {
@@ -67,6 +72,11 @@ pub struct Options {
     pub noreboot: bool,
     /// `sync_console`: wait for every character.
     pub sync_console: bool,
+    /// `maxcpus=`, `nosmp`: how many processors are brought up at most; at least 1.
+    pub maxcpus: usize,
+    /// `watchdog`, `watchdog_timeout=`: a processor that is in the hypervisor for so many seconds is stuck. `None`:
+    /// nobody looks.
+    pub watchdog: Option<u32>,
     /// `paravane.exit=`: I/O port of QEMU's isa-debug-exit device.
     pub exit_port: Option<u16>,
     /// `paravane.audit`: recount everything when the last domain has stopped, and panic if a count is wrong.
@@ -84,6 +94,8 @@ impl Default for Options {
             guest_loglvl: Threshold { always: LevelFilter::Off, limited: LevelFilter::Warn },
             noreboot: false,
             sync_console: false,
+            maxcpus: MAX_CPUS,
+            watchdog: None,
             exit_port: None,
             audit: false,
             ignored: Vec::new(),
@@ -119,12 +131,29 @@ impl Options {
             "no-sync_console" if value.is_none() => self.sync_console = false,
             // There is no dom0 to give memory to; scripts that boot Xen pass this, so it is no mistake.
             "dom0_mem" => {}
+            // Both 0 and 1 mean the one that boots, as for Xen.
+            "maxcpus" => self.maxcpus = usize::try_from(number(value?)?).ok()?.clamp(1, MAX_CPUS),
+            "nosmp" => self.maxcpus = if boolean(value)? { 1 } else { self.maxcpus },
+            "watchdog" => self.watchdog = self.watchdog(value)?,
+            "watchdog_timeout" => self.watchdog = seconds(value?)?,
             "paravane.audit" => self.audit = boolean(value)?,
             "paravane.exit" => self.exit_port = Some(u16::try_from(number(value?)?).ok()?),
             _ => return None,
         }
         Some(())
     }
+
+    /// Xen takes `force` besides the boolean words: it also takes NMIs that nobody asked for, as we always do.
+    fn watchdog(&self, value: Option<&str>) -> Option<Option<u32>> {
+        let wanted = value == Some("force") || boolean(value)?;
+        Some(wanted.then(|| self.watchdog.unwrap_or(WATCHDOG_SECONDS)))
+    }
+}
+
+/// Seconds of a timeout; 0 turns it off.
+fn seconds(text: &str) -> Option<Option<u32>> {
+    let seconds = u32::try_from(number(text)?).ok()?;
+    Some((seconds != 0).then_some(seconds))
 }
 
 /// Xen's boolean words; an option alone means yes.
@@ -255,6 +284,44 @@ mod tests {
         let expected = ["sched=credit2", "com1=fast", "noreboot=perhaps", "paravane.exit=0x10000"];
         assert_eq!(options.ignored, expected);
         assert_eq!(Options { ignored: vec![], ..options }, Options::default());
+    }
+
+    #[test]
+    fn processors() {
+        let most = |line| {
+            let options = Options::parse(line);
+            (options.maxcpus, options.ignored.len())
+        };
+        for (line, expected) in [
+            ("", (MAX_CPUS, 0)),
+            ("maxcpus=3", (3, 0)),
+            ("maxcpus=0", (1, 0)),
+            ("maxcpus=1000", (MAX_CPUS, 0)),
+            ("nosmp", (1, 0)),
+            ("maxcpus=2 nosmp=no", (2, 0)),
+            ("maxcpus", (MAX_CPUS, 1)),
+            ("maxcpus=many", (MAX_CPUS, 1)),
+            ("nosmp=perhaps", (MAX_CPUS, 1)),
+        ] {
+            assert_eq!(most(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn watchdog() {
+        for (line, expected) in [
+            ("", None),
+            ("watchdog", Some(5)),
+            ("watchdog=force", Some(5)),
+            ("watchdog=no", None),
+            ("watchdog_timeout=9", Some(9)),
+            ("watchdog_timeout=9 watchdog", Some(9)),
+            ("watchdog watchdog_timeout=0", None),
+        ] {
+            let options = Options::parse(line);
+            assert_eq!((options.watchdog, options.ignored.len()), (expected, 0), "{line}");
+        }
+        assert_eq!(Options::parse("watchdog=often watchdog_timeout=-1").ignored.len(), 2);
     }
 
     #[test]

@@ -9,6 +9,7 @@ static APIC_KHZ: AtomicU64 = AtomicU64::new(0);
 
 /// Calibration time: long enough that the cost of reading a port does not matter, short enough to wait.
 const CALIBRATION_TICKS: u16 = 11_932;
+const CALIBRATION_RUNS: usize = 5;
 
 /// The time-stamp counter.
 #[inline]
@@ -17,14 +18,20 @@ pub fn tsc() -> u64 {
     unsafe { core::arch::x86_64::_rdtsc() }
 }
 
-/// Measures both clocks. Interrupts must be off.
+/// Measures both clocks. Interrupts must be off. The median of a few runs is taken: a machine that is itself a
+/// program may be held up in any of them.
 pub fn calibrate() {
-    apic::start_free_running();
-    let sample = || (tsc(), apic::remaining());
-    let (start, end) = pit::time(CALIBRATION_TICKS, sample, sample);
+    let mut runs = [(); CALIBRATION_RUNS].map(|()| {
+        apic::start_free_running();
+        let sample = || (tsc(), apic::remaining());
+        let (start, end) = pit::time(CALIBRATION_TICKS, sample, sample);
+        (end.0 - start.0, u64::from(start.1 - end.1))
+    });
+    runs.sort_unstable();
+    let (tsc, apic) = runs[CALIBRATION_RUNS / 2];
     let kilohertz = |ticks: u64| ticks * pit::FREQUENCY / u64::from(CALIBRATION_TICKS) / 1000;
-    TSC_KHZ.store(kilohertz(end.0 - start.0).max(1), Ordering::Relaxed);
-    APIC_KHZ.store(kilohertz(u64::from(start.1 - end.1)).max(1), Ordering::Relaxed);
+    TSC_KHZ.store(kilohertz(tsc).max(1), Ordering::Relaxed);
+    APIC_KHZ.store(kilohertz(apic).max(1), Ordering::Relaxed);
     apic::arm(0);
 }
 
@@ -36,6 +43,21 @@ pub fn tsc_khz() -> u64 {
 /// APIC timer ticks in a millisecond.
 pub fn apic_khz() -> u64 {
     APIC_KHZ.load(Ordering::Relaxed)
+}
+
+/// Waits until `done` says so, but at most so many microseconds; returns whether it did.
+pub fn wait_until(microseconds: u64, done: impl Fn() -> bool) -> bool {
+    let start = tsc();
+    let ticks = microseconds.saturating_mul(tsc_khz()) / 1000;
+    loop {
+        if done() {
+            return true;
+        }
+        if tsc().wrapping_sub(start) >= ticks {
+            return false;
+        }
+        core::hint::spin_loop();
+    }
 }
 
 /// Asks for the timer interrupt `nanoseconds` from now (at once when 0); `None` cancels it. A longer wait than
@@ -62,9 +84,18 @@ mod rtc {
         }
     }
 
+    /// Looks at the clock before it is read regardless: an update takes 2 ms, and a look at least as long as a
+    /// transaction on the ISA bus, about a microsecond.
+    const UPDATE_LIMIT: u32 = 20_000;
+    /// Readings before one is taken as it is: the next second is the first in which two differ again.
+    const READING_LIMIT: u32 = 10;
+
     /// One reading: seconds, minutes, hours, day, month, year within the century.
     fn reading() -> [u8; 6] {
-        while register(0x0a) & 0x80 != 0 {
+        for _ in 0..UPDATE_LIMIT {
+            if register(0x0a) & 0x80 == 0 {
+                break;
+            }
             core::hint::spin_loop();
         }
         [0x00, 0x02, 0x04, 0x07, 0x08, 0x09].map(register)
@@ -73,7 +104,7 @@ mod rtc {
     /// Reads until two readings agree, so that no update lies in between.
     pub fn read() -> u64 {
         let mut fields = reading();
-        loop {
+        for _ in 0..READING_LIMIT {
             let again = reading();
             if again == fields {
                 break;

@@ -9,32 +9,38 @@ use spin::{Mutex, MutexGuard};
 use x86_64::instructions::interrupts;
 use x86_64::registers::control::Cr2;
 
+use crate::cpu::local::{self, Local};
 use crate::device::exit::{self, Reason};
 use crate::device::{apic, pic, serial};
-use crate::entry::{self, area};
+use crate::entry::{self, Frame, area};
 use crate::hardware::Hardware;
-use crate::stack;
+use crate::smp::stop;
+use crate::stack::Stacks;
 
 /// The hypervisor's state, from the moment the first domain is built.
 static HYPERVISOR: Mutex<Option<Hypervisor<Hardware>>> = Mutex::new(None);
-
-/// Interrupts taken in ring 0, while idle, for the idle loop to look at.
-static TIMER_FIRED: AtomicBool = AtomicBool::new(false);
-static SERIAL_FIRED: AtomicBool = AtomicBool::new(false);
 
 const VECTOR_NMI: u32 = 2;
 const VECTOR_PAGE_FAULT: u32 = 14;
 const VECTOR_SERIAL: u32 = (pic::VECTOR_BASE + serial::IRQ) as u32;
 const VECTOR_TIMER: u32 = apic::VECTOR_TIMER as u32;
+const VECTOR_FLUSH: u32 = apic::VECTOR_FLUSH as u32;
 const VECTOR_SPURIOUS: u32 = apic::VECTOR_SPURIOUS as u32;
 const FIRST_DEVICE_VECTOR: u32 = pic::VECTOR_BASE as u32;
 
 /// Tells entry code where to go.
-pub fn fill(cpu: &mut area::CpuPage, hypervisor_root: u64, guest_root: u64) {
+pub fn fill(
+    cpu: &mut area::CpuPage,
+    hypervisor_root: u64,
+    guest_root: u64,
+    stacks: Stacks,
+    local: &'static Local,
+) {
+    (cpu.number, cpu.local) = (local.number(), local);
     cpu.hypervisor_cr3 = hypervisor_root;
     cpu.guest_cr3 = guest_root;
-    cpu.hypervisor_stack = stack::entry_top();
-    cpu.nmi_stack = stack::paranoid_top();
+    cpu.hypervisor_stack = stacks.entry;
+    cpu.nmi_stack = stacks.paranoid;
     cpu.guest_handler = guest_entry as *const () as u64;
     cpu.hypercall_handler = hypercall_entry as *const () as u64;
     cpu.ring0_handler = ring0_entry as *const () as u64;
@@ -46,7 +52,14 @@ pub fn fill(cpu: &mut area::CpuPage, hypervisor_root: u64, guest_root: u64) {
 
 /// An exception or an interrupt from a guest.
 extern "C" fn guest_entry(regs: &mut CpuUserRegs) {
+    let local = local::this();
+    local.entered();
     let vector = regs.entry_vector;
+    if vector == VECTOR_FLUSH {
+        // The entry was the flush. Whoever asked has the lock and waits, so it is not taken here.
+        apic::acknowledge();
+        return local.leaves();
+    }
     let fault_address = if vector == VECTOR_PAGE_FAULT { Cr2::read_raw() } else { 0 };
     let mut guard = HYPERVISOR.lock();
     let hypervisor = running(&mut guard);
@@ -67,6 +80,7 @@ extern "C" fn guest_entry(regs: &mut CpuUserRegs) {
 
 /// A hypercall from ring 1.
 extern "C" fn hypercall_entry(regs: &mut CpuUserRegs) {
+    local::this().entered();
     let mut guard = HYPERVISOR.lock();
     let hypervisor = running(&mut guard);
     hypervisor.hypercall(regs);
@@ -75,10 +89,10 @@ extern "C" fn hypercall_entry(regs: &mut CpuUserRegs) {
 }
 
 /// An exception or an interrupt in ring 0. Interrupts come while idle; exceptions are the hypervisor's bugs.
-extern "C" fn ring0_entry(regs: &mut CpuUserRegs) {
-    match regs.entry_vector {
-        VECTOR_TIMER => TIMER_FIRED.store(true, Ordering::Relaxed),
-        VECTOR_SERIAL => SERIAL_FIRED.store(true, Ordering::Relaxed),
+extern "C" fn ring0_entry(regs: &Frame) {
+    match regs.vector {
+        VECTOR_TIMER => local::this().timer_fired.store(true, Ordering::Relaxed),
+        VECTOR_SERIAL => local::this().serial_fired.store(true, Ordering::Relaxed),
         FIRST_DEVICE_VECTOR..=VECTOR_SPURIOUS => {}
         vector => panic!(
             "vector {vector} in ring 0 at {:#x}, error code {:#x}, CR2 {:#x}, RSP {:#x}",
@@ -88,14 +102,14 @@ extern "C" fn ring0_entry(regs: &mut CpuUserRegs) {
             regs.rsp
         ),
     }
-    acknowledge(regs.entry_vector);
+    acknowledge(regs.vector);
 }
 
 /// NMI, #DF, #MC: on a stack of their own, over whatever was interrupted.
-extern "C" fn paranoid_entry(regs: &mut CpuUserRegs) {
-    match regs.entry_vector {
-        // Nothing here raises NMIs; a stray one is no reason to stop.
-        VECTOR_NMI => {}
+extern "C" fn paranoid_entry(regs: &Frame) {
+    match regs.vector {
+        // One that no processor has sent is no reason to stop.
+        VECTOR_NMI => stop::on_nmi(regs),
         vector => panic!("vector {vector} at {:#x}:{:#x}, RSP {:#x}", regs.cs, regs.rip, regs.rsp),
     }
 }
@@ -120,17 +134,18 @@ fn running<'a>(guard: &'a mut Guard<'_>) -> &'a mut Hypervisor<Hardware> {
 /// Does what comes next until a guest can run.
 #[inline]
 fn leave(guard: Guard<'_>, regs: &mut CpuUserRegs, next: Next) {
-    if next != Next::Guest {
-        wait(guard, regs, next);
-    }
+    let _guard = if next == Next::Guest { guard } else { wait(guard, regs, next) };
+    // Under the lock: whoever takes it next sees where this processor is.
+    local::this().leaves();
 }
 
 #[cold]
-fn wait(mut guard: Guard<'_>, regs: &mut CpuUserRegs, mut next: Next) {
+fn wait<'a>(mut guard: Guard<'a>, regs: &mut CpuUserRegs, mut next: Next) -> Guard<'a> {
+    let local = local::this();
     loop {
         match next {
-            Next::Guest => return,
-            Next::Leave(why) => stop(running(&mut guard), why),
+            Next::Guest => return guard,
+            Next::Leave(why) => end(running(&mut guard), why),
             Next::Idle => {}
         }
         drop(guard);
@@ -138,10 +153,10 @@ fn wait(mut guard: Guard<'_>, regs: &mut CpuUserRegs, mut next: Next) {
         interrupts::disable();
         guard = HYPERVISOR.lock();
         let hypervisor = running(&mut guard);
-        if TIMER_FIRED.swap(false, Ordering::Relaxed) {
+        if local.timer_fired.swap(false, Ordering::Relaxed) {
             hypervisor.timer_interrupt();
         }
-        if SERIAL_FIRED.swap(false, Ordering::Relaxed) {
+        if local.serial_fired.swap(false, Ordering::Relaxed) {
             hypervisor.console_interrupt();
         }
         next = hypervisor.prepare_return(regs);
@@ -156,7 +171,7 @@ pub fn audit_at_end(wanted: bool) {
     AUDIT_AT_END.store(wanted, Ordering::Relaxed);
 }
 
-fn stop(hypervisor: &Hypervisor<Hardware>, why: Leave) -> ! {
+fn end(hypervisor: &Hypervisor<Hardware>, why: Leave) -> ! {
     if AUDIT_AT_END.load(Ordering::Relaxed) {
         let wrong = hypervisor.recount();
         assert!(wrong.is_empty(), "audit: {} counts are wrong, the first: {}", wrong.len(), wrong[0]);
@@ -167,6 +182,14 @@ fn stop(hypervisor: &Hypervisor<Hardware>, why: Leave) -> ! {
         Leave::Reboot => Reason::Reboot,
         Leave::Crash => Reason::GuestCrash,
     })
+}
+
+/// Another processor has come up. It waits until it is given something to do.
+pub fn join() -> ! {
+    loop {
+        interrupts::enable_and_hlt();
+        interrupts::disable();
+    }
 }
 
 /// Enters the first guest.

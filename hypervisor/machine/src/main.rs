@@ -17,6 +17,7 @@ mod hardware;
 mod heap;
 mod logger;
 mod panic;
+mod smp;
 mod stack;
 mod start;
 mod tables;

@@ -2,25 +2,36 @@
 
 use core::fmt::Write;
 use core::panic::PanicInfo;
-use core::sync::atomic::{AtomicBool, Ordering};
 
-use x86_64::instructions::interrupts;
-
+use crate::cpu::local;
 use crate::device::exit::{self, Reason};
-use crate::device::serial::COM1_PORT;
+use crate::device::serial::Serial;
 use crate::logger::Lines;
-
-static PANICKED: AtomicBool = AtomicBool::new(false);
+use crate::smp::stop::{self, Alone};
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    interrupts::disable();
-    // A panic while panicking, or while the port was locked, must not hang: the second one says nothing.
-    if !PANICKED.swap(true, Ordering::Relaxed) {
-        // SAFETY: this processor will never return to whoever holds the lock.
-        unsafe { COM1_PORT.force_unlock() };
-        let mut port = COM1_PORT.lock();
-        let _ = writeln!(Lines { port: &mut *port, at_start: true }, "HYPERVISOR PANIC: {info}");
+    // A panic while panicking must not go on for ever: the second one says nothing.
+    if stop::others() == Alone::First {
+        report(info);
     }
     exit::leave(Reason::Panic)
+}
+
+fn report(info: &PanicInfo<'_>) {
+    // SAFETY: the other processors have stopped, and this one never returns to whoever holds the lock.
+    let mut port = unsafe { Serial::seized() };
+    let mut lines = Lines { port: &mut port, at_start: true };
+    let all = local::all();
+    // There is nobody to hear of a line that cannot be written.
+    let _ = match all {
+        [] | [_] => writeln!(lines, "HYPERVISOR PANIC: {info}"),
+        _ => writeln!(lines, "HYPERVISOR PANIC on CPU {}: {info}", local::this_cpu()),
+    };
+    for local in all {
+        if let Some(rip) = local.stopped_at() {
+            let place = if local.in_guest() != 0 { "in a guest" } else { "in the hypervisor" };
+            let _ = writeln!(lines, "CPU {} was {place}, RIP {rip:#x}", local.number());
+        }
+    }
 }

@@ -1,5 +1,8 @@
 //! From the first Rust instruction to the first guest instruction.
 
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
 use paravane_abi::mmu::MACH2PHYS_VIRT_START;
 use paravane_abi::ring1::ENTRY_AREA;
 use paravane_core::addr::Mfn;
@@ -9,11 +12,14 @@ use x86_64::structures::paging::PhysFrame;
 
 use crate::boot;
 use crate::boot::memory_map::{FRAME_SIZE, MemoryMap, Range};
-use crate::cpu::{self, interrupts, msr};
+use crate::cpu::local::{self, Local};
+use crate::cpu::{self, interrupts};
 use crate::device::serial::{self, COM1_PORT};
 use crate::device::{apic, exit, pic};
-use crate::entry::area::EntryArea;
-use crate::hardware::Hardware;
+use crate::entry::area::{self, EntryArea};
+use crate::hardware::{Cpu, Hardware};
+use crate::smp::{self, Candidate};
+use crate::stack::Stacks;
 use crate::tables::{self, Tables};
 use crate::{clock, direct_map, domains, handlers, heap, logger, stack};
 
@@ -24,9 +30,6 @@ unsafe extern "C" {
     static __rodata_end: u8;
     static __image_end: u8;
 }
-
-/// Page-attribute table of Xen's PV ABI (WB, WT, UC-, UC, WC, WP, UC, UC): guests read it and rely on it.
-const PAT: u64 = 0x0000_0501_0007_0406;
 
 /// The image's first Rust function; `boot.S` calls it with the boot loader's information in RDI and, in RSI, the
 /// magic that tells whose it is.
@@ -51,16 +54,18 @@ extern "C" fn boot_main(information: u64, magic: u32) -> ! {
     log::info!("{} MiB of RAM in {} ranges", memory.total() >> 20, memory.ram().len());
     heap::extend_from(&mut memory);
 
-    let features = cpu::Features::detect();
-    cpu::initialise_control_registers(features);
-    msr::write(msr::PAT, PAT);
-    let hardware = build_address_space(&mut memory);
+    let processors = smp::discover(info.rsdp, &options);
+    cpu::initialise();
+    let mut machine = build_address_spaces(&mut memory, &processors);
     pic::initialise(serial::IRQ);
     apic::initialise();
     clock::calibrate();
     log::info!("TSC {} kHz, timer {} kHz", clock::tsc_khz(), clock::apic_khz());
+    start_processors(&memory, &mut machine.spaces);
     COM1_PORT.lock().enable_receive_interrupt();
 
+    let cpus = machine.spaces.into_iter().map(|space| Cpu::new(space.local, space.guest_root, space.area));
+    let hardware = Hardware::new(machine.end, machine.m2p, cpus.collect());
     domains::start(hardware, &mut memory, &info, &options)
 }
 
@@ -82,36 +87,118 @@ fn image_range() -> Range {
     Range { start: &raw const __image_physical_start as u64, end }
 }
 
-/// Builds the address space that ring 0 runs in from now on, and the root that guests will run on.
-fn build_address_space(memory: &mut MemoryMap) -> Hardware {
+/// The machine as far as it has been laid out.
+struct Layout {
+    /// One past the last frame of RAM.
+    end: Mfn,
+    /// Physical address of the machine-to-physical table.
+    m2p: u64,
+    /// By number.
+    spaces: Vec<Space>,
+}
+
+/// What a processor runs on.
+struct Space {
+    local: &'static Local,
+    /// Root of the tables that ring 0 runs on.
+    root: u64,
+    /// Root of those that a guest runs on.
+    guest_root: u64,
+    stacks: Stacks,
+    area: EntryArea,
+}
+
+/// Builds the address space that ring 0 runs in from now on, one of its own for each processor, since each has
+/// its own pages at the entry area's address; and the roots that guests will run on.
+fn build_address_spaces(memory: &mut MemoryMap, processors: &[u8]) -> Layout {
     let mut tables = Tables::new(memory);
     map_image(memory, &mut tables);
-    let ram: alloc::vec::Vec<Range> = memory.ram().to_vec();
-    for range in ram {
-        let bytes = range.end - range.start;
-        tables.map_range(memory, direct_map::virt(range.start), range.start, bytes, tables::READ_WRITE);
-    }
-    let registers = apic::PHYSICAL_BASE;
-    tables.map(memory, direct_map::virt(registers), registers, tables::DEVICE);
-
+    map_direct(memory, &mut tables);
     let end = Mfn::containing(memory.end());
     let m2p = build_m2p(memory, &mut tables, end);
+
+    let mut spaces = Vec::new();
+    for (number, apic_id) in processors.iter().enumerate() {
+        let stacks = match number {
+            0 => Stacks::in_image(),
+            _ => Stacks::new(memory, &mut tables, number),
+        };
+        let own = tables.fork(memory, slot_of(ENTRY_AREA));
+        spaces.push(build_space(memory, own, number, *apic_id, stacks));
+    }
+    // SAFETY: the new tables map the image, the stack in it and the direct map as the boot tables do.
+    unsafe {
+        let (_, flags) = Cr3::read();
+        Cr3::write(PhysFrame::containing_address(x86_64::PhysAddr::new(spaces[0].root)), flags);
+    }
+    interrupts::load_tables(spaces[0].local.writable_gdt);
+    interrupts::write_syscall_registers();
+    Layout { end, m2p, spaces }
+}
+
+/// One processor's: the entry area in `tables`, and a guest root that shares it.
+fn build_space(
+    memory: &mut MemoryMap,
+    mut tables: Tables,
+    number: usize,
+    apic_id: u8,
+    stacks: Stacks,
+) -> Space {
     let mut area = EntryArea::new(memory, &mut tables);
     let guest_root = tables::new_table(memory);
     for slot in [slot_of(MACH2PHYS_VIRT_START), slot_of(ENTRY_AREA)] {
         // SAFETY: a slot of the new root, which nothing uses yet.
         unsafe { direct_map::pointer::<u64>(guest_root + slot * 8).write(tables.root_entry(slot)) };
     }
-    // SAFETY: the new tables map the image, the stack in it and the direct map as the boot tables do.
-    unsafe {
-        let (_, flags) = Cr3::read();
-        Cr3::write(PhysFrame::containing_address(x86_64::PhysAddr::new(tables.root())), flags);
-    }
-    handlers::fill(area.cpu(), tables.root(), guest_root);
+    let local: &Local = Box::leak(Box::new(Local::new(number, apic_id, area.writable_gdt())));
+    handlers::fill(area.cpu(), tables.root(), guest_root, stacks, local);
     interrupts::write_idt(&area);
-    interrupts::load_tables(&area);
-    interrupts::write_syscall_registers();
-    Hardware::new(end, m2p, guest_root, area)
+    Space { local, root: tables.root(), guest_root, stacks, area }
+}
+
+/// Brings up the other processors, and forgets those that do not come.
+fn start_processors(memory: &MemoryMap, spaces: &mut Vec<Space>) {
+    let candidate =
+        |space: &Space| Candidate { local: space.local, root: space.root, stack: space.stacks.entry };
+    let candidates: Vec<_> = spaces[1..].iter().map(candidate).collect();
+    let started = smp::start(memory, &candidates);
+    let came = |space: &Space| started.iter().any(|local| core::ptr::eq(*local, space.local));
+    spaces.retain(|space| space.local.number() == 0 || came(space));
+    // Those behind one that did not come move up, while they still wait.
+    for (number, space) in spaces.iter_mut().enumerate() {
+        space.local.renumber(number);
+        space.area.cpu().number = number;
+    }
+    local::publish(spaces.iter().map(|space| space.local).collect());
+    match spaces.len() {
+        1 => log::info!("1 processor"),
+        count => log::info!("{count} processors"),
+    }
+}
+
+/// Maps all RAM, and the registers of the local APIC. What nobody may write in the image nobody may write here.
+fn map_direct(memory: &mut MemoryMap, tables: &mut Tables) {
+    let physical = |start, end| Range {
+        start: direct_map::image_physical::<u8>(start),
+        end: direct_map::image_physical::<u8>(end),
+    };
+    let read_only = [physical(&raw const __text_start, &raw const __rodata_end), area::code()];
+    let ram = memory.ram().to_vec();
+    let mut map = |start: u64, end: u64, flags| {
+        tables.map_range(memory, direct_map::virt(start), start, end - start, flags);
+    };
+    for range in ram {
+        let mut at = range.start;
+        // In ascending order, as the linker script has them.
+        for part in read_only.iter().filter_map(|part| part.intersection(&range)) {
+            map(at, part.start, tables::READ_WRITE);
+            map(part.start, part.end, tables::READ);
+            at = part.end;
+        }
+        map(at, range.end, tables::READ_WRITE);
+    }
+    let registers = apic::PHYSICAL_BASE;
+    tables.map(memory, direct_map::virt(registers), registers, tables::DEVICE);
 }
 
 fn slot_of(virt: u64) -> u64 {

@@ -47,6 +47,17 @@ impl Tables {
         Self { root: new_table(map) }
     }
 
+    /// A tree with a root of its own that shares all but one slot's tables with this one. What is added later to
+    /// a shared slot that was empty until then does not show in the other.
+    pub fn fork(&self, map: &mut MemoryMap, own_slot: u64) -> Self {
+        let root = new_table(map);
+        for slot in (0..512).filter(|slot| *slot != own_slot) {
+            // SAFETY: a slot of the new root, which nothing uses yet.
+            unsafe { entry(root, slot).write(self.root_entry(slot)) };
+        }
+        Self { root }
+    }
+
     /// The root's physical address.
     pub fn root(&self) -> u64 {
         self.root
@@ -64,6 +75,8 @@ impl Tables {
                         new_table(map) | (PteFlags::PRESENT | PteFlags::RW | PteFlags::ACCESSED).bits(),
                     );
                 }
+                // The contents of a large page are no table.
+                assert!(slot.read() & PteFlags::PSE.bits() == 0, "a large page maps {virt:#x} already");
                 slot.read() & ADDRESS_MASK
             };
         }

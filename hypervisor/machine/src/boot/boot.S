@@ -69,6 +69,7 @@ long_mode:
     ud2
 
 .section .boot.data, "aw", @progbits
+.global boot_l4, boot_gdt           // the other processors start with them: smp/trampoline.S
 .balign 4096
 boot_l4:
     .quad boot_l3 + 3

@@ -62,9 +62,9 @@ struct TablePointer {
 }
 
 /// Loads the task register, the GDT, the IDT and the segment registers: from here on they are the entry
-/// area's.
-pub fn load_tables(entry_area: &area::EntryArea) {
-    let writable = TablePointer { limit: area::GDT_LIMIT, base: entry_area.writable_gdt() };
+/// area's. `writable_gdt` is [`area::EntryArea::writable_gdt`] of this processor's.
+pub fn load_tables(writable_gdt: u64) {
+    let writable = TablePointer { limit: area::GDT_LIMIT, base: writable_gdt };
     let gdt = TablePointer { limit: area::GDT_LIMIT, base: area::GDT };
     let idt = TablePointer { limit: 4095, base: area::IDT };
     // SAFETY: both GDT addresses show the reserved page, whose selectors are the ones loaded here; the flat

@@ -1,6 +1,7 @@
 //! The processor as the hypervisor sets it up once and never lets a guest change.
 
 pub mod interrupts;
+pub mod local;
 pub mod msr;
 
 use paravane_core::machine::FpuState;
@@ -8,16 +9,16 @@ use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags, Efer, EferFlags};
 
 /// Which optional protections the processor has.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Features {
+struct Features {
     /// User-mode instruction prevention: sgdt and its like fault outside ring 0.
-    pub umip: bool,
+    umip: bool,
     /// Supervisor-mode execution prevention: keeps ring 1 from running user pages.
-    pub smep: bool,
+    smep: bool,
 }
 
 impl Features {
     /// Asks CPUID leaves 1 and 7.
-    pub fn detect() -> Self {
+    fn detect() -> Self {
         let max = core::arch::x86_64::__cpuid(0).eax;
         let leaf7 = (max >= 7).then(|| core::arch::x86_64::__cpuid_count(7, 0));
         let bit = |value: u32, bit: u32| value >> bit & 1 != 0;
@@ -28,6 +29,15 @@ impl Features {
     }
 }
 
+/// Page-attribute table of Xen's PV ABI (WB, WT, UC-, UC, WC, WP, UC, UC): guests read it and rely on it.
+const PAT: u64 = 0x0000_0501_0007_0406;
+
+/// Sets this processor's control registers, page attributes and floating-point state.
+pub fn initialise() {
+    initialise_control_registers(Features::detect());
+    msr::write(msr::PAT, PAT);
+}
+
 /// MXCSR after a reset: all exceptions masked.
 const MXCSR_DEFAULT: u32 = 0x1f80;
 
@@ -35,7 +45,7 @@ const MXCSR_DEFAULT: u32 = 0x1f80;
 ///
 /// WP is what makes page tables read-only to ring 1 (invariant 3). SMAP stays off: QEMU 7.2 does the stack
 /// reads of a ring-3 kernel's `iretq` as supervisor. PGE stays off: nothing is global. TSD and PCE stay off.
-pub fn initialise_control_registers(features: Features) {
+fn initialise_control_registers(features: Features) {
     let mut cr4 = Cr4Flags::PHYSICAL_ADDRESS_EXTENSION
         | Cr4Flags::OSFXSR
         | Cr4Flags::OSXMMEXCPT_ENABLE
@@ -130,7 +140,7 @@ pub fn load_fpu(state: &FpuState) {
     unsafe { core::arch::asm!("fxrstor64 [{}]", in(reg) state, options(nostack, preserves_flags, readonly)) }
 }
 
-/// Whether the processor has TSC_AUX: RDTSCP, CPUID 0x8000_0001 EDX bit 27.
+/// Whether the processor has TSC_AUX: RDTSCP, CPUID 0x8000_0001 EDX bit 27. All processors of a machine are alike.
 pub fn has_tsc_aux() -> bool {
     core::arch::x86_64::__cpuid(0x8000_0000).eax > 0x8000_0000
         && core::arch::x86_64::__cpuid(0x8000_0001).edx >> 27 & 1 != 0

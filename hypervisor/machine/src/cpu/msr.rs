@@ -20,6 +20,8 @@ pub const KERNEL_GS_BASE: u32 = 0xc000_0102;
 pub const SYSENTER_CS: u32 = 0x174;
 /// What RDTSCP and RDPID return beside the time, where they exist.
 pub const TSC_AUX: u32 = 0xc000_0103;
+/// Where the local APIC's registers are, and in which mode it is.
+pub const APIC_BASE: u32 = 0x1b;
 /// Page-attribute table.
 pub const PAT: u32 = 0x277;
 

@@ -5,6 +5,8 @@ use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use x86_64::instructions::port::Port;
 use x86_64::instructions::{hlt, interrupts};
 
+use crate::smp::stop;
+
 /// Why the machine stops; the values are what `paravane.exit` writes to QEMU's isa-debug-exit device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -43,6 +45,8 @@ pub fn leave(reason: Reason) -> ! {
         // SAFETY: command 0xfe pulses the processor's reset line (IBM PC/AT keyboard controller).
         unsafe { Port::<u8>::new(0x64).write(0xfe) };
     }
+    // Guests of other processors do not go on either.
+    stop::others();
     loop {
         interrupts::disable();
         hlt();

@@ -24,7 +24,8 @@ use paravane_abi::ring1::ENTRY_AREA;
 use paravane_core::descriptor::{self, Gate, Policy};
 use static_assertions::const_assert_eq;
 
-use crate::boot::memory_map::{FRAME_SIZE, MemoryMap};
+use crate::boot::memory_map::{FRAME_SIZE, MemoryMap, Range};
+use crate::cpu::local::Local;
 use crate::direct_map;
 use crate::tables::{self, Tables};
 
@@ -97,6 +98,10 @@ pub struct CpuPage {
     pub nmi_stack: u64,
     /// RIP, CS, RFLAGS, RSP, SS: what `syscall` enters ring 1 with.
     pub syscall_frame: [u64; 5],
+    /// The processor's number.
+    pub number: usize,
+    /// The processor's own words, in the hypervisor's memory.
+    pub local: *const Local,
 }
 const_assert_eq!(offset_of!(CpuPage, hypervisor_cr3), 0x80);
 const_assert_eq!(offset_of!(CpuPage, guest_cr3), 0x88);
@@ -111,6 +116,12 @@ const_assert_eq!(offset_of!(CpuPage, syscall_frame), 0xc0);
 unsafe extern "C" {
     static __entry_load: u8;
     static __entry_size: u8;
+}
+
+/// Physical addresses of the entry code, which all processors share.
+pub fn code() -> Range {
+    let start = direct_map::image_physical(&raw const __entry_load);
+    Range::covering(start, &raw const __entry_size as u64)
 }
 
 /// The frames behind one processor's entry area, as the hypervisor writes them.
@@ -142,10 +153,9 @@ impl EntryArea {
         tables.map(memory, GDT + 14 * FRAME_SIZE, reserved_gdt, tables::READ);
         tables.map(memory, IDT, idt, tables::READ);
         tables.map(memory, CPU_PAGE, cpu_page, tables::READ);
-        let code = direct_map::image_physical(&raw const __entry_load);
-        let code_bytes = &raw const __entry_size as u64;
-        for offset in (0..code_bytes).step_by(FRAME_SIZE as usize) {
-            tables.map(memory, CODE + offset, code + offset, tables::READ_EXECUTE);
+        let code = code();
+        for frame in (code.start..code.end).step_by(FRAME_SIZE as usize) {
+            tables.map(memory, CODE + (frame - code.start), frame, tables::READ_EXECUTE);
         }
         for stack in IST_STACKS.into_iter().chain([ENTRY_STACK]) {
             let frame = tables::new_table(memory);

@@ -202,7 +202,8 @@ machine_check_entry:
     paranoid_entry 18, 0
 
 // #DB has a stack of its own because `mov ss` can defer one onto the first instruction of an entry
-// (XSA-260). From ring 0 it is dropped; from the guest it goes on like any exception.
+// (XSA-260). From ring 0 it is dropped, and DR6 made to say that there was none (SDM vol. 3, 17.2.3: the
+// processor sets bits of it and clears none); from the guest it goes on like any exception.
 .balign 16
 .global debug_entry
 debug_entry:
@@ -224,4 +225,8 @@ debug_entry:
     pop qword ptr [rip + cpu_frame_top - 48]
     lea rsp, [rip + cpu_frame_top - 48]
     jmp guest_entry
-1:  iretq
+1:  push rax
+    mov eax, 0xffff0ff0
+    mov dr6, rax
+    pop rax
+    iretq

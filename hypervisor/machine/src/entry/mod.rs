@@ -5,6 +5,8 @@ pub mod area;
 use core::arch::global_asm;
 
 use paravane_core::descriptor::{USER_CS32, USER_CS64, USER_SS};
+use static_assertions::const_assert_eq;
+
 use paravane_core::guest::{EXIT_FAULT, VECTOR_SYSCALL, VECTOR_SYSCALL32};
 
 global_asm!(
@@ -16,6 +18,29 @@ global_asm!(
     vector_syscall = const VECTOR_SYSCALL,
     vector_syscall32 = const VECTOR_SYSCALL32,
 );
+
+/// What an entry from ring 0, or one on a stack of its own, has pushed: a `CpuUserRegs` without the segment
+/// registers at its end, which nobody pushes.
+#[repr(C)]
+pub struct Frame {
+    /// R15 to RDI, as pushed.
+    pub registers: [u64; 15],
+    /// As the processor pushed it, or 0.
+    pub error_code: u32,
+    /// What raised the entry.
+    pub vector: u32,
+    /// Where it happened.
+    pub rip: u64,
+    /// The ring it happened in, in its lowest two bits.
+    pub cs: u64,
+    /// RFLAGS then.
+    pub flags: u64,
+    /// RSP then.
+    pub rsp: u64,
+    /// SS then.
+    pub ss: u64,
+}
+const_assert_eq!(size_of::<Frame>(), 168);
 
 unsafe extern "C" {
     /// First of 32 stubs, 16 bytes apart, for vectors 0 to 31.

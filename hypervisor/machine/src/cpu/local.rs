@@ -1,0 +1,132 @@
+//! What a processor keeps for itself, outside the hypervisor's lock.
+//!
+//! Others read these words without the lock, so all are atomic. A processor finds its own through its page in
+//! the entry area, which every address space of its own maps at the same address.
+
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use spin::Once;
+
+use crate::entry::area;
+
+/// A processor's own words.
+pub struct Local {
+    /// The flush clock when this processor last left for a guest; 0 while it is in the hypervisor, where it holds
+    /// no translation of a guest's. `docs/soundness.md` has the protocol.
+    in_guest: AtomicU64,
+    number: AtomicUsize,
+    /// What interrupts are sent to.
+    pub apic_id: u8,
+    /// Where its GDT can be written: for `ltr`, which sets a busy bit.
+    pub writable_gdt: u64,
+    /// Interrupts taken in ring 0, while idle, for the idle loop to look at.
+    pub timer_fired: AtomicBool,
+    /// As `timer_fired`, for the serial port.
+    pub serial_fired: AtomicBool,
+    /// It has come up, and waits to compare its TSC.
+    pub arrived: AtomicBool,
+    /// The one that started it lets it go on.
+    pub released: AtomicBool,
+    /// Its TSC when it was released.
+    pub tsc: AtomicU64,
+    /// Where it was stopped for good; 0 while it runs.
+    stopped: AtomicU64,
+}
+
+/// A complete flush of any processor advances it. A processor's time is what it was at its latest one.
+static FLUSH_CLOCK: AtomicU64 = AtomicU64::new(1);
+
+impl Local {
+    /// The words of a processor that has not started.
+    pub const fn new(number: usize, apic_id: u8, writable_gdt: u64) -> Self {
+        Self {
+            in_guest: AtomicU64::new(0),
+            number: AtomicUsize::new(number),
+            apic_id,
+            writable_gdt,
+            timer_fired: AtomicBool::new(false),
+            serial_fired: AtomicBool::new(false),
+            arrived: AtomicBool::new(false),
+            released: AtomicBool::new(false),
+            tsc: AtomicU64::new(0),
+            stopped: AtomicU64::new(0),
+        }
+    }
+
+    /// Its number; 0 is the one that booted.
+    pub fn number(&self) -> usize {
+        self.number.load(Ordering::Relaxed)
+    }
+
+    /// Gives it another number, before it does anything that has to do with numbers.
+    pub fn renumber(&self, number: usize) {
+        self.number.store(number, Ordering::Relaxed);
+    }
+
+    /// It stops for good, at this instruction.
+    pub fn stop(&self, rip: u64) {
+        self.stopped.store(rip.max(1), Ordering::SeqCst);
+    }
+
+    /// Where it was stopped, if it was.
+    pub fn stopped_at(&self) -> Option<u64> {
+        Some(self.stopped.load(Ordering::SeqCst)).filter(|rip| *rip != 0)
+    }
+
+    /// Called first thing after an entry from a guest: its load of CR3 has dropped every translation.
+    #[inline]
+    pub fn entered(&self) {
+        self.in_guest.store(0, Ordering::Release);
+    }
+
+    /// Called last thing before an exit to a guest, whose load of CR3 drops every translation. Whoever changed a
+    /// mapping before this store is visible to them sees the processor in a guest and interrupts it; whoever
+    /// changed one later has this processor walk the tables as they are then.
+    #[inline]
+    pub fn leaves(&self) {
+        self.in_guest.swap(FLUSH_CLOCK.load(Ordering::Relaxed), Ordering::SeqCst);
+    }
+
+    /// The flush clock when it last left for a guest, while it is there; else 0.
+    pub fn in_guest(&self) -> u64 {
+        self.in_guest.load(Ordering::SeqCst)
+    }
+}
+
+/// The flush clock now.
+pub fn flush_clock() -> u64 {
+    FLUSH_CLOCK.load(Ordering::Relaxed)
+}
+
+/// Advances the flush clock.
+pub fn advance_flush_clock() {
+    FLUSH_CLOCK.fetch_add(1, Ordering::SeqCst);
+}
+
+static ALL: Once<Vec<&'static Local>> = Once::new();
+
+/// Publishes the words of all processors that have come up, by number.
+pub fn publish(all: Vec<&'static Local>) {
+    ALL.call_once(|| all);
+}
+
+/// The words of all processors, by number; none before [`publish`].
+pub fn all() -> &'static [&'static Local] {
+    ALL.get().map_or(&[], Vec::as_slice)
+}
+
+/// This processor's. Its entry area must be mapped.
+#[inline]
+pub fn this() -> &'static Local {
+    // SAFETY: every address space that ring 0 runs in after boot maps the processor's page there, and its word
+    // leads to a value that is never freed.
+    unsafe { &*(*(area::CPU_PAGE as *const area::CpuPage)).local }
+}
+
+/// This processor's number. Its entry area must be mapped.
+#[inline]
+pub fn this_cpu() -> usize {
+    // SAFETY: as in `this`; the word is written before the page is used, and never after.
+    unsafe { (*(area::CPU_PAGE as *const area::CpuPage)).number }
+}

@@ -1,0 +1,157 @@
+//! The processor this runs on, and its devices.
+
+use paravane_core::addr::{DomainId, Mfn};
+use paravane_core::descriptor::{Gate, USER_CODE_ENTRIES, set_user_code_present};
+use paravane_core::machine::{FpuState, GUEST_GDT_PAGES, Processor, SegmentBase};
+use x86_64::registers::control::{Cr0, Cr0Flags};
+use x86_64::registers::debug::Dr6;
+
+use super::Hardware;
+use crate::clock;
+use crate::cpu::{local, msr};
+use crate::device::apic;
+use crate::device::serial::COM1_PORT;
+use crate::entry::{syscall_entry, syscall_refused};
+
+impl Processor for Hardware {
+    fn cpus(&self) -> usize {
+        self.cpus.len()
+    }
+
+    #[inline]
+    fn this_cpu(&self) -> usize {
+        local::this_cpu()
+    }
+
+    fn interrupt(&self, cpu: usize) {
+        if cpu != local::this_cpu() {
+            apic::send_interrupt(self.cpus[cpu].local.apic_id, apic::VECTOR_RESCHEDULE);
+        }
+    }
+
+    fn set_running(&mut self, vcpu: Option<(DomainId, u32)>) {
+        self.this().running.set(vcpu);
+    }
+
+    fn save_fpu(&mut self, state: &mut FpuState) {
+        crate::cpu::save_fpu(state);
+    }
+
+    fn load_fpu(&mut self, state: &FpuState) {
+        crate::cpu::load_fpu(state);
+    }
+
+    fn data_selectors(&self) -> [u16; 4] {
+        crate::cpu::data_selectors()
+    }
+
+    fn load_data_selectors(&mut self, selectors: [u16; 4]) {
+        crate::cpu::load_data_selectors(selectors);
+    }
+
+    fn set_tsc_aux(&mut self, value: u32) {
+        if self.has_tsc_aux {
+            msr::write(msr::TSC_AUX, u64::from(value));
+        }
+    }
+
+    fn set_kernel_stack(&mut self, pointer: u64) {
+        let cpu = self.this_mut().area.cpu();
+        cpu.syscall_frame[3] = pointer;
+        cpu.tss.rsp = [cpu.tss.rsp[0], pointer, 0];
+    }
+
+    fn set_syscall_entry(&mut self, entry: Option<u64>) {
+        let target = match entry {
+            Some(entry) => {
+                self.this_mut().area.cpu().syscall_frame[0] = entry;
+                &raw const syscall_entry
+            }
+            None => &raw const syscall_refused,
+        };
+        msr::write(msr::LSTAR, target as u64);
+    }
+
+    fn set_direct_gate(&mut self, vector: u8, gate: Option<Gate>) {
+        self.this().area.write_gate(vector, gate.unwrap_or(Gate::ABSENT));
+    }
+
+    fn show_gdt(&mut self, frames: &[Option<Mfn>; GUEST_GDT_PAGES]) {
+        let area = &mut self.this_mut().area;
+        for (page, frame) in frames.iter().enumerate() {
+            area.map_guest_gdt(page, frame.map(Mfn::address));
+        }
+    }
+
+    #[inline]
+    fn set_user_code_present(&mut self, present: bool) {
+        let cpu = self.this();
+        if cpu.user_code_present.replace(present) == present {
+            return;
+        }
+        for index in USER_CODE_ENTRIES {
+            let raw = cpu.area.reserved(index);
+            cpu.area.write_reserved(index, set_user_code_present(raw, present));
+        }
+    }
+
+    fn set_segment_base(&mut self, which: SegmentBase, base: u64) {
+        msr::write(base_register(which), base);
+    }
+
+    fn segment_base(&self, which: SegmentBase) -> u64 {
+        msr::read(base_register(which))
+    }
+
+    fn load_user_gs(&mut self, selector: u16) {
+        crate::cpu::load_gs(selector);
+    }
+
+    fn set_task_switched(&mut self, set: bool) {
+        // SAFETY: TS has no effect on ring 0, which uses no floating point.
+        unsafe { Cr0::update(|flags| flags.set(Cr0Flags::TASK_SWITCHED, set)) };
+    }
+
+    fn set_debug_register(&mut self, index: u8, value: u64) {
+        crate::cpu::write_debug_register(index, value);
+    }
+
+    fn debug_status(&self) -> u64 {
+        Dr6::read_raw()
+    }
+
+    fn flushes(&self) -> [u64; 2] {
+        [self.flushes[0].get(), self.flushes[1].get()]
+    }
+
+    fn cpuid(&self, leaf: u32, subleaf: u32) -> [u32; 4] {
+        let answer = core::arch::x86_64::__cpuid_count(leaf, subleaf);
+        [answer.eax, answer.ebx, answer.ecx, answer.edx]
+    }
+
+    #[inline]
+    fn tsc(&self) -> u64 {
+        clock::tsc()
+    }
+
+    fn arm_timer(&mut self, nanoseconds: Option<u64>) {
+        clock::arm(nanoseconds);
+    }
+
+    fn console_write(&mut self, bytes: &[u8]) {
+        let mut port = COM1_PORT.lock();
+        bytes.iter().for_each(|byte| port.send(*byte));
+    }
+
+    fn console_read(&mut self) -> Option<u8> {
+        COM1_PORT.lock().receive()
+    }
+}
+
+fn base_register(which: SegmentBase) -> u32 {
+    match which {
+        SegmentBase::Fs => msr::FS_BASE,
+        SegmentBase::GsUser => msr::GS_BASE,
+        SegmentBase::GsKernel => msr::KERNEL_GS_BASE,
+    }
+}
