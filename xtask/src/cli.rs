@@ -22,6 +22,8 @@ pub enum Command {
     Build(Build),
     /// Boot the hypervisor with a guest under QEMU
     Qemu(Box<Qemu>),
+    /// Make a disk image that boots through GRUB, from a BIOS and from UEFI
+    Image(Box<Image>),
     /// Run the tests
     Test(Test),
     /// Run the two commands in a fresh Debian 12 that has only what the README names as given
@@ -139,6 +141,40 @@ pub struct Qemu {
     pub no_build: bool,
     #[command(flatten)]
     pub setup: Setup,
+}
+
+const IMAGE_EXAMPLES: &str = "\
+Examples:
+  cargo xtask image                              make the image, and say how QEMU boots it
+  cargo xtask image --output disk.img            make it there
+  cargo xtask image --memory 64M --append quiet  what `qemu` takes of the guest goes for the image
+  cargo xtask image --boot bios </dev/null       make it and boot it, here to the demonstration
+  cargo xtask image --boot uefi                  boot it by UEFI; the shell is on this terminal
+
+The image's menu has the demonstration, taken if nobody chooses, and the shell. With --boot, what
+`qemu` takes of the machine counts too, and the exit status is that of `qemu`.";
+
+/// Options of `image`: those of `qemu`, and these.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = IMAGE_EXAMPLES)]
+pub struct Image {
+    /// The image [default: paravane.img beside the built images]
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Boot the image under QEMU with this firmware
+    #[arg(long, value_enum, value_name = "FIRMWARE")]
+    pub boot: Option<Firmware>,
+    #[command(flatten)]
+    pub machine: Qemu,
+}
+
+/// What starts GRUB.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Firmware {
+    /// QEMU's BIOS
+    Bios,
+    /// OVMF
+    Uefi,
 }
 
 /// A positive number of seconds.

@@ -4,6 +4,7 @@ mod bare;
 mod build;
 mod cli;
 mod digest;
+mod image;
 mod project;
 mod qemu;
 mod run;
@@ -27,6 +28,7 @@ fn dispatch(cli: cli::Cli) -> anyhow::Result<Status> {
         cli::Command::Setup(options) => setup::command(&project, &options),
         cli::Command::Build(options) => build::command(&project, &options),
         cli::Command::Qemu(options) => qemu::command(&project, &options),
+        cli::Command::Image(options) => image::command(&project, &options),
         cli::Command::Test(options) => test::command(&project, &options),
         cli::Command::Bare(options) => bare::command(&project, &options),
     }

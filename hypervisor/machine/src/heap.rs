@@ -11,15 +11,18 @@ use crate::direct_map;
 /// firmware (OVMF from 8 MiB on) keeps memory of its own where a larger one would have to lie.
 const FIRST: usize = 256 << 10;
 
-/// Bytes of heap that are added once the memory map is known.
+/// Bytes of heap that are added once the memory map is known, and of each frame of RAM: a domain's frames are listed
+/// while it is built.
 const REST: u64 = 8 << 20;
+const FOR_EACH_FRAME: u64 = 8;
 
 /// Adds the rest of the heap.
 ///
 /// # Panics
 /// When there is no RAM for it: the machine is too small to start at all.
 pub fn extend_from(memory: &mut MemoryMap) {
-    assert!(extend(memory, REST), "no RAM for the heap");
+    let listed = memory.total() / FRAME_SIZE * FOR_EACH_FRAME;
+    assert!(extend(memory, (REST + listed).next_multiple_of(FRAME_SIZE)), "no RAM for the heap");
 }
 
 /// Adds RAM to the heap; false when there is none.

@@ -3,6 +3,7 @@
 
 mod budget;
 mod demonstration;
+mod image;
 mod rings;
 mod shell;
 mod statuses;
@@ -63,6 +64,11 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "boot/status/12-hang", tier: Tier::Ci, run: statuses::hang },
     Scenario { name: "boot/status/13-silence", tier: Tier::Ci, run: statuses::silence },
     Scenario { name: "boot/status/130-interrupted", tier: Tier::Ci, run: statuses::interrupted },
+    Scenario { name: "image/bios", tier: Tier::Ci, run: image::bios },
+    Scenario { name: "image/ovmf", tier: Tier::Ci, run: image::ovmf },
+    Scenario { name: "image/repeats", tier: Tier::Ci, run: image::repeats },
+    Scenario { name: "image/missing", tier: Tier::Ci, run: image::missing },
+    Scenario { name: "image/shell", tier: Tier::Full, run: image::shell },
     Scenario { name: "boot/demonstration-many", tier: Tier::Full, run: demonstration::many },
 ];
 

@@ -83,8 +83,17 @@ pub fn guest_arguments(options: &cli::Qemu, demonstration: bool) -> String {
     words.join(" ")
 }
 
-/// QEMU's arguments.
+/// QEMU's arguments for the hypervisor and its boot archive.
 pub fn qemu_arguments(options: &cli::Qemu, hypervisor: &Path, bundle: &Path) -> Result<Vec<OsString>> {
+    let mut args = machine_arguments(options, &bundle.with_file_name("qemu.log"))?;
+    args.extend(["-kernel".into(), hypervisor.as_os_str().to_owned()]);
+    args.extend(["-initrd".into(), bundle.as_os_str().to_owned()]);
+    args.extend(["-append".into(), hypervisor_arguments(options).into()]);
+    Ok(args)
+}
+
+/// QEMU's arguments for the machine, without what it boots from. `log` is where its log goes, if one is asked for.
+pub fn machine_arguments(options: &cli::Qemu, log: &Path) -> Result<Vec<OsString>> {
     let memory = memory_mib(&options.memory)? + HYPERVISOR_MIB;
     let exit_device = format!("isa-debug-exit,iobase={EXIT_PORT},iosize=0x04");
     let memory = format!("{memory}M");
@@ -116,11 +125,8 @@ pub fn qemu_arguments(options: &cli::Qemu, hypervisor: &Path, bundle: &Path) -> 
     }
     if let Some(items) = &options.qemu_log {
         args.extend(["-d".into(), OsString::from(items)]);
-        args.extend(["-D".into(), bundle.with_file_name("qemu.log").into_os_string()]);
+        args.extend(["-D".into(), log.as_os_str().to_owned()]);
     }
-    args.extend(["-kernel".into(), hypervisor.as_os_str().to_owned()]);
-    args.extend(["-initrd".into(), bundle.as_os_str().to_owned()]);
-    args.extend(["-append".into(), hypervisor_arguments(options).into()]);
     Ok(args)
 }
 

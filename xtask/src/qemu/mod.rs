@@ -12,12 +12,14 @@ use crate::project::Project;
 use crate::setup::{self, Bring};
 use crate::{run, stop};
 use anyhow::{Context, Result};
+pub use machine::{check, hypervisor_arguments, machine_arguments};
 use paravane_tests::status::{Expect, Status, verdict};
 use rustix::fs::FileType;
 use session::{Input, Limits, Session};
 use std::fs;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -33,30 +35,38 @@ const TIMEOUT: Duration = Duration::from_secs(900);
 
 /// Where the guest's input comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
+pub enum Mode {
+    /// A terminal.
     Terminal,
+    /// A pipe or a file.
     Script,
+    /// Nowhere: the guest demonstrates.
     Demonstration,
 }
 
 /// Runs `qemu`.
 pub fn command(project: &Project, options: &cli::Qemu) -> Result<Status> {
-    machine::check(options)?;
+    check(options)?;
     let bring = Bring::from_options(&options.setup);
     let built = if options.no_build { build::made(project)? } else { build::all(project, bring)? };
     let qemu = {
         let _lock = setup::lock(project)?;
         setup::qemu::need(project, bring)?
     };
-    let mode = mode(options.demo);
-    let bundle = Bundle::write(project, options, &built, mode)?;
+    let mode = mode(options);
+    let bundle = Bundle::write(project, &bundle(options, &built, mode)?)?;
     let mut command = qemu.command();
     command.args(machine::qemu_arguments(options, &built.hypervisor, &bundle.path)?);
+    run(command, options, mode)
+}
+
+/// Runs a machine to its end, with its serial line at this command's input and output.
+pub fn run(command: Command, options: &cli::Qemu, mode: Mode) -> Result<Status> {
     if options.verbose > 0 {
         run::say(run::shown(&command));
     }
-    if options.qemu_log.is_some() {
-        run::say(format_args!("QEMU's log: {}", bundle.path.with_file_name("qemu.log").display()));
+    if let Some(log) = command.get_args().skip_while(|&arg| arg != "-D").nth(1) {
+        run::say(format_args!("QEMU's log: {}", log.display()));
     }
     let stop = stop_flag()?;
     if mode == Mode::Terminal {
@@ -78,8 +88,9 @@ pub fn command(project: &Project, options: &cli::Qemu) -> Result<Status> {
     Ok(status)
 }
 
-fn mode(demo: bool) -> Mode {
-    if demo || stdin_is_null() {
+/// Where the options and this command's input say that the guest's input comes from.
+pub fn mode(options: &cli::Qemu) -> Mode {
+    if options.demo || stdin_is_null() {
         Mode::Demonstration
     } else if std::io::stdin().is_terminal() {
         Mode::Terminal
@@ -117,30 +128,32 @@ fn stop_flag() -> Result<Arc<AtomicBool>> {
     Ok(flag)
 }
 
+/// The boot archive.
+pub fn bundle(options: &cli::Qemu, built: &Built, mode: Mode) -> Result<Vec<u8>> {
+    let kernel = match options.guest.first() {
+        Some(guest) if guest.as_os_str() != OWN_GUEST => read(guest, "--guest", "an ELF file or pv-guest")?,
+        _ => fs::read(&built.guest).context("reading the guest kernel")?,
+    };
+    let ramdisk = match &options.initramfs {
+        Some(file) => read(file, "--initramfs", "a cpio archive")?,
+        None => fs::read(&built.initramfs).context("reading the initramfs")?,
+    };
+    Ok(build::pack_bundle(&Domain {
+        memory_kib: machine::memory_mib(&options.memory)? * 1024,
+        vcpus: options.vcpus,
+        kernel: &kernel,
+        ramdisk: &ramdisk,
+        arguments: &machine::guest_arguments(options, mode == Mode::Demonstration),
+    }))
+}
+
 /// The boot archive of one run; dropped with it.
 struct Bundle {
     path: PathBuf,
 }
 
 impl Bundle {
-    fn write(project: &Project, options: &cli::Qemu, built: &Built, mode: Mode) -> Result<Self> {
-        let kernel = match options.guest.first() {
-            Some(guest) if guest.as_os_str() != OWN_GUEST => {
-                read(guest, "--guest", "an ELF file or pv-guest")?
-            }
-            _ => fs::read(&built.guest).context("reading the guest kernel")?,
-        };
-        let ramdisk = match &options.initramfs {
-            Some(file) => read(file, "--initramfs", "a cpio archive")?,
-            None => fs::read(&built.initramfs).context("reading the initramfs")?,
-        };
-        let bytes = build::pack_bundle(&Domain {
-            memory_kib: machine::memory_mib(&options.memory)? * 1024,
-            vcpus: options.vcpus,
-            kernel: &kernel,
-            ramdisk: &ramdisk,
-            arguments: &machine::guest_arguments(options, mode == Mode::Demonstration),
-        });
+    fn write(project: &Project, bytes: &[u8]) -> Result<Self> {
         let folder = project.kernel_target().join("images");
         fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
         let path = folder.join(format!("bundle-{}.cpio", std::process::id()));

@@ -39,7 +39,8 @@ pub fn xen_headers(project: &Project, bring: Bring) -> Result<PathBuf> {
     Ok(need(project, bring, &XEN_HEADERS)?.join("usr/include"))
 }
 
-fn need(project: &Project, bring: Bring, set: &Set) -> Result<PathBuf> {
+/// A set of files, brought if it is absent.
+pub(super) fn need(project: &Project, bring: Bring, set: &Set) -> Result<PathBuf> {
     if let Some(folder) = store::present(project, set) {
         return Ok(folder);
     }

@@ -105,6 +105,10 @@ fn machines(run: &mut Run<'_>, bring: Bring, options: &cli::Test) -> Result<()> 
     {
         let _lock = setup::lock(run.project)?;
         setup::qemu::need(run.project, bring)?;
+        if wanted.iter().any(|scenario| scenario.name.starts_with("image/")) {
+            setup::grub::need(run.project, bring)?;
+            setup::grub::firmware(run.project, bring)?;
+        }
     }
     let scratch = run.project.kernel_target().join("scratch");
     std::fs::create_dir_all(&scratch)?;

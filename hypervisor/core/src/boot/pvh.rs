@@ -12,7 +12,7 @@ use super::{
     text,
 };
 
-/// Reads the structure at `address` and all it points to.
+/// Reads the structure at `address` and all it points to. In it an address of 0 means that there is nothing.
 pub fn read<'a>(memory: &impl Physical<'a>, address: u64) -> Result<BootInfo<'a>, BootError> {
     let size = size_of::<HvmStartInfo>() as u64;
     let bytes = memory.bytes(address, size).ok_or(BootError::Unreadable(address, size))?;
@@ -68,7 +68,9 @@ fn table<'a, T: FromBytes + KnownLayout + Immutable>(
     if bytes == 0 {
         return Ok(Vec::new());
     }
-    let found = memory.bytes(address, bytes).ok_or(BootError::Unreadable(address, bytes))?;
+    let found =
+        Some(address).filter(|&address| address != 0).and_then(|address| memory.bytes(address, bytes));
+    let found = found.ok_or(BootError::Unreadable(address, bytes))?;
     reserved.push(Range::covering(address, bytes));
     Ok(found.chunks_exact(size_of::<T>()).filter_map(|chunk| T::read_from_bytes(chunk).ok()).collect())
 }

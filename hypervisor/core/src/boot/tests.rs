@@ -108,6 +108,16 @@ fn grubs_tags_are_read() {
 }
 
 #[test]
+fn information_at_address_0_is_information() {
+    // Where GRUB puts it under UEFI, when the first frame is free.
+    let memory = Fake(vec![(0, information(&[map_tag(&[(0, 1 << 20, 1)]), (15, vec![2; 36])]))]);
+    let info = BootInfo::read(&&memory, LOADER_MAGIC, 0).unwrap();
+    assert_eq!(info.ram, [Range { start: 0, end: 1 << 20 }]);
+    assert_eq!((&&memory).bytes(info.rsdp.unwrap(), 36), Some(&[2; 36][..]));
+    assert_eq!(MemoryMap::new(info.ram, &info.reserved).start_up_frame(), Some(0x1000));
+}
+
+#[test]
 fn the_newer_root_pointer_wins_in_either_order() {
     let mut tags = sample();
     tags.swap(6, 7);
@@ -234,6 +244,10 @@ fn start_info_that_cannot_be_is_refused() {
     assert_eq!(refused(40, &[0; 8]), BootError::NoMemory);
     assert_eq!(refused(48, &u32::MAX.to_le_bytes()), BootError::TooManyRanges);
     assert_eq!(refused(0x108, &u64::MAX.to_le_bytes()), BootError::Unreadable(MODULE, u64::MAX));
+    let mut memory = start_info();
+    memory.0.push((0, vec![0; 0x1000]));
+    memory.0[0].1[16..24].fill(0);
+    assert_eq!(BootInfo::read(&&memory, 0, 0x1000), Err(BootError::Unreadable(0, 64)));
     let memory = Fake(vec![]);
     assert_eq!(BootInfo::read(&&memory, 0, 0x1000), Err(BootError::Unreadable(0x1000, 56)));
     assert_eq!(BootInfo::read(&&memory, LOADER_MAGIC, 0x1000), Err(BootError::Unreadable(0x1000, 4)));

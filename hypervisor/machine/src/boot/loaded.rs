@@ -22,7 +22,7 @@ impl Physical<'static> for Loaded {
         }
         let end = start.checked_add(length).filter(|&end| end <= MAPPED_END)?;
         let in_image = start < self.image.end && self.image.start < end;
-        if start == 0 || in_image {
+        if in_image {
             return None;
         }
         // SAFETY: the boot tables map these addresses, and the hypervisor writes to none of them: they lie outside
