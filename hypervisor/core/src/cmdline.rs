@@ -7,6 +7,8 @@ use alloc::vec::Vec;
 
 use log::LevelFilter;
 
+use crate::sched::Settings;
+
 /// Processors that are brought up at most.
 pub const MAX_CPUS: usize = 64;
 /// The watchdog's timeout in seconds when the line gives none (Xen's).
@@ -77,6 +79,10 @@ pub struct Options {
     /// `watchdog`, `watchdog_timeout=`: a processor that is in the hypervisor for so many seconds is stuck. `None`:
     /// nobody looks.
     pub watchdog: Option<u32>,
+    /// `sched_credit_tslice_ms=`: the longest turn of a vcpu while others wait.
+    pub tslice_ms: u32,
+    /// `sched_ratelimit_us=`: the shortest.
+    pub ratelimit_us: u32,
     /// `paravane.exit=`: I/O port of QEMU's isa-debug-exit device.
     pub exit_port: Option<u16>,
     /// `paravane.audit`: recount everything when the last domain has stopped, and panic if a count is wrong.
@@ -96,6 +102,8 @@ impl Default for Options {
             sync_console: false,
             maxcpus: MAX_CPUS,
             watchdog: None,
+            tslice_ms: 30,
+            ratelimit_us: 1000,
             exit_port: None,
             audit: false,
             ignored: Vec::new(),
@@ -115,6 +123,11 @@ impl Options {
         options
     }
 
+    /// What the scheduler is set to.
+    pub fn scheduling(&self) -> Settings {
+        Settings::new(self.tslice_ms, self.ratelimit_us).unwrap_or_default()
+    }
+
     fn apply(&mut self, option: &str) -> Option<()> {
         let (name, value) = match option.split_once('=') {
             Some((name, value)) => (name, Some(value)),
@@ -129,6 +142,18 @@ impl Options {
             "reboot" if value == Some("no") => self.noreboot = true,
             "sync_console" => self.sync_console = boolean(value)?,
             "no-sync_console" if value.is_none() => self.sync_console = false,
+            // The one scheduler there is.
+            "sched" if value == Some("credit") => {}
+            "sched_credit_tslice_ms" => {
+                let ms = u32::try_from(number(value?)?).ok()?;
+                Settings::new(ms, self.ratelimit_us)?;
+                self.tslice_ms = ms;
+            }
+            "sched_ratelimit_us" => {
+                let us = u32::try_from(number(value?)?).ok()?;
+                Settings::new(self.tslice_ms, us)?;
+                self.ratelimit_us = us;
+            }
             // There is no dom0 to give memory to; scripts that boot Xen pass this, so it is no mistake.
             "dom0_mem" => {}
             // Both 0 and 1 mean the one that boots, as for Xen.

@@ -1,30 +1,35 @@
-//! Making a domain out of a plan: frames, pages, tables, the first vcpu.
+//! Making a domain out of a plan: frames, pages, tables, the vcpus. It is done in bounded steps, since a large
+//! domain takes long.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
 use paravane_abi::errno::Errno;
 use paravane_abi::regs::CpuUserRegs;
-use paravane_abi::trap::TrapInfo;
 
 use crate::addr::{DomainId, Level, Mfn, Pfn};
 use crate::build::devicetree::MachineKind;
 use crate::build::plan::Plan;
 use crate::build::populate::{Populate, StartOfDay, shared_info};
-use crate::debugreg::DebugRegs;
 use crate::descriptor::Policy;
-use crate::domain::{Callbacks, ConsolePlace, Domain, InfoPlace, RunState, TRAPS, Vcpu};
+use crate::domain::{ConsolePlace, Domain, Life, Vcpu};
 use crate::event::{Backend, Port, PortTable};
 use crate::frame::{AllocError, FrameTable};
 use crate::grant::{GrantLimits, GrantTable};
-use crate::hypervisor::Hypervisor;
+use crate::hypervisor::{Hypervisor, Leave};
+use crate::lifecycle::{Job, Step};
 use crate::machine::Machine;
 use crate::pagetable::{Budget, DomainMemory, OpError, Paging, PagingPolicy, VcpuPaging};
-use crate::time::{RunstateClock, TimePublisher, VcpuTimers};
+use crate::sched;
+use crate::time::TimePublisher;
 
 /// Highest event-channel port of a domain (`xl.cfg`'s max_event_channels).
 const PORT_MAX: Port = 1023;
+
+/// Frames allocated and cleared in one bounded step.
+const FRAMES_A_STEP: u64 = 64;
 
 /// Why a planned domain could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +40,8 @@ pub enum ConstructError {
     Exists,
     /// There is not enough memory.
     Memory(AllocError),
+    /// The scheduler has no place for it.
+    Share(sched::Error),
     /// The tables that the builder wrote were refused: a fault in the builder.
     Tables(Errno),
 }
@@ -46,6 +53,7 @@ impl fmt::Display for ConstructError {
             Self::Exists => write!(f, "a domain of that number exists"),
             Self::Memory(AllocError::OutOfMemory) => write!(f, "the machine has too little free memory"),
             Self::Memory(error) => write!(f, "no memory: {error:?}"),
+            Self::Share(error) => write!(f, "the processors it asks for cannot be had: {error:?}"),
             Self::Tables(error) => write!(f, "the initial page tables were refused: {}", error.name()),
         }
     }
@@ -83,10 +91,110 @@ impl<M: Machine> Populate for Frames<'_, M> {
     }
 }
 
+/// How far the making of a domain has come.
+pub(crate) struct Construction {
+    plan: Arc<Plan<'static>>,
+    stage: Stage,
+}
+
+enum Stage {
+    /// Nothing has been taken.
+    Begin,
+    /// The domain's frames so far, by guest frame number.
+    Frames(DomainId, Vec<Mfn>),
+    /// All frames are there, filled; the tables are being checked.
+    Tables(Box<Filled>),
+}
+
+/// A domain whose frames are filled.
+struct Filled {
+    id: DomainId,
+    shared: Mfn,
+    console: ConsolePlace,
+    ports: PortTable,
+    grants: GrantTable,
+    start: StartOfDay,
+    memory: DomainMemory,
+    paging: VcpuPaging,
+}
+
+impl Construction {
+    /// Of the domain that a plan describes.
+    pub(crate) const fn new(plan: Arc<Plan<'static>>) -> Self {
+        Self { plan, stage: Stage::Begin }
+    }
+}
+
+/// What a step of construction came to.
+enum Progress {
+    Again(Stage),
+    Done,
+}
+
 impl<M: Machine> Hypervisor<M> {
-    /// Makes a planned domain. `wallclock` is the time since 1970 at system time 0. When it fails, what it took
-    /// so far stays with the account of a domain that never runs: boot reports it and goes on.
-    pub fn construct(&mut self, plan: &Plan<'_>, wallclock: (u64, u32)) -> Result<(), ConstructError> {
+    /// Makes a planned domain, all at once: for boot, before anything runs.
+    pub fn construct(&mut self, plan: Plan<'static>) -> Result<(), ConstructError> {
+        let plan = Arc::new(plan);
+        let mut stage = Stage::Begin;
+        loop {
+            match self.construct_step(&plan, stage)? {
+                Progress::Again(next) => stage = next,
+                Progress::Done => return Ok(()),
+            }
+        }
+    }
+
+    /// One bounded step of building a domain again.
+    pub(crate) fn build_step(&mut self, construction: Construction) -> Step {
+        let Construction { plan, stage } = construction;
+        match self.construct_step(&plan, stage) {
+            Ok(Progress::Again(stage)) => Step::Again(Job::Build(Construction { plan, stage })),
+            Ok(Progress::Done) => Step::Done,
+            Err(error) => {
+                log::error!("domain '{}' cannot be built again: {error}", plan.config.name);
+                self.verdict = self.verdict.max(Leave::Crash);
+                Step::Done
+            }
+        }
+    }
+
+    fn construct_step(
+        &mut self,
+        plan: &Arc<Plan<'static>>,
+        stage: Stage,
+    ) -> Result<Progress, ConstructError> {
+        Ok(Progress::Again(match stage {
+            Stage::Begin => Stage::Frames(self.admit_domain(plan)?, Vec::new()),
+            Stage::Frames(id, mut mfns) => {
+                let wanted = plan.layout.nr_pages;
+                let step = wanted.min(mfns.len() as u64 + FRAMES_A_STEP);
+                mfns.reserve_exact(wanted as usize - mfns.len());
+                for pfn in mfns.len() as u64..step {
+                    match self.frames.alloc_domain(&self.machine, id) {
+                        Ok(frame) => {
+                            self.machine.set_m2p(frame, Pfn::new(pfn));
+                            mfns.push(frame);
+                        }
+                        Err(error) => {
+                            self.abandon(id, &mfns);
+                            return Err(error.into());
+                        }
+                    }
+                }
+                if step < wanted { Stage::Frames(id, mfns) } else { self.fill(plan, id, &mfns)? }
+            }
+            Stage::Tables(mut filled) => {
+                if !self.load_tables(&mut filled)? {
+                    return Ok(Progress::Again(Stage::Tables(filled)));
+                }
+                self.bring_to_life(plan, *filled);
+                return Ok(Progress::Done);
+            }
+        }))
+    }
+
+    /// Opens the books of a new domain.
+    fn admit_domain(&mut self, plan: &Plan<'_>) -> Result<DomainId, ConstructError> {
         if plan.machine != MachineKind::PvRing1 {
             return Err(ConstructError::Machine(plan.machine));
         }
@@ -94,29 +202,108 @@ impl<M: Machine> Hypervisor<M> {
             0 => self.free_id(),
             id => DomainId(id),
         };
-        let nr_pages = plan.layout.nr_pages;
-        if self.frames.free_frames() <= nr_pages {
-            return Err(AllocError::OutOfMemory.into());
-        }
-        if !self.frames.open_account(id, nr_pages) {
+        if self.domain_index(id).is_some() {
             return Err(ConstructError::Exists);
         }
-        let mut mfns = Vec::with_capacity(nr_pages as usize);
-        for pfn in 0..nr_pages {
-            let frame = self.frames.alloc_domain(&self.machine, id)?;
-            self.machine.set_m2p(frame, Pfn::new(pfn));
-            mfns.push(frame);
+        if self.frames.free_frames() <= plan.layout.nr_pages {
+            return Err(AllocError::OutOfMemory.into());
         }
-        let shared = self.write_shared_info(id, wallclock)?;
-        let grants = GrantTable::with_first_frame(id, GrantLimits::XEN, &mut self.frames, &self.machine)
-            .map_err(|_| AllocError::OutOfMemory)?;
-        let mut ports = PortTable::new(id, 1, PORT_MAX);
+        let max = plan.layout.nr_pages.max(plan.config.maxmem_kib / 4);
+        if !self.frames.open_account(id, max) {
+            return Err(ConstructError::Exists);
+        }
+        if let Err(error) = self.give_share(id, &plan.config) {
+            self.frames.close_account(id);
+            return Err(ConstructError::Share(error));
+        }
+        Ok(id)
+    }
+
+    /// Gives back the frames of a domain that could not be made.
+    fn abandon(&mut self, id: DomainId, mfns: &[Mfn]) {
+        for frame in mfns {
+            self.frames.release_allocation(&self.machine, *frame, id);
+        }
+        self.frames.close_account(id);
+        let now = self.now();
+        self.forget_share(id, now);
+    }
+
+    fn free_id(&self) -> DomainId {
+        let taken = |id: &u16| {
+            let id = DomainId(*id);
+            self.domain_index(id).is_some() || self.frames.account(id).is_some()
+        };
+        DomainId((1..).find(|id| !taken(id)).unwrap_or(u16::MAX))
+    }
+
+    /// Writes the domain's first memory contents.
+    fn fill(&mut self, plan: &Plan<'_>, id: DomainId, mfns: &[Mfn]) -> Result<Stage, ConstructError> {
+        let vcpus = plan.config.vcpus;
+        let shared = match self.write_shared_info(id, vcpus) {
+            Ok(shared) => shared,
+            Err(error) => {
+                self.abandon(id, mfns);
+                return Err(error);
+            }
+        };
+        let grants = match GrantTable::with_first_frame(id, GrantLimits::XEN, &mut self.frames, &self.machine)
+        {
+            Ok(grants) => grants,
+            Err(_) => {
+                self.abandon(id, mfns);
+                return Err(AllocError::OutOfMemory.into());
+            }
+        };
+        let mut ports = PortTable::new(id, vcpus, PORT_MAX);
         let port = ports.bind_backend(Backend::Console).map_err(ConstructError::Tables)?;
-        let mut memory = Frames { table: &mut self.frames, machine: &self.machine, domain: id, mfns: &mfns };
+        let mut memory = Frames { table: &mut self.frames, machine: &self.machine, domain: id, mfns };
         let start = plan.populate(shared, port, &mut memory);
-        let console = ConsolePlace { frame: mfns[start.console.get() as usize], port };
-        let (memory, paging) = self.load_tables(id, &start, console.frame)?;
-        let vcpu = self.first_state(&start, shared, paging);
+        let console = ConsolePlace { frame: mfns[start.console.get() as usize], port, held: false };
+        let memory = DomainMemory::new(id, PagingPolicy::Ring1, vcpus);
+        let paging = VcpuPaging::new();
+        Ok(Stage::Tables(Box::new(Filled { id, shared, console, ports, grants, start, memory, paging })))
+    }
+
+    fn write_shared_info(&mut self, id: DomainId, vcpus: u32) -> Result<Mfn, ConstructError> {
+        let frame = self.frames.alloc_shared(&self.machine, id)?;
+        let mut publishers: Vec<TimePublisher> = (0..vcpus).map(|_| TimePublisher::default()).collect();
+        let time = self.clock.time_info(0);
+        let page = shared_info(&time, self.wallclock, &mut publishers, &mut TimePublisher::default());
+        if let Some(writer) = self.frames.writable(frame, id) {
+            self.machine.write_bytes(&writer, 0, &page);
+        }
+        Ok(frame)
+    }
+
+    /// Pins the initial L4, as Linux expects, makes it the first vcpu's, and holds the console page as writable.
+    /// Whether all of it is done.
+    fn load_tables(&mut self, filled: &mut Filled) -> Result<bool, ConstructError> {
+        let Filled { console, start, memory, paging, .. } = filled;
+        let mut paging = Paging::at_rest(&mut self.frames, &self.machine, memory, paging, Budget::HYPERCALL);
+        let pinned = paging.frames().info(start.l4).is_some_and(|info| info.pinned());
+        let step = match pinned {
+            false => paging.pin(start.l4, Level::L4),
+            true => paging.set_base(start.l4),
+        };
+        match step {
+            Ok(()) if pinned => {
+                paging.hold_writable(console.frame).map_err(ConstructError::Tables)?;
+                console.held = true;
+                Ok(true)
+            }
+            Ok(()) | Err(OpError::Again) => Ok(false),
+            Err(OpError::Refused(error)) => Err(ConstructError::Tables(error)),
+        }
+    }
+
+    /// The domain is complete: its first vcpu may run.
+    fn bring_to_life(&mut self, plan: &Arc<Plan<'static>>, filled: Filled) {
+        let now = self.now();
+        let Filled { id, shared, console, ports, grants, start, memory, paging } = filled;
+        let mut vcpus: Vec<Vcpu> =
+            (0..plan.config.vcpus).map(|number| Vcpu::new(number, shared, now)).collect();
+        first_state(&mut vcpus[0], &start, paging);
         self.domains.push(Domain {
             id,
             name: plan.config.name.clone(),
@@ -124,95 +311,32 @@ impl<M: Machine> Hypervisor<M> {
             memory,
             ports,
             grants,
-            vcpus: Vec::from([vcpu]),
+            vcpus,
             shared_info: shared,
             console,
             vm_assist: 0,
             shutdown: None,
-            max_pfn: nr_pages - 1,
+            life: Life::Running,
+            actions: plan.config.actions,
+            plan: Arc::clone(plan),
+            watchdogs: Default::default(),
+            max_pfn: plan.layout.nr_pages - 1,
         });
-        Ok(())
+        self.refresh(self.domains.len() - 1, 0);
     }
+}
 
-    fn free_id(&self) -> DomainId {
-        let taken = |id: &u16| self.domains.iter().any(|domain| domain.id.0 == *id);
-        DomainId((1..).find(|id| !taken(id)).unwrap_or(u16::MAX))
-    }
-
-    fn write_shared_info(&mut self, id: DomainId, wallclock: (u64, u32)) -> Result<Mfn, ConstructError> {
-        let frame = self.frames.alloc_shared(&self.machine, id)?;
-        let mut publishers = [TimePublisher::default()];
-        let time = self.clock.time_info(0);
-        let page = shared_info(&time, wallclock, &mut publishers, &mut TimePublisher::default());
-        if let Some(writer) = self.frames.writable(frame, id) {
-            self.machine.write_bytes(&writer, 0, &page);
-        }
-        Ok(frame)
-    }
-
-    /// Pins the initial L4, as Linux expects, makes it the vcpu's, and holds the console page as writable.
-    fn load_tables(
-        &mut self,
-        id: DomainId,
-        start: &StartOfDay,
-        console: Mfn,
-    ) -> Result<(DomainMemory, VcpuPaging), ConstructError> {
-        let memory = DomainMemory::new(id, PagingPolicy::Ring1, 1);
-        let mut state = VcpuPaging::new();
-        loop {
-            let mut paging =
-                Paging::new(&mut self.frames, &self.machine, &memory, &mut state, Budget::HYPERCALL);
-            let pinned = paging.frames().info(start.l4).is_some_and(|info| info.pinned());
-            let step = match pinned {
-                false => paging.pin(start.l4, Level::L4),
-                true => paging.set_base(start.l4),
-            };
-            match step {
-                Ok(()) if pinned => {
-                    paging.hold_writable(console).map_err(ConstructError::Tables)?;
-                    return Ok((memory, state));
-                }
-                Ok(()) | Err(OpError::Again) => {}
-                Err(OpError::Refused(error)) => return Err(ConstructError::Tables(error)),
-            }
-        }
-    }
-
-    fn first_state(&self, start: &StartOfDay, shared_info: Mfn, paging: VcpuPaging) -> Vcpu {
-        let now = self.now();
-        let regs = CpuUserRegs {
-            rip: start.entry,
-            rsp: start.rsp,
-            rsi: start.rsi,
-            cs: Policy::Ring1.kernel_code(),
-            ss: Policy::Ring1.kernel_stack(),
-            rflags: 0x202,
-            ..CpuUserRegs::default()
-        };
-        Vcpu {
-            id: 0,
-            regs,
-            state: RunState::Runnable,
-            kernel_sp: 0,
-            traps: Box::new([TrapInfo::default(); TRAPS]),
-            gdt: Default::default(),
-            gdt_entries: 0,
-            callbacks: Callbacks::default(),
-            debug: DebugRegs::default(),
-            task_switched: false,
-            iopl: 0,
-            io_bitmap: 0,
-            io_ports: 0,
-            cr4: 0,
-            bases: [0; 3],
-            tsc_aux: 0,
-            paging,
-            info: InfoPlace { frame: shared_info, offset: 0, registered: false },
-            runstate: RunstateClock::new(now),
-            runstate_area: 0,
-            time_area: 0,
-            timers: VcpuTimers::new(now, false),
-            poll: None,
-        }
-    }
+/// The first vcpu as the kernel's entry point expects it.
+fn first_state(vcpu: &mut Vcpu, start: &StartOfDay, paging: VcpuPaging) {
+    vcpu.regs = CpuUserRegs {
+        rip: start.entry,
+        rsp: start.rsp,
+        rsi: start.rsi,
+        cs: Policy::Ring1.kernel_code(),
+        ss: Policy::Ring1.kernel_stack(),
+        rflags: 0x202,
+        ..CpuUserRegs::default()
+    };
+    vcpu.paging = paging;
+    (vcpu.initialised, vcpu.up) = (true, true);
 }

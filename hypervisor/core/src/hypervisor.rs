@@ -1,12 +1,13 @@
-//! The whole of what is decided at run time: all domains, the frame table, and which vcpu runs.
+//! The whole of what is decided at run time: all domains, the frame table, and who runs where.
 //!
-//! One lock, the caller's, stands around it. An entry from a guest calls one of [`Hypervisor::hypercall`],
-//! [`Hypervisor::exception`] or [`Hypervisor::timer_interrupt`], and then [`Hypervisor::prepare_return`] says
-//! what the processor does next. The running vcpu's general registers stand on the entry stack and are passed
-//! in; all other state is here.
+//! One lock, the caller's, stands around it; a processor that has taken the lock calls [`Hypervisor::enter`]
+//! first. An entry from a guest calls one of [`Hypervisor::hypercall`], [`Hypervisor::exception`] or
+//! [`Hypervisor::timer_interrupt`], and then [`Hypervisor::prepare_return`] says what the processor does next.
+//! The running vcpu's general registers stand on the entry stack and are passed in; all other state is here.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::mem;
 
 use paravane_abi::errno::Errno;
 use paravane_abi::ring1::Ring1Counters;
@@ -14,13 +15,16 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::addr::{DomainId, Mfn, PAGE_SHIFT};
 use crate::calls::Stop;
+use crate::cpu::Cpu;
 use crate::descriptor::{Policy, RESERVED_ENTRIES, reserved_gdt_page};
-use crate::domain::{Domain, InfoPlace, SharedPages, Vcpu};
+use crate::domain::{Domain, SharedPages, Vcpu};
 use crate::frame::FrameTable;
 use crate::guest::{Processor, TYPED_MAX};
 use crate::guest_memory::{Access, GuestMemory};
+use crate::lifecycle::Job;
 use crate::machine::Machine;
 use crate::pagetable::Budget;
+use crate::sched::{Scheduler, Settings};
 use crate::time::Clock;
 
 /// What the processor does after an entry.
@@ -28,20 +32,22 @@ use crate::time::Clock;
 pub enum Next {
     /// Returns to the guest with the registers it was given.
     Guest,
-    /// Waits for an interrupt; no vcpu can run.
+    /// Waits for an interrupt; no vcpu can run here.
     Idle,
+    /// Gives up the lock, takes the interrupts that wait, and asks again: there is work left that is no guest's.
+    Work,
     /// Stops the machine.
     Leave(Leave),
 }
 
-/// Why the machine stops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why the machine stops: the worst that any domain's end stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Leave {
-    /// The last domain powered off.
+    /// The domains powered off.
     PowerOff,
-    /// The last domain asked to be started again.
+    /// A domain asked to be started again.
     Reboot,
-    /// The last domain crashed.
+    /// A domain crashed.
     Crash,
 }
 
@@ -55,84 +61,123 @@ pub struct Hypervisor<M> {
     pub domains: Vec<Domain>,
     /// The clock all domains' time comes from.
     pub clock: Clock,
+    /// The time since 1970 at system time 0: seconds, nanoseconds.
+    pub wallclock: (u64, u32),
     /// What has happened so far.
     pub counters: Ring1Counters,
-    /// What the processor is.
+    /// What the processors are.
     pub processor: Processor,
+    /// Who runs where.
+    pub(crate) sched: Scheduler,
+    /// The processor that has the lock.
+    pub(crate) here: Cpu,
+    /// All processors by number. The entry of the one that has the lock is out of date.
+    pub(crate) cpus: Vec<Cpu>,
+    /// Domains to be built and destroyed, in order.
+    pub(crate) jobs: VecDeque<Job>,
+    /// The worst end of a domain so far.
+    pub(crate) verdict: Leave,
     /// The descriptors that every ring-1 guest has besides its own.
     pub(crate) reserved_gdt: [u64; RESERVED_ENTRIES],
-    /// Whether ring-3 code segments are marked present (invariant 8).
-    pub(crate) user_code_present: bool,
     /// Typed on the serial port and not yet taken by a guest.
     pub(crate) typed: VecDeque<u8>,
     /// A guest's console output on its way to the serial port.
     pub(crate) output: Vec<u8>,
     /// What is left of the running multicall's bounded step: its calls share one.
     pub(crate) step: Budget,
-    /// The next return must look whether the running vcpu may run at all: it has blocked, or its domain has
-    /// stopped, since the last one.
-    pub(crate) attention: bool,
-    /// Where the running vcpu's `vcpu_info` is, for the look at every return.
-    pub(crate) info: InfoPlace,
-    /// Index of the domain whose vcpu runs.
-    pub(crate) running_domain: usize,
-    /// Number of the vcpu that runs.
-    pub(crate) running_vcpu: usize,
-    /// The deadline that the machine's timer is armed for, in system time.
-    pub(crate) armed: Option<u64>,
 }
 
 impl<M: Machine> Hypervisor<M> {
-    /// A hypervisor without domains.
-    pub fn new(machine: M, frames: FrameTable, clock: Clock) -> Self {
+    /// A hypervisor without domains, for all processors that `machine` has. `wallclock` is the time since 1970
+    /// at system time 0.
+    pub fn new(
+        machine: M,
+        frames: FrameTable,
+        clock: Clock,
+        wallclock: (u64, u32),
+        settings: Settings,
+    ) -> Self {
+        let count = machine.cpus();
         Self {
             processor: Processor::detect(&machine),
+            sched: Scheduler::new(count, settings),
+            here: Cpu::new(machine.this_cpu()),
+            cpus: (0..count).map(Cpu::new).collect(),
+            jobs: VecDeque::new(),
+            verdict: Leave::PowerOff,
             reserved_gdt: reserved_gdt_page(Policy::Ring1, [0; 2]),
-            user_code_present: true,
             typed: VecDeque::with_capacity(TYPED_MAX),
             output: Vec::new(),
             machine,
             frames,
             domains: Vec::new(),
             clock,
+            wallclock,
             counters: Ring1Counters::default(),
             step: Budget::HYPERCALL,
-            attention: true,
-            info: InfoPlace { frame: Mfn::new(0), offset: 0, registered: false },
-            running_domain: 0,
-            running_vcpu: 0,
-            armed: None,
         }
+    }
+
+    /// Says which processor has taken the lock.
+    #[inline]
+    pub fn enter(&mut self) {
+        let number = self.machine.this_cpu();
+        if number != self.here.number {
+            self.change_cpu(number);
+        }
+    }
+
+    #[cold]
+    fn change_cpu(&mut self, number: usize) {
+        let arriving = mem::replace(&mut self.cpus[number], Cpu::new(number));
+        let left = mem::replace(&mut self.here, arriving);
+        let place = left.number;
+        self.cpus[place] = left;
+    }
+
+    /// A processor's state, whichever it is.
+    pub(crate) fn cpu(&self, number: usize) -> &Cpu {
+        if number == self.here.number { &self.here } else { &self.cpus[number] }
+    }
+
+    /// As [`Self::cpu`], to change.
+    pub(crate) fn cpu_mut(&mut self, number: usize) -> &mut Cpu {
+        if number == self.here.number { &mut self.here } else { &mut self.cpus[number] }
+    }
+
+    /// All processors.
+    pub(crate) fn all_cpus(&self) -> impl Iterator<Item = &Cpu> {
+        (0..self.cpus.len()).map(|number| self.cpu(number))
     }
 
     /// Index of the running domain.
     #[inline]
     pub(crate) fn current_domain(&self) -> usize {
-        self.running_domain
+        self.here.domain
     }
 
     /// The running domain.
     #[inline]
     pub(crate) fn domain(&self) -> &Domain {
-        &self.domains[self.running_domain]
+        &self.domains[self.here.domain]
     }
 
     /// The running domain.
     #[inline]
     pub(crate) fn domain_mut(&mut self) -> &mut Domain {
-        &mut self.domains[self.running_domain]
+        &mut self.domains[self.here.domain]
     }
 
     /// The running vcpu.
     #[inline]
     pub(crate) fn vcpu(&self) -> &Vcpu {
-        &self.domain().vcpus[self.running_vcpu]
+        &self.domain().vcpus[self.here.vcpu]
     }
 
     /// The running vcpu.
     #[inline]
     pub(crate) fn vcpu_mut(&mut self) -> &mut Vcpu {
-        let vcpu = self.running_vcpu;
+        let vcpu = self.here.vcpu;
         &mut self.domain_mut().vcpus[vcpu]
     }
 
@@ -150,8 +195,14 @@ impl<M: Machine> Hypervisor<M> {
     /// The running domain's memory as its kernel sees it.
     #[inline]
     pub(crate) fn kernel_memory(&self) -> Option<GuestMemory<'_, M>> {
-        let domain = self.domain();
-        let root: Mfn = self.vcpu().paging.base()?;
+        self.memory_of(self.here.domain, self.here.vcpu)
+    }
+
+    /// A vcpu's memory as its kernel sees it.
+    #[inline]
+    pub(crate) fn memory_of(&self, domain: usize, vcpu: usize) -> Option<GuestMemory<'_, M>> {
+        let domain = &self.domains[domain];
+        let root: Mfn = domain.vcpus[vcpu].paging.base()?;
         Some(GuestMemory::kernel(&self.frames, &self.machine, domain.id, root))
     }
 

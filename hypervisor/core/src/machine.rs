@@ -36,6 +36,19 @@ impl FpuState {
         (state[Self::MXCSR], state[Self::MXCSR + 1]) = (0x80, 0x1f);
         Self(state)
     };
+
+    /// State that a guest gives, made fit to be loaded: reserved bits of MXCSR would fault.
+    pub fn given(bytes: &[u8; 512]) -> Self {
+        let mut state = *bytes;
+        let [low, high] = Self::MXCSR_VALID.to_le_bytes();
+        state[Self::MXCSR] &= low;
+        state[Self::MXCSR + 1] &= high;
+        (state[Self::MXCSR + 2], state[Self::MXCSR + 3]) = (0, 0);
+        Self(state)
+    }
+
+    /// Bits of MXCSR that every processor has (SDM vol. 1, 11.6.6: the default mask, without DAZ).
+    const MXCSR_VALID: u16 = 0xffbf;
 }
 
 impl core::fmt::Debug for FpuState {

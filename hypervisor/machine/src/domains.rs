@@ -16,36 +16,30 @@ use crate::{clock, direct_map, handlers, heap};
 ///
 /// # Panics
 /// When there is no domain to run: there is nothing else to do.
-pub fn start(hardware: Hardware, memory: &mut MemoryMap, info: &BootInfo<'_>, options: &Options) -> ! {
+pub fn start(hardware: Hardware, memory: &mut MemoryMap, info: &BootInfo<'static>, options: &Options) -> ! {
     if options.audit {
         extend_heap_for_audit(memory);
     }
     let frames = frame_table(memory);
     let clock = Clock::new(clock::tsc_khz() * 1000, clock::tsc()).expect("calibration found a frequency");
     let wallclock = (clock::wall_clock(), 0);
-    let mut hypervisor = Hypervisor::new(hardware, frames, clock);
+    let settings = options.scheduling();
+    let mut hypervisor = Hypervisor::new(hardware, frames, clock, wallclock, settings);
     // The decoder's tables are made on first use: now, not in a guest's first fault.
     paravane_core::emulate::prepare();
     let plans = Plan::all(&info.modules).unwrap_or_else(|error| panic!("no domain can be built: {error}"));
-    for plan in plans.iter().take(1) {
-        match hypervisor.construct(plan, wallclock) {
-            Ok(()) => log::info!(
-                "domain '{}': {} MiB, {}, entry {:#x}",
-                plan.config.name,
-                plan.config.memory_kib >> 10,
-                plan.machine.name(),
-                plan.image.notes.entry
-            ),
-            Err(error) => panic!("domain '{}' cannot be built: {error}", plan.config.name),
+    for plan in plans {
+        let (name, memory, kind, entry) = (
+            plan.config.name.clone(),
+            plan.config.memory_kib >> 10,
+            plan.machine.name(),
+            plan.image.notes.entry,
+        );
+        match hypervisor.construct(plan) {
+            Ok(()) => log::info!("domain '{name}': {memory} MiB, {kind}, entry {entry:#x}"),
+            Err(error) => panic!("domain '{name}' cannot be built: {error}"),
         }
     }
-    if let Some(extra) = plans.get(1) {
-        log::warn!(
-            "domain '{}' and those after it are not started: one domain runs at a time",
-            extra.config.name
-        );
-    }
-    drop(plans);
     log::info!("{} frames free", hypervisor.frames.free_frames());
     handlers::run(hypervisor)
 }

@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use paravane_abi::regs::CpuUserRegs;
 use paravane_core::hypervisor::{Hypervisor, Leave, Next};
+use paravane_core::machine::Processor;
 use spin::{Mutex, MutexGuard};
 use x86_64::instructions::interrupts;
 use x86_64::registers::control::Cr2;
@@ -146,13 +147,18 @@ fn wait<'a>(mut guard: Guard<'a>, regs: &mut CpuUserRegs, mut next: Next) -> Gua
         match next {
             Next::Guest => return guard,
             Next::Leave(why) => end(running(&mut guard), why),
-            Next::Idle => {}
+            Next::Idle | Next::Work => {}
         }
         drop(guard);
-        interrupts::enable_and_hlt();
+        if next == Next::Idle {
+            interrupts::enable_and_hlt();
+        } else {
+            take_interrupts();
+        }
         interrupts::disable();
         guard = HYPERVISOR.lock();
         let hypervisor = running(&mut guard);
+        hypervisor.enter();
         if local.timer_fired.swap(false, Ordering::Relaxed) {
             hypervisor.timer_interrupt();
         }
@@ -161,6 +167,12 @@ fn wait<'a>(mut guard: Guard<'a>, regs: &mut CpuUserRegs, mut next: Next) -> Gua
         }
         next = hypervisor.prepare_return(regs);
     }
+}
+
+/// Takes the interrupts that wait: STI holds them back for one instruction more.
+fn take_interrupts() {
+    interrupts::enable();
+    x86_64::instructions::nop();
 }
 
 /// Whether the books are checked before the machine stops (`paravane.audit`).
@@ -184,22 +196,33 @@ fn end(hypervisor: &Hypervisor<Hardware>, why: Leave) -> ! {
     })
 }
 
-/// Another processor has come up. It waits until it is given something to do.
+/// Another processor has come up: once there are domains it runs them like the first.
 pub fn join() -> ! {
-    loop {
+    while HYPERVISOR.lock().is_none() {
         interrupts::enable_and_hlt();
         interrupts::disable();
     }
+    serve()
 }
 
-/// Enters the first guest.
-pub fn run(mut hypervisor: Hypervisor<Hardware>) -> ! {
+/// Starts running domains, on all processors.
+pub fn run(hypervisor: Hypervisor<Hardware>) -> ! {
+    let mut guard = HYPERVISOR.lock();
+    let hypervisor = guard.insert(hypervisor);
+    (0..hypervisor.machine.cpus()).for_each(|cpu| hypervisor.machine.interrupt(cpu));
+    drop(guard);
+    serve()
+}
+
+/// Enters this processor's first guest, when there is one for it.
+fn serve() -> ! {
     // SAFETY: the entry stack is mapped here in every address space and nothing stands on it yet.
     let regs = unsafe { &mut *(area::FRAME as *mut CpuUserRegs) };
-    *regs = hypervisor.first_vcpu();
+    let mut guard = HYPERVISOR.lock();
+    let hypervisor = running(&mut guard);
+    hypervisor.enter();
     let next = hypervisor.prepare_return(regs);
-    *HYPERVISOR.lock() = Some(hypervisor);
-    leave(HYPERVISOR.lock(), regs, next);
+    leave(guard, regs, next);
     // SAFETY: the frame at `area::FRAME` holds registers that `core` has checked.
     unsafe {
         core::arch::asm!("jmp {}", in(reg) &raw const entry::return_to_guest, options(noreturn));

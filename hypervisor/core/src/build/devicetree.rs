@@ -4,13 +4,15 @@
 //! one node per domain, which holds one node per module. Modules are found by index (`module-index`, or the
 //! older `mb-index`); index 0 is the device tree itself.
 //!
-//! One property is Paravane's own, and optional: `paravane,machine`, which overrides the kernel's ELF note.
+//! Some properties are Paravane's own, and optional: `paravane,machine` overrides the kernel's ELF note,
+//! `paravane,maxmem` lets a domain grow to so many KiB, and those of [`super::policy`].
 
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
 use super::fdt::{self, Event, Fdt, FdtError, Writer};
+use super::policy::{self, Actions, Share};
 
 /// `mode` bit: paravirtualized.
 pub const MODE_PARAVIRTUALIZED: u32 = 1 << 0;
@@ -75,6 +77,12 @@ pub struct DomainConfig {
     pub ramdisk: Option<usize>,
     /// Kernel command line.
     pub cmdline: String,
+    /// Memory in KiB that it may grow to; at least `memory_kib`.
+    pub maxmem_kib: u64,
+    /// What follows when it stops.
+    pub actions: Actions,
+    /// Its share of the processors.
+    pub share: Share,
 }
 
 impl DomainConfig {
@@ -92,6 +100,9 @@ impl DomainConfig {
             kernel,
             ramdisk: None,
             cmdline: String::new(),
+            maxmem_kib: memory_kib,
+            actions: Actions::default(),
+            share: Share::default(),
         }
     }
 
@@ -194,6 +205,8 @@ struct DomainDraft<'a> {
     machine: Option<&'a [u8]>,
     cpus: Option<&'a [u8]>,
     memory: Option<&'a [u8]>,
+    maxmem: Option<&'a [u8]>,
+    policy: policy::Draft<'a>,
     kernel: Option<ModuleDraft<'a>>,
     ramdisk: Option<ModuleDraft<'a>>,
     twice: Option<&'static str>,
@@ -298,7 +311,8 @@ impl<'a> DomainDraft<'a> {
             "paravane,machine" => &mut self.machine,
             "cpus" => &mut self.cpus,
             "memory" => &mut self.memory,
-            _ => return,
+            "paravane,maxmem" => &mut self.maxmem,
+            _ => return self.policy.property(name, value),
         };
         *slot = Some(value);
     }
@@ -328,6 +342,12 @@ impl<'a> DomainDraft<'a> {
         let memory_kib = fdt::number(memory_kib)
             .filter(|&kib| kib > 0 && kib % 4 == 0 && kib <= MEMORY_MAX_KIB)
             .ok_or(Problem::Value("memory"))?;
+        let maxmem_kib = match self.maxmem {
+            None => memory_kib,
+            Some(value) => fdt::number(value)
+                .filter(|&kib| kib >= memory_kib && kib % 4 == 0 && kib <= MEMORY_MAX_KIB)
+                .ok_or(Problem::Value("paravane,maxmem"))?,
+        };
         let domid = u64::from(cell("domid", self.domid)?.unwrap_or(0));
         if domid >= DOMID_FIRST_RESERVED {
             return Err(Problem::Value("domid"));
@@ -365,6 +385,9 @@ impl<'a> DomainDraft<'a> {
             kernel: kernel.number(nr_modules)?,
             ramdisk: self.ramdisk.map(|ramdisk| ramdisk.number(nr_modules)).transpose()?,
             cmdline: String::from(cmdline),
+            maxmem_kib,
+            actions: self.policy.actions()?,
+            share: self.policy.share()?,
         })
     }
 }
@@ -395,6 +418,10 @@ pub fn write(domains: &[DomainConfig]) -> Vec<u8> {
         if let Some(machine) = domain.machine {
             tree.strings("paravane,machine", &[machine.name()]);
         }
+        if domain.maxmem_kib != domain.memory_kib {
+            tree.cells("paravane,maxmem", &[(domain.maxmem_kib >> 32) as u32, domain.maxmem_kib as u32]);
+        }
+        policy::write(&mut tree, &domain.actions, &domain.share);
         tree.begin("kernel").strings("compatible", &["module,kernel", "multiboot,module"]);
         tree.cells("module-index", &[domain.kernel as u32]).strings("bootargs", &[&domain.cmdline]).end();
         if let Some(ramdisk) = domain.ramdisk {

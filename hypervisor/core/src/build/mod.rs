@@ -11,6 +11,7 @@ pub mod elf;
 pub mod fdt;
 pub mod layout;
 pub mod plan;
+pub mod policy;
 pub mod populate;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -19,4 +20,5 @@ mod validation;
 
 pub use devicetree::{DomainConfig, MachineKind};
 pub use plan::{BuildError, Plan};
+pub use policy::{Action, Actions, Share};
 pub use populate::{Identity, Populate, StartOfDay};

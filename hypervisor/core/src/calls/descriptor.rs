@@ -23,25 +23,31 @@ impl<M: Machine> Hypervisor<M> {
         for (index, number) in numbers[..pages].iter_mut().enumerate() {
             *number = self.read_guest(call.args[0].wrapping_add(8 * index as u64))?;
         }
-        let policy = self.domain().policy;
-        let mut frames = [None; GUEST_GDT_PAGES];
-        for (index, number) in numbers[..pages].iter().enumerate() {
-            let frame = Mfn::new(*number);
-            let held = self
-                .paging(Budget::HYPERCALL)
-                .hold_descriptors(frame, |raw| descriptor::check(policy, raw).ok());
-            if let Err(error) = held {
-                self.drop_gdt(&frames);
-                return Err(error.into());
-            }
-            frames[index] = Some(frame);
-        }
+        let frames = self.hold_gdt(&numbers[..pages])?;
         let vcpu = self.vcpu_mut();
         vcpu.gdt_entries = entries;
         let old = core::mem::replace(&mut vcpu.gdt, frames);
         self.machine.show_gdt(&frames);
         self.drop_gdt(&old);
         Ok(0)
+    }
+
+    /// Holds the frames of a descriptor table: all or none.
+    pub(super) fn hold_gdt(&mut self, numbers: &[u64]) -> Result<[Option<Mfn>; GUEST_GDT_PAGES], Errno> {
+        let policy = self.domain().policy;
+        let mut frames = [None; GUEST_GDT_PAGES];
+        for (slot, number) in numbers.iter().enumerate() {
+            let frame = Mfn::new(*number);
+            let held = self
+                .paging(Budget::HYPERCALL)
+                .hold_descriptors(frame, |raw| descriptor::check(policy, raw).ok());
+            if let Err(error) = held {
+                self.drop_gdt(&frames);
+                return Err(error);
+            }
+            frames[slot] = Some(frame);
+        }
+        Ok(frames)
     }
 
     fn drop_gdt(&mut self, frames: &[Option<Mfn>; GUEST_GDT_PAGES]) {

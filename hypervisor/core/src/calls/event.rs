@@ -9,7 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::{Answer, Call, Stop};
 use crate::addr::Mfn;
-use crate::domain::{Bits, RunState};
+use crate::domain::Bits;
 use crate::event::{self, Backend, Channel, Place, PortTable, Raised, Reset, Sent, resolve};
 use crate::hypervisor::Hypervisor;
 use crate::machine::Machine;
@@ -298,18 +298,5 @@ impl<M: Machine> Hypervisor<M> {
     /// A domain's ports and the memory it shares with them.
     pub(crate) fn events(&mut self, index: usize) -> (&mut PortTable, Bits<'_, M>) {
         self.domains[index].events(&self.frames, &self.machine)
-    }
-
-    /// Wakes the vcpu of a domain that an event is for, and those that poll.
-    pub(crate) fn wake_in(&mut self, domain: usize, raised: Raised) {
-        for vcpu in &mut self.domains[domain].vcpus {
-            let polled = vcpu.poll.is_some_and(|poll| poll.woken_by(&raised));
-            if vcpu.state == RunState::Blocked && (polled || raised.notify == Some(vcpu.id)) {
-                vcpu.state = RunState::Runnable;
-                // The timeout went with the poll; the next one may have none.
-                vcpu.poll = None;
-                vcpu.timers.set_poll(None);
-            }
-        }
     }
 }

@@ -20,6 +20,7 @@ mod tests;
 mod time;
 mod trap;
 mod vcpu;
+mod vcpu_context;
 mod version;
 
 pub(crate) use console::STEPS_A_BYTE;
@@ -113,6 +114,7 @@ impl<M: Machine> Hypervisor<M> {
     /// is about registers.
     #[inline]
     pub fn hypercall(&mut self, regs: &mut CpuUserRegs) {
+        self.enter();
         self.counters.hypercalls += 1;
         self.counters.total_entries += 1;
         let number = regs.rax;

@@ -2,7 +2,7 @@
 
 use paravane_abi::errno::Errno;
 use paravane_abi::hypercall::sched_op::SchedCommand;
-use paravane_abi::sched::{SchedPoll, SchedRemoteShutdown, SchedShutdown};
+use paravane_abi::sched::{SchedPoll, SchedRemoteShutdown, SchedShutdown, SchedWatchdog};
 
 use super::{Answer, Call, Stop};
 use crate::addr::DomainId;
@@ -16,8 +16,12 @@ impl<M: Machine> Hypervisor<M> {
     pub(super) fn sched_op(&mut self, call: &mut Call<'_>) -> Answer {
         let pointer = call.args[1];
         match SchedCommand::from_number(call.args[0] as u32).ok_or(Errno::ENOSYS)? {
-            // There is nobody else to run.
-            SchedCommand::YieldCpu => Ok(0),
+            SchedCommand::YieldCpu => {
+                let key = self.key(self.here.domain, self.here.vcpu);
+                let look = self.sched.yield_now(key);
+                self.look_again(look);
+                Ok(0)
+            }
             SchedCommand::Block => {
                 self.block();
                 Ok(0)
@@ -37,7 +41,10 @@ impl<M: Machine> Hypervisor<M> {
                 let known = self.domain_index(DomainId(request.domain_id)).is_some();
                 Err(if known { Errno::EPERM } else { Errno::ESRCH }.into())
             }
-            SchedCommand::Watchdog => Err(Errno::ENOSYS.into()),
+            SchedCommand::Watchdog => {
+                let request: SchedWatchdog = self.read_guest(pointer)?;
+                Ok(self.set_watchdog(request.id, request.timeout)?)
+            }
             SchedCommand::PinOverride => Err(Errno::EPERM.into()),
         }
     }
@@ -49,7 +56,7 @@ impl<M: Machine> Hypervisor<M> {
         self.shared().set_upcall_mask(place, false);
         if !self.shared().upcall(place).0 {
             self.vcpu_mut().state = RunState::Blocked;
-            self.attention = true;
+            self.refresh(self.here.domain, self.here.vcpu);
         }
     }
 
@@ -76,7 +83,7 @@ impl<M: Machine> Hypervisor<M> {
                 let vcpu = self.vcpu_mut();
                 vcpu.state = RunState::Blocked;
                 vcpu.poll = Some(wait);
-                self.attention = true;
+                self.refresh(self.here.domain, self.here.vcpu);
                 if request.timeout != 0 {
                     self.arm_poll_timeout(request.timeout);
                 }
@@ -93,7 +100,7 @@ impl<M: Machine> Hypervisor<M> {
             Shutdown::Crash => log::warn!("{id} says that it has crashed"),
             _ => log::info!("{id} shuts down: {shutdown:?}"),
         }
-        self.stop_domain(shutdown);
+        self.stop_domain(self.here.domain, shutdown);
         Err(Stop::REPLACED)
     }
 }

@@ -7,7 +7,7 @@ use paravane_abi::vcpu::*;
 
 use super::{Answer, Call, Stop, is_guest_range};
 use crate::addr::{Mfn, PAGE_SIZE};
-use crate::domain::{Bits, InfoPlace, RunState, Shutdown};
+use crate::domain::{Bits, InfoPlace, Shutdown};
 use crate::event;
 use crate::hypervisor::Hypervisor;
 use crate::machine::Machine;
@@ -21,16 +21,10 @@ impl<M: Machine> Hypervisor<M> {
             return Err(Errno::ENOENT.into());
         }
         match VcpuCommand::from_number(call.args[0] as u32).ok_or(Errno::ENOSYS)? {
-            // The one vcpu there is was initialised by the builder and is up.
-            VcpuCommand::Initialise => {
-                self.check_context(pointer)?;
-                Err(Errno::EEXIST.into())
-            }
-            VcpuCommand::Up => Ok(0),
+            VcpuCommand::Initialise => self.initialise_vcpu(number, pointer),
+            VcpuCommand::Up => self.vcpu_up(number),
             VcpuCommand::Down => self.vcpu_down(number),
-            VcpuCommand::IsUp => {
-                Ok(u64::from(self.domain().vcpu(number).is_some_and(|vcpu| vcpu.state != RunState::Offline)))
-            }
+            VcpuCommand::IsUp => Ok(u64::from(self.domain().vcpu(number).is_some_and(|vcpu| vcpu.up))),
             VcpuCommand::GetRunstateInfo => {
                 let info = self.runstate_info(number);
                 self.write_guest(pointer, &info)?;
@@ -42,13 +36,13 @@ impl<M: Machine> Hypervisor<M> {
                     return Err(Errno::EFAULT.into());
                 }
                 self.domain_mut().vcpus[number as usize].runstate_area = request.addr;
-                self.publish_runstate();
+                self.publish_runstate(self.here.domain, number as usize);
                 Ok(0)
             }
             VcpuCommand::SetPeriodicTimer => self.set_periodic(number, pointer),
             VcpuCommand::StopPeriodicTimer => {
                 self.domain_mut().vcpus[number as usize].timers.stop_periodic();
-                self.program_timer();
+                self.timers_changed(self.here.domain, number as usize);
                 Ok(0)
             }
             VcpuCommand::SetSingleshotTimer => self.set_singleshot(number, pointer),
@@ -74,27 +68,33 @@ impl<M: Machine> Hypervisor<M> {
         }
     }
 
-    /// Whether a context could be read, which Xen finds out first.
-    fn check_context(&self, pointer: u64) -> Result<(), Stop> {
-        let mut piece = [0u8; 256];
-        for start in (0..size_of::<VcpuGuestContext>()).step_by(piece.len()) {
-            let length = piece.len().min(size_of::<VcpuGuestContext>() - start);
-            self.read_guest_bytes(pointer.wrapping_add(start as u64), &mut piece[..length])?;
-        }
-        Ok(())
-    }
-
     fn check_current(&self, number: u32) -> Result<(), Stop> {
-        if number as usize == self.running_vcpu { Ok(()) } else { Err(Errno::EINVAL.into()) }
+        if number as usize == self.here.vcpu { Ok(()) } else { Err(Errno::EINVAL.into()) }
     }
 
-    fn vcpu_down(&mut self, number: u32) -> Answer {
-        self.domain_mut().vcpus[number as usize].state = RunState::Offline;
-        self.attention = true;
-        let all_down = self.domain().vcpus.iter().all(|vcpu| vcpu.state == RunState::Offline);
-        if all_down {
-            self.stop_domain(Shutdown::PowerOff);
+    fn vcpu_up(&mut self, number: u32) -> Answer {
+        let (domain, number) = (self.here.domain, number as usize);
+        let vcpu = &mut self.domain_mut().vcpus[number];
+        if !vcpu.initialised {
+            return Err(Errno::EINVAL.into());
         }
+        vcpu.up = true;
+        self.refresh(domain, number);
+        Ok(0)
+    }
+
+    /// The last vcpu that goes down takes the domain with it.
+    fn vcpu_down(&mut self, number: u32) -> Answer {
+        let (domain, number) = (self.here.domain, number as usize);
+        let vcpus = &mut self.domain_mut().vcpus;
+        let others = vcpus.iter().enumerate().any(|(n, vcpu)| n != number && vcpu.up);
+        if !others {
+            self.stop_domain(domain, Shutdown::PowerOff);
+            return Ok(0);
+        }
+        // What it waits for, it goes on waiting for when it comes up again.
+        vcpus[number].up = false;
+        self.refresh(domain, number);
         Ok(0)
     }
 
@@ -110,7 +110,7 @@ impl<M: Machine> Hypervisor<M> {
         if vcpu.timers.set_periodic(request.period_ns, now)? {
             self.raise_virq(self.current_domain(), 0, number);
         }
-        self.program_timer();
+        self.timers_changed(self.here.domain, number as usize);
         Ok(0)
     }
 
@@ -143,7 +143,11 @@ impl<M: Machine> Hypervisor<M> {
         let new = InfoPlace { frame, offset, registered: true };
         self.shared().copy_info(old, new);
         self.domain_mut().vcpus[number as usize].info = new;
-        self.info = self.vcpu().info;
+        if number as usize == self.here.vcpu {
+            self.here.info = new;
+        } else if let Some(cpu) = self.cpu_of(self.here.domain, number as usize) {
+            self.cpu_mut(cpu).info = new;
+        }
         // An event may have gone to the old place just before: the guest looks at everything once.
         let bits = Bits::of(&self.frames, &self.machine, self.domain());
         event::mark_all_pending(&bits, number);

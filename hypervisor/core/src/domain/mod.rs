@@ -10,9 +10,11 @@ pub use shared::{Bits, SharedPages, upcall};
 pub use vcpu::{Callback, Callbacks, InfoPlace, RunState, TRAPS, Vcpu};
 
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::addr::{DomainId, Mfn};
+use crate::build::{Action, Actions, Plan};
 use crate::descriptor::Policy;
 use crate::event::{Port, PortTable};
 use crate::grant::GrantTable;
@@ -48,6 +50,33 @@ impl Shutdown {
             _ => return None,
         })
     }
+
+    /// What was configured to follow.
+    pub fn action(self, actions: &Actions) -> Action {
+        match self {
+            // Nothing here can resume a suspended domain: it is over.
+            Self::PowerOff | Self::Suspend => actions.on_poweroff,
+            Self::Reboot | Self::SoftReset => actions.on_reboot,
+            Self::Crash => actions.on_crash,
+            Self::Watchdog => actions.on_watchdog,
+        }
+    }
+}
+
+/// Watchdog timers of a domain (Xen's NR_DOMAIN_WATCHDOG_TIMERS).
+pub const WATCHDOGS: usize = 2;
+
+/// How far a domain's life has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// Its vcpus may run.
+    Running,
+    /// It has stopped, and waits for what was configured.
+    Stopped,
+    /// It has stopped and is kept as it is.
+    Preserved,
+    /// What it had is being given back; it can be named no more.
+    Dying,
 }
 
 /// The PV console of a domain.
@@ -57,6 +86,8 @@ pub struct ConsolePlace {
     pub frame: Mfn,
     /// The guest's end of the event channel.
     pub port: Port,
+    /// A reference and a use as writable are held of the frame: until the domain dies.
+    pub held: bool,
 }
 
 /// One guest.
@@ -83,6 +114,14 @@ pub struct Domain {
     pub vm_assist: u64,
     /// Set when it has stopped.
     pub shutdown: Option<Shutdown>,
+    /// How far its life has come.
+    pub life: Life,
+    /// What follows when it stops.
+    pub actions: Actions,
+    /// What it was built by, and is built by again.
+    pub plan: Arc<Plan<'static>>,
+    /// When its watchdog timers bite, in system time (`SCHEDOP_watchdog`).
+    pub watchdogs: [Option<u64>; WATCHDOGS],
     /// The highest guest frame number with a frame behind it.
     pub max_pfn: u64,
 }
@@ -91,5 +130,10 @@ impl Domain {
     /// The vcpu with a number.
     pub fn vcpu(&self, id: u32) -> Option<&Vcpu> {
         self.vcpus.get(id as usize)
+    }
+
+    /// Whether its vcpus may run.
+    pub fn may_run(&self) -> bool {
+        self.life == Life::Running && self.shutdown.is_none()
     }
 }

@@ -1,29 +1,29 @@
 //! A virtual processor, in architectural form.
 
 use alloc::boxed::Box;
+use core::mem::offset_of;
 
 use paravane_abi::regs::CpuUserRegs;
+use paravane_abi::shared_info::{SharedInfo, VcpuInfo};
 use paravane_abi::trap::TrapInfo;
 
 use crate::addr::Mfn;
 use crate::debugreg::DebugRegs;
 use crate::event::Place;
-use crate::machine::GUEST_GDT_PAGES;
+use crate::machine::{FpuState, GUEST_GDT_PAGES};
 use crate::pagetable::VcpuPaging;
 use crate::time::{RunstateClock, VcpuTimers};
 
 /// Traps a guest can have handlers for.
 pub const TRAPS: usize = 256;
 
-/// Whether a vcpu can run.
+/// Whether a vcpu that is up can run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunState {
     /// It runs or waits for a processor.
     Runnable,
     /// It waits for an event (`SCHEDOP_block`, `SCHEDOP_poll`).
     Blocked,
-    /// It was never brought up, or was taken down.
-    Offline,
 }
 
 /// A guest address the hypervisor enters the kernel at.
@@ -69,6 +69,12 @@ impl InfoPlace {
     pub fn place(self) -> Place {
         Place { frame: self.frame, offset: self.offset }
     }
+
+    /// A vcpu's place in the shared-info page.
+    pub const fn in_shared_info(frame: Mfn, vcpu: u32) -> Self {
+        let offset = offset_of!(SharedInfo, vcpu_info) + vcpu as usize * size_of::<VcpuInfo>();
+        Self { frame, offset, registered: false }
+    }
 }
 
 /// One virtual processor.
@@ -79,6 +85,18 @@ pub struct Vcpu {
     pub regs: CpuUserRegs,
     /// Whether it can run.
     pub state: RunState,
+    /// It has been brought up, and not taken down (`VCPUOP_up`, `VCPUOP_down`).
+    pub up: bool,
+    /// The scheduler knows it as one that wants to run.
+    pub awake: bool,
+    /// It has been given registers: by the builder, or by `VCPUOP_initialise`.
+    pub initialised: bool,
+    /// The processor it runs on, or ran on last: that one serves its timers.
+    pub home: usize,
+    /// DS, ES, FS and GS while it does not run.
+    pub selectors: [u16; 4],
+    /// Floating-point state while it does not run.
+    pub fpu: Box<FpuState>,
     /// Stack for entries from ring 3.
     pub kernel_sp: u64,
     /// Trap handlers by vector.
@@ -119,4 +137,41 @@ pub struct Vcpu {
     pub timers: VcpuTimers,
     /// A poll in progress.
     pub poll: Option<crate::event::PollWait>,
+}
+
+impl Vcpu {
+    /// A vcpu that was never brought up, with its `vcpu_info` in the shared-info page.
+    pub fn new(id: u32, shared_info: Mfn, now: u64) -> Self {
+        Self {
+            id,
+            regs: CpuUserRegs::default(),
+            state: RunState::Runnable,
+            up: false,
+            awake: false,
+            initialised: false,
+            home: 0,
+            selectors: [0; 4],
+            fpu: Box::new(FpuState::INITIAL),
+            kernel_sp: 0,
+            traps: Box::new([TrapInfo::default(); TRAPS]),
+            gdt: Default::default(),
+            gdt_entries: 0,
+            callbacks: Callbacks::default(),
+            debug: DebugRegs::default(),
+            task_switched: false,
+            iopl: 0,
+            io_bitmap: 0,
+            io_ports: 0,
+            cr4: 0,
+            bases: [0; 3],
+            tsc_aux: 0,
+            paging: VcpuPaging::new(),
+            info: InfoPlace::in_shared_info(shared_info, id),
+            runstate: RunstateClock::new(now),
+            runstate_area: 0,
+            time_area: 0,
+            timers: VcpuTimers::new(now, false),
+            poll: None,
+        }
+    }
 }

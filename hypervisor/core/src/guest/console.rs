@@ -42,6 +42,9 @@ impl<M: Machine> Hypervisor<M> {
     pub(crate) fn serve_console(&mut self, index: usize) {
         let Self { frames, machine, domains, typed, output, step, .. } = self;
         let Domain { id, console, .. } = &domains[index];
+        if !console.held {
+            return;
+        }
         let Some(writer) = frames.writable(console.frame, *id) else { return };
         let mut page = Page { machine: &*machine, writer };
         output.clear();
@@ -65,6 +68,7 @@ impl<M: Machine> Hypervisor<M> {
 
     /// The serial port has received something: it goes to the domain that has the console.
     pub fn console_interrupt(&mut self) {
+        self.enter();
         // A port that always has another byte, broken or absent, must not keep the hypervisor.
         for _ in 0..TYPED_MAX {
             let Some(byte) = self.machine.console_read() else { break };

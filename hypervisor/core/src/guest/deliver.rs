@@ -1,17 +1,15 @@
 //! Entering the guest's kernel: exceptions, events, and what is looked at before every return.
 
 use paravane_abi::regs::CpuUserRegs;
-use paravane_abi::vm_assist::VMASST_TYPE_RUNSTATE_UPDATE_FLAG;
 use zerocopy::IntoBytes;
 
 use crate::bounce::{self, Entry, Kind, Origin};
 use crate::crash::Reason;
-use crate::domain::{RunState, Shutdown, upcall};
+use crate::domain::upcall;
 use crate::emulate::vector::PAGE_FAULT;
 use crate::emulate::{Fault, Mode};
-use crate::hypervisor::{Hypervisor, Leave, Next};
+use crate::hypervisor::{Hypervisor, Next};
 use crate::machine::Machine;
-use crate::time::{Runstate, publish_runstate};
 
 /// Trap-table flag: mask events on entry (`TI_SET_IF`, bit 2).
 const TRAP_MASKS_EVENTS: u8 = 4;
@@ -69,50 +67,21 @@ impl<M: Machine> Hypervisor<M> {
         Ok(())
     }
 
-    /// Says what the processor does next, having delivered what is to be delivered.
+    /// Says what this processor does next, having delivered what is to be delivered.
     #[inline(always)]
     pub fn prepare_return(&mut self, regs: &mut CpuUserRegs) -> Next {
-        if self.attention && !self.can_run() {
-            return self.cannot_run();
+        if self.here.attention {
+            let next = self.choose(regs);
+            if next != Next::Guest {
+                return next;
+            }
         }
-        let (pending, masked) = upcall(&self.machine, self.info);
+        let (pending, masked) = upcall(&self.machine, self.here.info);
         if !pending {
             self.show_user_code(true);
             return Next::Guest;
         }
         self.deliver_event(regs, masked)
-    }
-
-    /// Whether the running vcpu may run; if so, nobody need look again until something changes.
-    #[cold]
-    fn can_run(&mut self) -> bool {
-        let runnable = self.vcpu().state == RunState::Runnable;
-        self.account(if runnable { Runstate::Running } else { Runstate::Blocked });
-        let can_run = self.domain().shutdown.is_none() && runnable;
-        self.attention = !can_run;
-        can_run
-    }
-
-    /// Books the running vcpu's time and tells the guest, where it asked to be told.
-    fn account(&mut self, state: Runstate) {
-        let now = self.now();
-        let vcpu = self.vcpu_mut();
-        if vcpu.runstate.state() == state {
-            return;
-        }
-        vcpu.runstate.enter(state, now);
-        self.publish_runstate();
-    }
-
-    /// Writes the running vcpu's runstate to the area the guest registered. One that cannot be written is the
-    /// guest's loss: it is tried again at the next change (as in Xen).
-    pub(crate) fn publish_runstate(&self) {
-        let vcpu = self.vcpu();
-        let Some(memory) = self.kernel_memory().filter(|_| vcpu.runstate_area != 0) else { return };
-        let announce = self.domain().vm_assist >> VMASST_TYPE_RUNSTATE_UPDATE_FLAG & 1 != 0;
-        publish_runstate(&vcpu.runstate.read(self.now()), announce, |offset, bytes| {
-            let _ = memory.copy_to_guest(vcpu.runstate_area.wrapping_add(offset as u64), bytes);
-        });
     }
 
     /// An event is pending: ring 3 always takes it, ring 1 unless it masks them; and if it does, its way to
@@ -136,27 +105,16 @@ impl<M: Machine> Hypervisor<M> {
             }
             Err(reason) => {
                 self.crash(regs, reason);
-                self.cannot_run()
+                self.choose(regs)
             }
         }
     }
 
     #[inline]
     pub(crate) fn show_user_code(&mut self, present: bool) {
-        if self.user_code_present != present {
-            self.user_code_present = present;
+        if self.here.user_code_present != present {
+            self.here.user_code_present = present;
             self.machine.set_user_code_present(present);
-        }
-    }
-
-    /// The running vcpu cannot go on: waits, or leaves when its domain is over.
-    #[cold]
-    fn cannot_run(&mut self) -> Next {
-        match self.domain().shutdown {
-            None => Next::Idle,
-            Some(Shutdown::PowerOff | Shutdown::Suspend) => Next::Leave(Leave::PowerOff),
-            Some(Shutdown::Reboot | Shutdown::SoftReset) => Next::Leave(Leave::Reboot),
-            Some(Shutdown::Crash | Shutdown::Watchdog) => Next::Leave(Leave::Crash),
         }
     }
 }

@@ -67,7 +67,10 @@ impl<M: Machine> Hypervisor<M> {
             MsrEffect::FsBase(base) => self.machine.set_segment_base(SegmentBase::Fs, base),
             MsrEffect::GsBase(base) => self.machine.set_segment_base(SegmentBase::GsUser, base),
             MsrEffect::GsBaseInactive(base) => self.machine.set_segment_base(SegmentBase::GsKernel, base),
-            MsrEffect::TscAux(value) => self.vcpu_mut().tsc_aux = value,
+            MsrEffect::TscAux(value) => {
+                self.vcpu_mut().tsc_aux = value;
+                self.machine.set_tsc_aux(value);
+            }
             MsrEffect::HypercallPage(frame) => return self.write_hypercall_page(Mfn::new(frame)),
         }
         Some(())
@@ -90,7 +93,7 @@ impl<M: Machine> Hypervisor<M> {
     /// The paging operations of the running vcpu.
     #[inline]
     pub(crate) fn paging(&mut self, budget: Budget) -> Paging<'_, M> {
-        let (domain, vcpu) = (self.running_domain, self.running_vcpu);
+        let (domain, vcpu) = (self.here.domain, self.here.vcpu);
         let Self { frames, machine, domains, .. } = self;
         let domain = &mut domains[domain];
         Paging::new(frames, machine, &domain.memory, &mut domain.vcpus[vcpu].paging, budget)

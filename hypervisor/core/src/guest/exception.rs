@@ -30,6 +30,7 @@ const IRETQ: [u8; 2] = [0x48, 0xcf];
 impl<M: Machine> Hypervisor<M> {
     /// Handles an exception; `fault_address` is CR2 for a page fault.
     pub fn exception(&mut self, regs: &mut CpuUserRegs, fault_address: u64) {
+        self.enter();
         self.counters.exceptions += 1;
         self.counters.total_entries += 1;
         let handled = match regs.entry_vector {
@@ -146,7 +147,7 @@ impl<M: Machine> Hypervisor<M> {
     /// event, which ring 3 always takes, is delivered before the program runs.
     fn not_present(&mut self, regs: &mut CpuUserRegs) -> Result<(), Reason> {
         let selector = regs.error_code as u16 | 3;
-        let awaited = !self.user_code_present && matches!(selector, USER_CS32 | USER_CS64);
+        let awaited = !self.here.user_code_present && matches!(selector, USER_CS32 | USER_CS64);
         let mut buffer = [0; MAX_LENGTH];
         if !awaited || regs.cs & 3 != 1 || !self.fetch(regs, &mut buffer).starts_with(&IRETQ) {
             return self.reflect(regs);

@@ -1,4 +1,4 @@
-//! Loading a vcpu onto the processor.
+//! Parts of a vcpu on the processor, and the report when it has to go.
 
 use paravane_abi::regs::CpuUserRegs;
 use paravane_abi::trap::TrapInfo;
@@ -6,7 +6,7 @@ use paravane_abi::trap::TrapInfo;
 use crate::addr::VirtAddr;
 use crate::crash::{Reason, Report};
 use crate::descriptor::direct_gate;
-use crate::domain::{Shutdown, TRAPS};
+use crate::domain::Shutdown;
 use crate::hypervisor::Hypervisor;
 use crate::machine::{Machine, SegmentBase};
 
@@ -14,37 +14,6 @@ use crate::machine::{Machine, SegmentBase};
 const STACK_WORDS: usize = 16;
 
 impl<M: Machine> Hypervisor<M> {
-    /// Makes the processor ready for vcpu 0 of the first domain, and gives its registers.
-    ///
-    /// # Panics
-    /// When there is no domain.
-    pub fn first_vcpu(&mut self) -> CpuUserRegs {
-        (self.running_domain, self.running_vcpu) = (0, 0);
-        let id = self.domain().id;
-        let (base, user) = (self.vcpu().paging.base(), self.vcpu().paging.user_base());
-        self.machine.base_changed(id, base, user);
-        self.info = self.vcpu().info;
-        let vcpu = &self.domains[0].vcpus[0];
-        self.machine.set_kernel_stack(vcpu.kernel_sp);
-        self.machine.show_gdt(&vcpu.gdt);
-        self.machine.set_task_switched(vcpu.task_switched);
-        for (which, base) in
-            [SegmentBase::Fs, SegmentBase::GsUser, SegmentBase::GsKernel].into_iter().zip(vcpu.bases)
-        {
-            self.machine.set_segment_base(which, base);
-        }
-        let (regs, debug) = (vcpu.regs, vcpu.debug);
-        self.load_debug_registers(debug);
-        self.load_syscall_entry();
-        for vector in 0..TRAPS {
-            self.load_gate(vector as u8);
-        }
-        let now = self.now();
-        self.vcpu_mut().runstate.enter(crate::time::Runstate::Running, now);
-        self.program_timer();
-        regs
-    }
-
     /// Points `syscall` at the running vcpu's callback.
     pub(crate) fn load_syscall_entry(&mut self) {
         let registered = self.vcpu().callbacks.syscall.map(|callback| callback.address);
@@ -60,6 +29,14 @@ impl<M: Machine> Hypervisor<M> {
         self.load_gate(vector);
     }
 
+    /// Installs the direct gates of the running vcpu, and takes away those of the vcpu before it.
+    pub(super) fn load_gates(&mut self) {
+        use paravane_abi::ring1::{DIRECT_GATE_FIRST, DIRECT_GATE_LAST};
+        for vector in DIRECT_GATE_FIRST..=DIRECT_GATE_LAST {
+            self.load_gate(vector);
+        }
+    }
+
     /// Installs the direct gate of a vector, or takes it away, where vectors can have one.
     fn load_gate(&mut self, vector: u8) {
         use paravane_abi::ring1::{DIRECT_GATE_FIRST, DIRECT_GATE_LAST};
@@ -71,17 +48,11 @@ impl<M: Machine> Hypervisor<M> {
         }
     }
 
-    /// The running domain has stopped.
-    pub(crate) fn stop_domain(&mut self, shutdown: Shutdown) {
-        self.domain_mut().shutdown = Some(shutdown);
-        self.attention = true;
-    }
-
     /// Ends the running domain for breaking the contract, and says so.
     #[cold]
     pub(crate) fn crash(&mut self, regs: &CpuUserRegs, reason: Reason) {
         self.report(regs, reason);
-        self.stop_domain(Shutdown::Crash);
+        self.stop_domain(self.current_domain(), Shutdown::Crash);
     }
 
     /// The report of a crash: registers, page walks, code, stack, reason.

@@ -7,6 +7,8 @@ mod emulation;
 mod exception;
 mod load;
 mod recount;
+mod runnable;
+mod switch;
 mod timers;
 mod view;
 

@@ -34,6 +34,6 @@ fn holdings(domain: &Domain) -> Vec<Holding> {
         .map(Holding::Descriptors)
         .chain(infos.map(Holding::Writable))
         .chain(domain.ports.held_frames().map(Holding::Writable))
-        .chain([Holding::Writable(domain.console.frame)])
+        .chain(domain.console.held.then_some(Holding::Writable(domain.console.frame)))
         .collect()
 }

@@ -20,39 +20,61 @@ impl<M: Machine> Hypervisor<M> {
         self.counters.total_entries += 1;
     }
 
-    /// The machine's timer fired.
+    /// This processor's timer fired.
     pub fn timer_interrupt(&mut self) {
-        self.armed = None;
+        self.enter();
+        self.here.armed = None;
+        let now = self.now();
+        if self.here.slice_end.take_if(|end| *end <= now).is_some() {
+            self.here.attention = true;
+        }
         self.program_timer();
     }
 
-    /// Serves every timer that is due and arms the machine for the next.
+    /// Serves every timer of this processor's that is due and arms it for the next. A vcpu's timers are served
+    /// by the processor it ran on last.
     pub(crate) fn program_timer(&mut self) {
         let now = self.now();
-        for index in 0..self.domains.len() {
-            self.expire_timers(index, now);
+        let mut next = self.here.slice_end;
+        for domain in 0..self.domains.len() {
+            self.expire_timers(domain, now);
+            let home = self.here.number;
+            let vcpus = self.domains[domain].vcpus.iter().filter(|vcpu| vcpu.home == home);
+            let first = vcpus.filter_map(|vcpu| vcpu.timers.next()).min();
+            next = [next, first, self.next_watchdog(domain)].into_iter().flatten().min();
         }
-        let vcpus = self.domains.iter().flat_map(|domain| &domain.vcpus);
-        let next = vcpus.filter_map(|vcpu| vcpu.timers.next()).min();
-        if next != self.armed {
-            self.armed = next;
+        if next != self.here.armed {
+            self.here.armed = next;
             self.machine.arm_timer(next.map(|at| at.saturating_sub(now)));
         }
     }
 
     fn expire_timers(&mut self, index: usize, now: u64) {
+        let home = self.here.number;
         for number in 0..self.domains[index].vcpus.len() {
             let vcpu = &mut self.domains[index].vcpus[number];
-            if vcpu.timers.next().is_none_or(|at| at > now) {
+            if vcpu.home != home || vcpu.timers.next().is_none_or(|at| at > now) {
                 continue;
             }
             let due = vcpu.timers.expire(now);
             if due.poll && vcpu.poll.take().is_some() {
                 vcpu.state = RunState::Runnable;
+                self.refresh(index, number);
             }
             if due.timer {
                 self.raise_virq(index, VIRQ_TIMER, number as u32);
             }
+        }
+        self.expire_watchdogs(index, now);
+    }
+
+    /// The timers of a vcpu that may have another home have changed.
+    pub(crate) fn timers_changed(&mut self, domain: usize, vcpu: usize) {
+        let home = self.domains[domain].vcpus[vcpu].home;
+        if home == self.here.number {
+            self.program_timer();
+        } else {
+            self.kick(home);
         }
     }
 

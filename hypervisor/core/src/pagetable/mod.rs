@@ -130,6 +130,8 @@ pub struct Paging<'a, M> {
     domain: &'a DomainMemory,
     vcpu: &'a mut VcpuPaging,
     budget: Budget,
+    /// The vcpu is on this CPU, which runs on a copy of its base table.
+    loaded: bool,
 }
 
 impl<'a, M: Memory + Tlb> Paging<'a, M> {
@@ -142,7 +144,18 @@ impl<'a, M: Memory + Tlb> Paging<'a, M> {
         vcpu: &'a mut VcpuPaging,
         budget: Budget,
     ) -> Self {
-        Self { frames, machine, domain, vcpu, budget }
+        Self { frames, machine, domain, vcpu, budget, loaded: true }
+    }
+
+    /// For a vcpu that no CPU runs: its base tables change without a CPU's being told.
+    pub fn at_rest(
+        frames: &'a mut FrameTable,
+        machine: &'a M,
+        domain: &'a DomainMemory,
+        vcpu: &'a mut VcpuPaging,
+        budget: Budget,
+    ) -> Self {
+        Self { loaded: false, ..Self::new(frames, machine, domain, vcpu, budget) }
     }
 
     /// The memory of the vcpu's kernel. None before it has a base table.

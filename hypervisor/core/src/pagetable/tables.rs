@@ -134,7 +134,9 @@ impl<M: Memory + Tlb> Paging<'_, M> {
 
     /// Tells the machine first: until then a CPU may walk a root copied from the old table.
     fn bases_changed(&mut self, old: Option<Mfn>) {
-        self.machine.base_changed(self.domain.id, self.vcpu.base, self.vcpu.user_base);
+        if self.loaded {
+            self.machine.base_changed(self.domain.id, self.vcpu.base, self.vcpu.user_base);
+        }
         if let Some(old) = old {
             self.release_table(old, Level::L4);
         }

@@ -94,9 +94,8 @@ impl Tlb for Hardware {
 
     fn base_changed(&self, _domain: DomainId, kernel: Option<Mfn>, _user: Option<Mfn>) {
         let cpu = self.this();
-        if cpu.loaded.replace(kernel) == kernel {
-            return;
-        }
+        // Copied even if it is the same frame as before: it may have been another table meanwhile.
+        cpu.loaded.set(kernel);
         for slots in [0..RESERVED_FIRST_SLOT, RESERVED_LAST_SLOT + 1..ENTRIES] {
             let to = cpu.root_word(slots.start);
             // SAFETY: this processor's own root, which nobody walks while ring 0 runs on its own; the L4 is RAM,

@@ -176,16 +176,17 @@ fn a_send_wakes_the_vcpu_that_waits_in_the_other_domain() {
     assert_eq!(ask(&mut world, EVTCHNOP_SEND, &EvtchnSend { port: here }), 0);
     assert!(pending(&world, 1, there));
     assert_eq!(world.hv.domains[1].vcpus[0].state, RunState::Runnable);
-    assert_eq!(world.hv.domains[2].vcpus[0].state, RunState::Runnable, "as it was");
+    assert_eq!(world.hv.domains[2].vcpus[0].state, RunState::Blocked, "as it was");
     // Pending already: whoever blocked since then did so knowing it.
     world.hv.domains[1].vcpus[0].state = RunState::Blocked;
     assert_eq!(ask(&mut world, EVTCHNOP_SEND, &EvtchnSend { port: here }), 0);
     assert_eq!(world.hv.domains[1].vcpus[0].state, RunState::Blocked);
     // A vcpu that is down is not brought up by an event.
     let (here, _) = channel(&mut world);
-    world.hv.domains[1].vcpus[0].state = RunState::Offline;
+    world.hv.domains[1].vcpus[0].up = false;
+    world.hv.refresh(1, 0);
     assert_eq!(ask(&mut world, EVTCHNOP_SEND, &EvtchnSend { port: here }), 0);
-    assert_eq!(world.hv.domains[1].vcpus[0].state, RunState::Offline);
+    assert!(!world.hv.domains[1].vcpus[0].up && !world.hv.domains[1].vcpus[0].awake);
 }
 
 #[test]

@@ -44,7 +44,7 @@ fn logged() -> World {
 fn assert_crashed(world: &mut World, regs: &CpuUserRegs, reason: Reason) {
     assert!(world.crashed(), "{reason}");
     let mut regs = *regs;
-    assert_eq!(world.next(&mut regs), Next::Leave(Leave::Crash));
+    assert_eq!(world.end(&mut regs), Leave::Crash);
     let text = LOGGED.with_borrow(String::clone);
     let first = format!("d1v0 crashed: {reason}\n");
     assert!(text.starts_with(&first), "{first:?} is not how this starts:\n{text}");
@@ -112,7 +112,7 @@ fn an_event_without_a_callback_ends_the_domain() {
     world.op(HYPERVISOR_EVENT_CHANNEL_OP, EVTCHNOP_UNMASK, &EvtchnUnmask { port });
     world.op(HYPERVISOR_EVENT_CHANNEL_OP, EVTCHNOP_SEND, &EvtchnSend { port });
     let mut regs = world.program();
-    assert_eq!(world.next(&mut regs), Next::Leave(Leave::Crash));
+    assert_eq!(world.next(&mut regs), Next::Work);
     assert_crashed(&mut world, &regs, Reason::NoHandler { handler: 0 });
 }
 

@@ -3,7 +3,7 @@
 use super::world::*;
 use crate::build::tests::BASE;
 use crate::descriptor::{RING1_CS64, USER_CS32, USER_CS64, USER_SS};
-use crate::domain::RunState;
+use crate::domain::{RunState, Shutdown};
 use crate::hypervisor::{Leave, Next};
 use core::mem::offset_of;
 use paravane_abi::console::XenconsInterface;
@@ -276,8 +276,7 @@ fn a_stopped_domain_leaves_as_it_asked() {
         world.put(ARG, &reason);
         let mut regs = world.regs_for(HYPERVISOR_SCHED_OP, &[SCHEDOP_SHUTDOWN.into(), ARG]);
         world.hv.hypercall(&mut regs);
-        assert_eq!(world.next(&mut regs), Next::Leave(leave), "{reason}");
-        assert_eq!(world.next(&mut regs), Next::Leave(leave));
+        assert_eq!(world.end(&mut regs), leave, "{reason}");
     }
     let mut world = World::with_domains(2);
     world.set_up();
@@ -291,7 +290,10 @@ fn a_stopped_domain_leaves_as_it_asked() {
     // The only vcpu going down is the domain's end.
     assert_eq!(world.call(HYPERVISOR_VCPU_OP, &[VCPUOP_DOWN.into(), 0, 0]), 0);
     let mut regs = world.kernel();
-    assert_eq!(world.next(&mut regs), Next::Leave(Leave::PowerOff));
+    while world.next(&mut regs) == Next::Work {}
+    assert_eq!((world.hv.domains.len(), world.hv.domains[0].id.0), (1, 2));
+    world.hv.stop_domain(0, Shutdown::PowerOff);
+    assert_eq!(world.end(&mut regs), Leave::PowerOff);
 }
 
 #[test]

@@ -34,7 +34,6 @@ fn not_looked_at(call: u64, name: &str) -> Option<i64> {
         (HYPERVISOR_MEMORY_OP, "memory_map" | "exchange") => Errno::ENOSYS,
         (HYPERVISOR_XEN_VERSION, "build_id") => Errno::EPERM,
         (HYPERVISOR_SCHED_OP, "pin_override") => Errno::EPERM,
-        (HYPERVISOR_SCHED_OP, "watchdog") => Errno::ENOSYS,
         (HYPERVISOR_PHYSDEV_OP, "irq_status_query" | "eoi" | "pirq_eoi_gmfn_v1" | "pirq_eoi_gmfn_v2") => {
             Errno::ENOSYS
         }

@@ -5,13 +5,14 @@ use crate::addr::{Level, Mfn, PAGE_SIZE, Pfn, VirtAddr};
 use crate::build::tests::{BASE, Elf};
 use crate::build::{DomainConfig, MachineKind, Plan};
 use crate::descriptor::{RING1_CS64, RING1_SS, USER_CS64, USER_SS};
-use crate::domain::{Domain, RunState, Shutdown, Vcpu};
+use crate::domain::{Domain, Life, RunState, Shutdown, Vcpu};
 use crate::event::Channel;
 use crate::fake_machine::FakeMachine;
 use crate::guest_memory::GuestMemory;
-use crate::hypervisor::{Hypervisor, Next};
+use crate::hypervisor::{Hypervisor, Leave, Next};
 use crate::memory::Memory;
 use crate::pagetable::Pte;
+use crate::sched::Settings;
 use crate::time::Clock;
 use paravane_abi::errno::Errno;
 use paravane_abi::hypercall::*;
@@ -55,6 +56,8 @@ pub(super) struct World {
     pub hv: Hypervisor<TestMachine>,
     /// How often the calls so far were preempted.
     pub preempted: u32,
+    /// Free frames before there was a domain.
+    pub free: u64,
 }
 
 /// What a refusal leaves as it was.
@@ -69,25 +72,42 @@ impl World {
 
     /// As [`Self::bare`], with so many domains, of which the first runs.
     pub fn with_domains(count: u16) -> Self {
-        Self::with_spare_frames(count, 32)
+        Self::built(count, 32, |_| {})
     }
 
     /// As [`Self::with_domains`], with so many frames for each domain besides its own.
     pub fn with_spare_frames(count: u16, spare: usize) -> Self {
+        Self::built(count, spare, |_| {})
+    }
+
+    /// As [`Self::with_domains`], each domain's configuration being changed first.
+    pub fn configured(count: u16, change: impl Fn(&mut DomainConfig)) -> Self {
+        Self::built(count, 32, change)
+    }
+
+    fn built(count: u16, spare: usize, change: impl Fn(&mut DomainConfig)) -> Self {
         let frames = (PAGES as usize + spare) * usize::from(count);
         let (fake, table) = FakeMachine::with_frames(frames, 1, 4);
         let clock = Clock::new(1_000_000_000, 0).unwrap();
-        let mut hv = Hypervisor::new(TestMachine::new(fake), table, clock);
+        let mut hv = Hypervisor::new(TestMachine::new(fake), table, clock, (1, 2), Settings::default());
         let mut elf = Elf::kernel();
         elf.note("Paravane", 1, &1u64.to_le_bytes());
-        let file = elf.build();
+        let file: &'static [u8] = elf.build().leak();
+        let free = hv.frames.free_frames();
         for id in 1..=count {
             let mut config = DomainConfig::new("guest", PAGES * 4, 1);
             (config.machine, config.domid) = (Some(MachineKind::PvRing1), id);
-            hv.construct(&Plan::new(config, &file, &[]).unwrap(), (1, 2)).unwrap();
+            change(&mut config);
+            hv.construct(Plan::new(config, file, &[]).unwrap()).unwrap();
         }
-        hv.first_vcpu();
-        Self { hv, preempted: 0 }
+        // The others sleep.
+        for other in 1..usize::from(count) {
+            hv.domains[other].vcpus[0].state = RunState::Blocked;
+            hv.refresh(other, 0);
+        }
+        let mut regs = CpuUserRegs::default();
+        assert_eq!(hv.prepare_return(&mut regs), Next::Guest);
+        Self { hv, preempted: 0, free }
     }
 
     /// A domain whose kernel has set itself up: traps, event callback, stack, and the special pages.
@@ -327,6 +347,39 @@ impl World {
 
     pub fn next(&mut self, regs: &mut CpuUserRegs) -> Next {
         self.hv.prepare_return(regs)
+    }
+
+    /// Goes on until the machine stops: every domain is destroyed, and nothing of them is left.
+    pub fn end(&mut self, regs: &mut CpuUserRegs) -> Leave {
+        for _ in 0..10_000 {
+            match self.next(regs) {
+                Next::Work => self.audit(),
+                Next::Leave(why) => {
+                    assert_eq!(self.next(regs), Next::Leave(why), "it stays so");
+                    assert_eq!((self.hv.domains.len(), self.hv.frames.free_frames()), (0, self.free));
+                    assert!(self.hv.frames.accounts().is_empty());
+                    self.audit();
+                    return why;
+                }
+                next => panic!("{next:?} on the way to the end"),
+            }
+        }
+        panic!("the end never comes")
+    }
+
+    /// The domain, which has stopped and was kept, goes on.
+    pub fn revive(&mut self) {
+        (self.hv.domains[0].shutdown, self.hv.domains[0].life) = (None, Life::Running);
+        self.rouse();
+    }
+
+    /// The first vcpu wakes, whatever it waited for.
+    pub fn rouse(&mut self) {
+        let vcpu = self.vcpu_mut();
+        (vcpu.state, vcpu.poll, vcpu.up) = (RunState::Runnable, None, true);
+        self.hv.refresh(0, 0);
+        let mut regs = self.kernel();
+        while self.hv.prepare_return(&mut regs) == Next::Work {}
     }
 
     /// Whether an upcall is pending, and masked.

@@ -6,8 +6,9 @@ mod arguments;
 use super::world::*;
 use crate::addr::Mfn;
 use crate::build::tests::BASE;
+use crate::build::{Action, Actions};
 use crate::descriptor::{RING1_CS64, USER_CS32, USER_CS64};
-use crate::domain::{Callback, RunState};
+use crate::domain::{Callback, Life};
 use crate::guest_memory::Access;
 use crate::hypervisor::Next;
 use arguments::Random;
@@ -60,7 +61,11 @@ struct Fuzz {
 
 /// A world of two domains, and its frames by what they are.
 fn fresh() -> (World, [Vec<Mfn>; 4]) {
-    let mut world = World::with_domains(2);
+    let mut world = World::configured(2, |config| {
+        let action = Action::Preserve;
+        config.actions =
+            Actions { on_poweroff: action, on_reboot: action, on_crash: action, on_watchdog: action };
+    });
     world.set_up();
     let own: Vec<Mfn> = (0..PAGES).map(|pfn| world.frame(pfn)).collect();
     let is_table = |frame: &Mfn| world.hv.frames.info(*frame).unwrap().kind().level().is_some();
@@ -187,19 +192,17 @@ impl Fuzz {
             // The hypervisor's own return would fault.
             assert!(!self.world.hv.machine.told.user_code_hidden);
         }
-        if let Next::Leave(_) = next {
+        if self.world.domain().life == Life::Preserved {
             // Back to life, to go on with what it left, and with handlers.
             self.crashes += 1;
-            self.world.hv.domains[0].shutdown = None;
+            self.world.revive();
             let vcpu = self.world.vcpu_mut();
-            vcpu.state = RunState::Runnable;
             vcpu.kernel_sp = KERNEL_SP;
             vcpu.callbacks.event = Some(Callback { address: EVENT_HANDLER, mask_events: false });
             (0..32).for_each(|n| vcpu.traps[n].address = HANDLER + 16 * n as u64);
         }
         if next == Next::Idle {
-            self.world.vcpu_mut().state = RunState::Runnable;
-            self.world.vcpu_mut().poll = None;
+            self.world.rouse();
         }
     }
 

@@ -1,0 +1,131 @@
+//! Whom a processor runs, and the change from one vcpu to the next.
+
+use paravane_abi::regs::CpuUserRegs;
+
+use crate::hypervisor::{Hypervisor, Next};
+use crate::machine::{Machine, SegmentBase};
+use crate::sched::VcpuKey;
+use crate::time::Runstate;
+
+/// The segment bases of a vcpu, in the order in which it keeps them.
+const BASES: [SegmentBase; 3] = [SegmentBase::Fs, SegmentBase::GsUser, SegmentBase::GsKernel];
+
+impl<M: Machine> Hypervisor<M> {
+    /// Asks the scheduler whom to run, and makes the processor ready for it.
+    #[cold]
+    pub(super) fn choose(&mut self, regs: &mut CpuUserRegs) -> Next {
+        if let Some(why) = self.all_over() {
+            return Next::Leave(why);
+        }
+        self.here.attention = false;
+        let now = self.now();
+        let pick = self.sched.pick(self.here.number, now);
+        self.here.slice_end = pick.until;
+        self.look_again(pick.look);
+        let next = match pick.vcpu {
+            Some(VcpuKey::WORKER) => {
+                self.put_down(regs);
+                self.work();
+                Next::Work
+            }
+            Some(key) => {
+                let domain =
+                    self.domain_index(key.domain).expect("the scheduler knows only domains that exist");
+                self.run(domain, key.vcpu as usize, regs);
+                Next::Guest
+            }
+            None => {
+                self.put_down(regs);
+                // What was put down may have been the last of its domain: then there is work now.
+                if self.here.attention { Next::Work } else { Next::Idle }
+            }
+        };
+        self.here.attention = next != Next::Guest;
+        self.program_timer();
+        next
+    }
+
+    /// Makes this processor run a vcpu.
+    fn run(&mut self, domain: usize, vcpu: usize, regs: &mut CpuUserRegs) {
+        if self.here.runs(domain, vcpu) {
+            return;
+        }
+        self.put_down(regs);
+        let key = self.key(domain, vcpu);
+        (self.here.busy, self.here.domain, self.here.vcpu) = (true, domain, vcpu);
+        self.here.info = self.vcpu().info;
+        self.machine.set_running(Some((key.domain, key.vcpu)));
+        *regs = self.vcpu().regs;
+        let stayed = self.here.resident == Some(key) && self.vcpu().home == self.here.number;
+        if !stayed {
+            self.load_vcpu(regs);
+        }
+        self.here.resident = Some(key);
+        self.vcpu_mut().home = self.here.number;
+        self.account(domain, vcpu, Runstate::Running);
+    }
+
+    /// Saves the running vcpu, if there is one: from then on another processor may take it up.
+    pub(crate) fn put_down(&mut self, regs: &CpuUserRegs) {
+        if !self.here.busy {
+            return;
+        }
+        self.save_vcpu(regs);
+        self.here.busy = false;
+        self.machine.set_running(None);
+        let (domain, vcpu) = (self.here.domain, self.here.vcpu);
+        self.account(domain, vcpu, self.waiting_state(domain, vcpu));
+        self.retire_if_still(domain);
+    }
+
+    /// Takes the running vcpu's state out of the registers.
+    fn save_vcpu(&mut self, regs: &CpuUserRegs) {
+        let (domain, number) = (self.here.domain, self.here.vcpu);
+        let Self { machine, domains, .. } = self;
+        let vcpu = &mut domains[domain].vcpus[number];
+        vcpu.regs = *regs;
+        vcpu.selectors = machine.data_selectors();
+        vcpu.bases = BASES.map(|which| machine.segment_base(which));
+        if vcpu.task_switched {
+            machine.set_task_switched(false);
+        }
+        machine.save_fpu(&mut vcpu.fpu);
+        if vcpu.task_switched {
+            machine.set_task_switched(true);
+        }
+    }
+
+    /// Loads the vcpu that runs from now on.
+    fn load_vcpu(&mut self, regs: &CpuUserRegs) {
+        let (id, paging) = (self.domain().id, &self.vcpu().paging);
+        self.machine.base_changed(id, paging.base(), paging.user_base());
+        let (domain, number) = (self.here.domain, self.here.vcpu);
+        let vcpu = &self.domains[domain].vcpus[number];
+        let machine = &mut self.machine;
+        machine.set_kernel_stack(vcpu.kernel_sp);
+        machine.show_gdt(&vcpu.gdt);
+        machine.set_task_switched(false);
+        machine.load_fpu(&vcpu.fpu);
+        machine.set_task_switched(vcpu.task_switched);
+        machine.set_tsc_aux(vcpu.tsc_aux);
+        let (debug, bases, selectors) = (vcpu.debug, vcpu.bases, vcpu.selectors);
+        self.load_selectors(selectors);
+        for (which, base) in BASES.into_iter().zip(bases) {
+            self.machine.set_segment_base(which, base);
+        }
+        self.load_debug_registers(debug);
+        self.load_syscall_entry();
+        self.load_gates();
+        let _ = regs;
+    }
+
+    /// Loads DS, ES, FS and GS. Another vcpu may have changed the descriptors meanwhile: a selector that cannot
+    /// be loaded any more becomes null.
+    fn load_selectors(&mut self, selectors: [u16; 4]) {
+        // Ring 3's code segments can be named, and may be marked not present (invariant 8). The return decides
+        // anew.
+        self.show_user_code(true);
+        let loadable = selectors.map(|selector| self.loadable_data_selector(selector).unwrap_or(0));
+        self.machine.load_data_selectors(loadable);
+    }
+}

@@ -1,0 +1,134 @@
+//! The end of a domain: everything it had goes back, in an order in which nothing refers to what is gone.
+
+use alloc::sync::Arc;
+
+use super::{Job, Step};
+use crate::addr::DomainId;
+use crate::build::Plan;
+use crate::construct::Construction;
+use crate::domain::{Domain, Life};
+use crate::hypervisor::Hypervisor;
+use crate::machine::{GUEST_GDT_PAGES, Machine};
+use crate::pagetable::{Budget, OpError, Paging, Teardown};
+
+/// How far the destruction of a domain has come.
+pub(crate) struct Destruction {
+    domain: DomainId,
+    stage: Stage,
+}
+
+enum Stage {
+    /// Nothing has been given back.
+    Begin,
+    /// The event channels.
+    Ports,
+    /// This vcpu's holdings and tables, and those of the vcpus after it.
+    Vcpus(usize),
+    /// The memory.
+    Memory(Teardown),
+}
+
+impl Destruction {
+    /// Of a domain whose vcpus are on no processor.
+    pub(crate) const fn new(domain: DomainId) -> Self {
+        Self { domain, stage: Stage::Begin }
+    }
+}
+
+impl<M: Machine> Hypervisor<M> {
+    /// One bounded step of a destruction.
+    pub(super) fn destroy_step(
+        &mut self,
+        destruction: Destruction,
+        plan: Option<Arc<Plan<'static>>>,
+    ) -> Step {
+        let Destruction { domain, stage } = destruction;
+        let Some(index) = self.domain_index(domain) else { return Step::Done };
+        let stage = match stage {
+            Stage::Begin => {
+                self.leave_the_world(index);
+                Stage::Ports
+            }
+            Stage::Ports if self.close_ports(index) => Stage::Vcpus(0),
+            Stage::Ports => Stage::Ports,
+            Stage::Vcpus(vcpu) if vcpu < self.domains[index].vcpus.len() => {
+                let dropped = self.drop_vcpu(index, vcpu);
+                Stage::Vcpus(vcpu + usize::from(dropped))
+            }
+            Stage::Vcpus(_) => {
+                self.drop_console(index);
+                Stage::Memory(Teardown::new())
+            }
+            Stage::Memory(mut teardown) => {
+                if self.release_memory(index, &mut teardown) {
+                    return self.bury(index, plan);
+                }
+                Stage::Memory(teardown)
+            }
+        };
+        Step::Again(Job::Destroy(Destruction { domain, stage }, plan))
+    }
+
+    /// Nobody runs it or names it any more.
+    fn leave_the_world(&mut self, index: usize) {
+        let now = self.now();
+        let id = self.domains[index].id;
+        self.domains[index].life = Life::Dying;
+        self.domains[index].grants.start_dying();
+        self.forget_share(id, now);
+    }
+
+    /// Drops what a vcpu holds besides tables, then its base tables. Whether all is dropped.
+    fn drop_vcpu(&mut self, index: usize, number: usize) -> bool {
+        let Self { frames, machine, domains, .. } = self;
+        let Domain { memory, vcpus, .. } = &mut domains[index];
+        let vcpu = &mut vcpus[number];
+        let gdt = core::mem::replace(&mut vcpu.gdt, [None; GUEST_GDT_PAGES]);
+        let info = core::mem::take(&mut vcpu.info.registered).then_some(vcpu.info.frame);
+        // From here on nothing is written for this vcpu: its areas were addresses in the tables it gives up.
+        (vcpu.runstate_area, vcpu.time_area) = (0, 0);
+        let mut paging = Paging::at_rest(frames, machine, memory, &mut vcpu.paging, Budget::HYPERCALL);
+        for frame in gdt.into_iter().flatten() {
+            paging.drop_descriptors(frame);
+        }
+        if let Some(frame) = info {
+            paging.drop_writable(frame);
+        }
+        match paging.drop_bases() {
+            Ok(()) => true,
+            Err(OpError::Again | OpError::Refused(_)) => false,
+        }
+    }
+
+    fn drop_console(&mut self, index: usize) {
+        let Self { frames, machine, domains, .. } = self;
+        let console = &mut domains[index].console;
+        if core::mem::take(&mut console.held) {
+            frames.put_writable(machine, console.frame);
+            frames.put_ref(machine, console.frame);
+        }
+    }
+
+    /// Gives frames back. Whether all are.
+    fn release_memory(&mut self, index: usize, teardown: &mut Teardown) -> bool {
+        let Self { frames, machine, domains, .. } = self;
+        let mut budget = Budget::HYPERCALL;
+        teardown.run(frames, machine, &domains[index].memory, &mut budget).is_ok()
+    }
+
+    /// All is given back: the domain is forgotten. Frames that another domain still maps by grant stay that
+    /// domain's account's until they are unmapped.
+    fn bury(&mut self, index: usize, plan: Option<Arc<Plan<'static>>>) -> Step {
+        let mut domain = self.domains.remove(index);
+        domain.grants.destroy(&mut self.frames, &self.machine);
+        for number in 0..self.cpus.len() {
+            self.cpu_mut(number).domain_removed(index);
+        }
+        self.frames.close_account(domain.id);
+        log::info!("{} '{}' is gone; {} frames free", domain.id, domain.name, self.frames.free_frames());
+        match plan {
+            Some(plan) => Step::Again(Job::Build(Construction::new(plan))),
+            None => Step::Done,
+        }
+    }
+}
