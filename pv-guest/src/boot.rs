@@ -66,7 +66,7 @@ extern "C" fn kernel_main(start_info: *const StartInfo) -> ! {
         mm::free_frames(),
         crate::time::monotonic_ns(),
     );
-    role::run_if_any();
+    role::run_if_any(!initrd.is_empty());
     cpu::hotplug::bring_up_all();
     fs::init(initrd);
     tty::init();

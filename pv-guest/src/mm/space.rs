@@ -28,6 +28,8 @@ pub struct AddressSpace {
     pub(super) areas: Areas,
     brk_start: u64,
     brk: u64,
+    /// Threads that live in it.
+    users: usize,
 }
 
 /// Changes collected for one trip to the machine; frames are released after stale translations are gone.
@@ -66,17 +68,49 @@ impl AddressSpace {
     /// An empty address space.
     pub fn new() -> Result<Self> {
         let root = Root::new(super::kernel_root())?;
-        Ok(Self { root: Some(root), areas: Areas::default(), brk_start: 0, brk: 0 })
+        let mut space = Self::nowhere();
+        space.root = Some(root);
+        Ok(space)
+    }
+
+    /// One without a root, in which nothing can live.
+    pub fn nowhere() -> Self {
+        Self { root: None, areas: Areas::default(), brk_start: 0, brk: 0, users: 1 }
+    }
+
+    /// Threads that live in it.
+    pub fn users(&self) -> usize {
+        self.users
+    }
+
+    /// One more thread lives in it.
+    pub fn add_user(&mut self) {
+        self.users += 1;
+    }
+
+    /// A thread that is not the last has left it.
+    pub fn drop_user(&mut self) {
+        self.users -= 1;
+    }
+
+    /// What is mapped.
+    pub fn areas(&self) -> &Areas {
+        &self.areas
     }
 
     pub(super) fn with(root: Root, from: &Self) -> Self {
-        Self { root: Some(root), areas: from.areas.clone(), brk_start: from.brk_start, brk: from.brk }
+        Self {
+            root: Some(root),
+            areas: from.areas.clone(),
+            brk_start: from.brk_start,
+            brk: from.brk,
+            users: 1,
+        }
     }
 
     /// Takes the contents out, for the end of a process; what stays has no root and maps nothing.
     pub fn take(&mut self) -> Self {
-        let empty = Self { root: None, areas: Areas::default(), brk_start: 0, brk: 0 };
-        core::mem::replace(self, empty)
+        core::mem::replace(self, Self::nowhere())
     }
 
     /// The root table.

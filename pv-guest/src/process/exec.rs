@@ -180,7 +180,8 @@ fn swap_space(process: &Process, space: AddressSpace) -> AddressSpace {
     core::mem::replace(&mut *slot, space)
 }
 
-/// Replaces the current process's program. On success `frame` enters the new one; on failure nothing has changed.
+/// Replaces the current process's program. On success `frame` enters the new one; on failure nothing has changed. A process
+/// with several threads cannot: `EAGAIN`.
 pub fn execve(
     frame: &mut Frame,
     file: Arc<dyn FileBacking>,
@@ -194,6 +195,10 @@ pub fn execve(
     }
     let program = elf::parse(&*file)?;
     let process = current();
+    // The other threads run the old program in the same memory.
+    if process.space.lock().users() > 1 {
+        return Err(Errno::EAGAIN);
+    }
     let old = swap_space(process, AddressSpace::new()?);
     match load(&program, &file, name, argv, envp) {
         Ok((entry, rsp)) => {
@@ -213,6 +218,7 @@ pub fn execve(
     }
     process.fpu.reset();
     process.fpu.restore();
+    process.set_clear_tid(0);
     process.signals.lock().reset_handlers();
     process.files.lock().on_exec();
     process.release_parent();

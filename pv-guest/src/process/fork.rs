@@ -3,7 +3,9 @@
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
-use super::{Process, TABLE, current, next_pid, sched};
+use super::{Process, TABLE, current, next_pid, sched, thread};
+use spin::Mutex;
+
 use crate::arch::fpu::FpuState;
 use crate::arch::frame::Frame;
 use crate::errno::{Errno, Result};
@@ -14,17 +16,17 @@ use crate::mm::space::AddressSpace;
 use crate::mm::user;
 
 /// Kernel memory a process may need: its stack, FPU state, areas and files.
-const PROCESS_HEAP: usize = 64 * 1024;
+pub(super) const PROCESS_HEAP: usize = 64 * 1024;
 
-const CLONE_VM: u64 = 0x100;
-const CLONE_VFORK: u64 = 0x4000;
-const CLONE_THREAD: u64 = 0x1_0000;
-const CLONE_SETTLS: u64 = 0x8_0000;
-const CLONE_PARENT_SETTID: u64 = 0x10_0000;
-const CLONE_CHILD_SETTID: u64 = 0x100_0000;
+pub(super) const CLONE_VM: u64 = 0x100;
+pub(super) const CLONE_VFORK: u64 = 0x4000;
+pub(super) const CLONE_THREAD: u64 = 0x1_0000;
+pub(super) const CLONE_SETTLS: u64 = 0x8_0000;
+pub(super) const CLONE_PARENT_SETTID: u64 = 0x10_0000;
+pub(super) const CLONE_CHILD_SETTID: u64 = 0x100_0000;
 
 /// Enters a process into the table and the line, to start from `frame`.
-fn launch(process: Process, frame: &Frame) -> Arc<Process> {
+pub(super) fn launch(process: Process, frame: &Frame) -> Arc<Process> {
     let process = Arc::new(process);
     process.set_start(frame);
     TABLE.lock().insert(process.pid, process.clone());
@@ -45,9 +47,9 @@ fn copy(frame: &Frame, pid: u32, change: impl FnOnce(&mut Process)) -> Result<Ar
     parent.fpu.save();
     let mut child = Process::new(pid, space, files, parent.fpu.duplicate()?)?;
     *child.name.get_mut() = parent.name.lock().clone();
-    *child.cwd.get_mut() = parent.cwd.lock().clone();
+    child.cwd = Arc::new(Mutex::new(parent.cwd.lock().clone()));
     *child.signals.get_mut() = parent.signals.lock().inherit();
-    child.ppid = parent.pid.into();
+    child.ppid = parent.tgid.into();
     child.pgid = parent.pgid().into();
     child.sid = parent.sid().into();
     child.fs_base = parent.fs_base.load(Ordering::Relaxed).into();
@@ -76,7 +78,7 @@ fn wait_for_release(child: Arc<Process>) -> Result<u32> {
     Ok(pid)
 }
 
-/// `clone`, for everything but threads: address spaces are always copied.
+/// `clone`: a thread of this process, or a process with a copy of everything.
 pub fn clone_process(
     frame: &Frame,
     flags: u64,
@@ -85,11 +87,15 @@ pub fn clone_process(
     child_tid: u64,
     tls: u64,
 ) -> Result<u32> {
-    if flags & CLONE_THREAD != 0 || flags & (CLONE_VM | CLONE_VFORK) == CLONE_VM {
-        return Err(Errno::ENOSYS);
-    }
     if flags & CLONE_SETTLS != 0 && tls >= USER_END {
         return Err(Errno::EPERM);
+    }
+    if flags & CLONE_THREAD != 0 {
+        return thread::spawn(frame, flags, stack, parent_tid, child_tid, tls);
+    }
+    // A process that shares its memory but is no thread.
+    if flags & (CLONE_VM | CLONE_VFORK) == CLONE_VM {
+        return Err(Errno::ENOSYS);
     }
     let pid = next_pid();
     // The child's copy must hold its number: write it before copying, and put the parent's word back after.

@@ -1,4 +1,5 @@
-//! Processes: one thread each, with a kernel stack, an address space and files of its own.
+//! Processes. What the kernel runs is a thread: a kernel stack and registers. A process is one thread with an address space
+//! and files of its own, or several that share theirs; the first one has the process's number, parent and children.
 //!
 //! One CPU at a time runs kernel code, and it is never preempted (see [`crate::cpu`]), so what a process's own kernel code
 //! sees of it is stable; locks are there because the compiler cannot know that, and none is held across a switch.
@@ -6,9 +7,11 @@
 pub mod exec;
 mod exit;
 mod fork;
+pub mod futex;
 pub mod sched;
 mod sigframe;
 pub mod signal;
+mod thread;
 mod timer;
 pub mod wait;
 
@@ -16,7 +19,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use hashbrown::HashMap;
 use spin::Mutex;
@@ -35,7 +38,7 @@ use crate::mm::space::AddressSpace;
 use signal::SignalState;
 use wait::WaitQueue;
 
-pub use exit::{exit_current, wait4};
+pub use exit::{exit_current, exit_thread, wait4};
 pub use fork::{clone_process, fork, fork_vfork};
 pub use timer::{sleep_until, tick};
 
@@ -55,14 +58,16 @@ pub enum State {
 pub struct Process {
     /// Its number.
     pub pid: u32,
+    /// The number of the process it is a thread of: its own, unless `clone` made it a thread.
+    pub tgid: u32,
     /// Its open files.
-    pub files: Mutex<Files>,
+    pub files: Arc<Mutex<Files>>,
     /// The program's path.
     pub name: Mutex<String>,
     /// The working directory.
-    pub cwd: Mutex<String>,
+    pub cwd: Arc<Mutex<String>>,
     /// Its memory.
-    pub space: Mutex<AddressSpace>,
+    pub space: Arc<Mutex<AddressSpace>>,
     ppid: AtomicU32,
     pgid: AtomicU32,
     sid: AtomicU32,
@@ -82,7 +87,16 @@ pub struct Process {
     /// Set while its parent waits, after `vfork`, for it to leave the shared image.
     holds_parent: AtomicBool,
     vfork_end: WaitQueue,
+    /// A word of the program's that is cleared, and waiters for it woken, when this thread ends; 0 for none.
+    clear_tid: AtomicU64,
+    /// How the whole process ends, once a thread has ended it; [`NOT_ENDED`] before.
+    group_status: AtomicI64,
+    /// Where the first thread waits for the others' end.
+    threads_end: WaitQueue,
 }
+
+/// In [`Process::group_status`]: nothing has ended it.
+const NOT_ENDED: i64 = -1;
 
 static TABLE: Mutex<HashMap<u32, Arc<Process>, Seeded>> = Mutex::new(HashMap::with_hasher(Seeded));
 static NEXT_PID: AtomicU32 = AtomicU32::new(1);
@@ -124,9 +138,9 @@ fn all() -> Vec<Arc<Process>> {
     all
 }
 
-/// Calls `f` for every process, by number.
+/// Calls `f` for every process, by number; other threads than the first do not count.
 pub fn for_each(f: &mut dyn FnMut(&Arc<Process>)) {
-    all().iter().for_each(f);
+    all().iter().filter(|process| process.is_leader()).for_each(f);
 }
 
 /// The system call `getpid`, in slot 39: without the kernel lock, from the block above the frame that the system call's
@@ -153,10 +167,11 @@ impl Process {
     fn new(pid: u32, space: AddressSpace, files: Files, fpu: FpuState) -> Result<Self> {
         Ok(Self {
             pid,
-            files: Mutex::new(files),
+            tgid: pid,
+            files: Arc::new(Mutex::new(files)),
             name: Mutex::new(String::new()),
-            cwd: Mutex::new(String::from("/")),
-            space: Mutex::new(space),
+            cwd: Arc::new(Mutex::new(String::from("/"))),
+            space: Arc::new(Mutex::new(space)),
             ppid: AtomicU32::new(0),
             pgid: AtomicU32::new(pid),
             sid: AtomicU32::new(pid),
@@ -172,7 +187,25 @@ impl Process {
             child_exit: WaitQueue::new(),
             holds_parent: AtomicBool::new(false),
             vfork_end: WaitQueue::new(),
+            clear_tid: AtomicU64::new(0),
+            group_status: AtomicI64::new(NOT_ENDED),
+            threads_end: WaitQueue::new(),
         })
+    }
+
+    /// Whether it is its process's first thread.
+    pub fn is_leader(&self) -> bool {
+        self.pid == self.tgid
+    }
+
+    /// Its process's first thread.
+    fn leader(&self) -> Arc<Process> {
+        find(self.tgid).expect("the first thread ends last")
+    }
+
+    /// Sets the word that is cleared when this thread ends.
+    pub fn set_clear_tid(&self, addr: u64) {
+        self.clear_tid.store(addr, Ordering::Relaxed);
     }
 
     /// The parent's number.
@@ -247,7 +280,7 @@ impl Process {
     fn set_start(&self, frame: &Frame) {
         let info = self.stack.info();
         info.process.store(ptr::from_ref(self).cast_mut(), Ordering::Relaxed);
-        info.pid.store(self.pid, Ordering::Relaxed);
+        info.pid.store(self.tgid, Ordering::Relaxed);
         // SAFETY: the process has never run, so nothing uses its stack.
         let rsp = unsafe { crate::arch::switch::prepare_stack(info.top(), frame) };
         info.saved_rsp.store(rsp, Ordering::Relaxed);

@@ -128,7 +128,7 @@ pub(super) fn push(frame: &mut Frame, signal: u32, action: &SigAction) -> Result
         state.blocked |= 1 << (signal - 1);
     }
     if action.flags & SA_RESETHAND != 0 {
-        state.actions[signal as usize] = SigAction::default();
+        state.set_action(signal, SigAction::default());
     }
     frame.rip = action.handler;
     frame.rsp = at;

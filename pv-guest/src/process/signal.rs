@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use spin::MutexGuard;
+use spin::{Mutex, MutexGuard};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::{Process, State, all, current, exit_current, find, sched, sigframe};
@@ -53,8 +53,9 @@ pub(super) const SA_RESETHAND: u64 = 0x8000_0000;
 
 /// A process's signals.
 pub struct SignalState {
-    /// By number; on the heap because it is most of a process's record, which is moved about on small stacks.
-    pub(super) actions: Vec<SigAction>,
+    /// By number; shared by the threads of a process, and on the heap because it is most of a process's record, which is
+    /// moved about on small stacks.
+    actions: Arc<Mutex<Vec<SigAction>>>,
     /// Bit n-1 for signal n.
     pub(super) blocked: u64,
     pending: u64,
@@ -84,7 +85,7 @@ impl SignalState {
     /// Everything at its default.
     pub fn new() -> Self {
         Self {
-            actions: alloc::vec![SigAction::default(); SIGNALS],
+            actions: Arc::new(Mutex::new(alloc::vec![SigAction::default(); SIGNALS])),
             blocked: 0,
             pending: 0,
             restore_mask: None,
@@ -94,6 +95,12 @@ impl SignalState {
 
     /// What a child starts with: the actions and the mask.
     pub fn inherit(&self) -> Self {
+        let actions = Arc::new(Mutex::new(self.actions.lock().clone()));
+        Self { actions, ..self.share() }
+    }
+
+    /// What another thread starts with: the mask, and the same actions.
+    pub fn share(&self) -> Self {
         Self {
             actions: self.actions.clone(),
             blocked: self.blocked,
@@ -103,9 +110,18 @@ impl SignalState {
         }
     }
 
+    fn action(&self, signal: u32) -> SigAction {
+        self.actions.lock()[signal as usize]
+    }
+
+    /// Sets what is done about a signal.
+    pub(super) fn set_action(&self, signal: u32, action: SigAction) {
+        self.actions.lock()[signal as usize] = action;
+    }
+
     /// What a newly executed program keeps: ignored signals, the mask, and what is pending.
     pub fn reset_handlers(&mut self) {
-        for action in &mut self.actions {
+        for action in self.actions.lock().iter_mut() {
             if action.handler != SIG_IGN {
                 *action = SigAction::default();
             }
@@ -114,7 +130,7 @@ impl SignalState {
     }
 
     fn discards(&self, signal: u32) -> bool {
-        match self.actions[signal as usize].handler {
+        match self.action(signal).handler {
             SIG_IGN => true,
             SIG_DFL => ignored_by_default(signal),
             _ => false,
@@ -178,15 +194,15 @@ pub fn post(process: &Arc<Process>, signal: u32) {
 /// Whether a signal the current process causes would end it.
 pub fn is_fatal(process: &Process, signal: u32) -> bool {
     let state = state(process);
-    state.blocked & bit(signal) != 0 || state.actions[signal as usize].handler <= SIG_IGN
+    state.blocked & bit(signal) != 0 || state.action(signal).handler <= SIG_IGN
 }
 
 /// Makes the current process take a signal that its own instruction caused. One that is blocked or ignored ends it: the
 /// instruction cannot be passed.
 pub fn force(process: &Process, signal: u32) {
     let mut state = state(process);
-    if state.blocked & bit(signal) != 0 || state.actions[signal as usize].handler == SIG_IGN {
-        state.actions[signal as usize] = SigAction::default();
+    if state.blocked & bit(signal) != 0 || state.action(signal).handler == SIG_IGN {
+        state.set_action(signal, SigAction::default());
         state.blocked &= !bit(signal);
     }
     state.pending |= bit(signal);
@@ -209,7 +225,7 @@ pub fn send_group(pgid: u32, signal: u32) -> Result<()> {
     if signal != 0 {
         valid(signal)?;
     }
-    let members = all().into_iter().filter(|process| process.pgid() == pgid);
+    let members = all().into_iter().filter(|process| process.is_leader() && process.pgid() == pgid);
     let count = members
         .inspect(|process| {
             if signal != 0 {
@@ -224,12 +240,12 @@ pub fn send_group(pgid: u32, signal: u32) -> Result<()> {
 pub fn sigaction(signal: u32, new: Option<SigAction>) -> Result<SigAction> {
     valid(signal)?;
     let mut state = state(current());
-    let old = state.actions[signal as usize];
+    let old = state.action(signal);
     if let Some(new) = new {
         if unblockable() & bit(signal) != 0 {
             return Err(Errno::EINVAL);
         }
-        state.actions[signal as usize] = new;
+        state.set_action(signal, new);
         if state.discards(signal) {
             state.pending &= !bit(signal);
         }
@@ -280,7 +296,7 @@ pub(super) fn deliver(frame: &mut Frame) {
             }
             return;
         };
-        let action = state(current()).actions[signal as usize];
+        let action = state(current()).action(signal);
         match action.handler {
             SIG_IGN => {}
             SIG_DFL if ignored_by_default(signal) => {}

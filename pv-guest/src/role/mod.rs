@@ -40,8 +40,9 @@ pub fn run_early(command_line: &str) {
     }
 }
 
-/// Carries out the role that the command line names, and ends the domain; returns when it names none.
-pub fn run_if_any() {
+/// Carries out the role that the command line names, and ends the domain; returns when it names none, or one that programs
+/// carry out.
+pub fn run_if_any(has_programs: bool) {
     let Some(name) = options::value(boot::cmdline(), "role") else { return };
     match Role::from_name(name) {
         Some(Role::Spin) => load::spin(),
@@ -49,6 +50,8 @@ pub fn run_if_any() {
         Some(Role::CrashIret) => load::crash_iret(),
         Some(Role::Hammer) => hammer::run(),
         Some(Role::Ticker) => ticker::run(),
+        Some(Role::Parallel) if has_programs => return,
+        Some(Role::Parallel) => report(Role::Parallel, false, format_args!("there are no programs")),
         Some(Role::Reboot) => unreachable!("the domain ended early"),
         None => kprintln!("FAILED role {name} is not known"),
     }

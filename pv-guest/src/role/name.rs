@@ -15,16 +15,19 @@ pub enum Role {
     Reboot,
     /// Waits.
     Idle,
+    /// Has the first program divide a job among threads.
+    Parallel,
 }
 
 /// All of them, by name.
-const NAMES: [(&str, Role); 6] = [
+const NAMES: [(&str, Role); 7] = [
     ("spin", Role::Spin),
     ("hammer", Role::Hammer),
     ("crash-iret", Role::CrashIret),
     ("ticker", Role::Ticker),
     ("reboot", Role::Reboot),
     ("idle", Role::Idle),
+    ("parallel", Role::Parallel),
 ];
 
 impl Role {

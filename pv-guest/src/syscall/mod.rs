@@ -153,7 +153,7 @@ pub static SYSCALL_TABLE: [Handler; SYSCALL_SLOTS] = syscalls! {
     228 2 time::clock_gettime;
     229 2 time::clock_getres;
     230 4 time::clock_nanosleep;
-    231 1 process::exit;
+    231 1 process::exit_group;
     234 3 signal::tgkill;
     257 4 open::openat;
     258 3 path::mkdirat;

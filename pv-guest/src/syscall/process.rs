@@ -7,7 +7,7 @@ use crate::cpu::{self, CpuSet};
 use crate::errno::{Errno, Result, to_ret};
 use crate::fs::{Found, mode, walk};
 use crate::mm::user;
-use crate::process::{self, exec, sched};
+use crate::process::{self, exec, futex, sched};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -78,8 +78,13 @@ fn script_header(found: &Found) -> Result<Option<(String, Option<String>)>> {
     if interpreter.is_empty() { Err(Errno::ENOEXEC) } else { Ok(Some((interpreter.into(), argument))) }
 }
 
-/// `exit`, `exit_group`.
+/// `exit`: of one thread.
 pub fn exit(code: u64) -> Result<u64> {
+    process::exit_thread(((code & 0xff) << 8) as i32)
+}
+
+/// `exit_group`.
+pub fn exit_group(code: u64) -> Result<u64> {
     process::exit_current(((code & 0xff) << 8) as i32)
 }
 
@@ -142,7 +147,7 @@ pub fn getcpu(cpu_out: u64, node_out: u64, _cache: u64) -> Result<u64> {
     Ok(0)
 }
 
-/// `gettid`: one thread each.
+/// `gettid`.
 pub fn gettid() -> Result<u64> {
     Ok(u64::from(process::current().pid))
 }
@@ -206,32 +211,31 @@ pub fn arch_prctl(code: u64, addr: u64) -> Result<u64> {
     process::arch_prctl(code, addr)
 }
 
-/// `set_tid_address`: with one thread, nobody waits for the word to be cleared.
-pub fn set_tid_address(_addr: u64) -> Result<u64> {
+/// `set_tid_address`.
+pub fn set_tid_address(addr: u64) -> Result<u64> {
+    process::current().set_clear_tid(addr);
     gettid()
 }
 
-/// `set_robust_list`: likewise.
+/// `set_robust_list`: accepted, and not looked at when a thread ends.
 pub fn set_robust_list(_head: u64, length: u64) -> Result<u64> {
     const HEAD_SIZE: u64 = 24;
     if length == HEAD_SIZE { Ok(0) } else { Err(Errno::EINVAL) }
 }
 
-/// `futex`: waits end by time or signal, since no other thread shares the memory.
+/// `futex`: waiting and waking.
 pub fn futex(addr: u64, operation: u64, value: u64, timeout: u64, _second: u64, _third: u64) -> Result<u64> {
     const COMMANDS: u64 = 0x7f;
     const FUTEX_WAIT: u64 = 0;
     const FUTEX_WAKE: u64 = 1;
     match operation & COMMANDS {
-        FUTEX_WAKE => Ok(0),
-        FUTEX_WAIT if user::read::<u32>(addr)? != value as u32 => Err(Errno::EAGAIN),
+        FUTEX_WAKE => futex::wake(addr, value as u32 as usize),
         FUTEX_WAIT => {
             let deadline = match timeout {
-                0 => u64::MAX,
-                timeout => super::time::deadline_after(super::time::read_timespec(timeout)?),
+                0 => None,
+                timeout => Some(super::time::deadline_after(super::time::read_timespec(timeout)?)),
             };
-            process::sleep_until(deadline)?;
-            Err(Errno::ETIMEDOUT)
+            futex::wait(addr, value as u32, deadline).map(|()| 0)
         }
         _ => Err(Errno::ENOSYS),
     }

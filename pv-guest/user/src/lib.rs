@@ -14,12 +14,15 @@ mod handlers;
 pub mod io;
 pub mod memory;
 pub mod parse;
+pub mod primes;
 pub mod process;
 pub mod report;
 #[cfg(target_os = "none")]
 mod runtime;
 pub mod sys;
 pub mod text;
+#[cfg(target_os = "none")]
+pub mod thread;
 pub mod trap;
 
 pub use errno::Errno;

@@ -19,10 +19,10 @@ struct State {
     end: usize,
 }
 
-/// A program's heap. Programs here have one thread.
+/// A program's heap, for its first thread: others must not allocate.
 pub struct Heap(UnsafeCell<State>);
 
-// SAFETY: user programs have a single thread, and no signal handler allocates.
+// SAFETY: only a program's first thread allocates, and no signal handler does.
 unsafe impl Sync for Heap {}
 
 impl Heap {
@@ -70,7 +70,7 @@ unsafe impl GlobalAlloc for Heap {
         if class >= CLASSES || layout.align() > 4096 {
             return null_mut();
         }
-        // SAFETY: one thread, and no reference to the state outlives a call.
+        // SAFETY: one thread allocates, and no reference to the state outlives a call.
         let state = unsafe { &mut *self.0.get() };
         let head = state.free[class];
         if head.is_null() {
@@ -83,7 +83,7 @@ unsafe impl GlobalAlloc for Heap {
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         let class = class(layout);
-        // SAFETY: one thread; the block was allocated from this class and its owner gave it up.
+        // SAFETY: one thread allocates; the block was allocated from this class and its owner gave it up.
         unsafe {
             let state = &mut *self.0.get();
             *block.cast::<*mut u8>() = state.free[class];

@@ -4,6 +4,7 @@
 use crate::Errno;
 use core::arch::asm;
 use core::ffi::CStr;
+use core::sync::atomic::AtomicU32;
 
 /// Result of a system call.
 pub type Result<T> = core::result::Result<T, Errno>;
@@ -29,8 +30,10 @@ pub mod nr {
     pub const DUP2: usize = 33;
     pub const NANOSLEEP: usize = 35;
     pub const GETPID: usize = 39;
+    pub const CLONE: usize = 56;
     pub const FORK: usize = 57;
     pub const EXECVE: usize = 59;
+    pub const EXIT: usize = 60;
     pub const WAIT4: usize = 61;
     pub const KILL: usize = 62;
     pub const GETCWD: usize = 79;
@@ -43,9 +46,15 @@ pub mod nr {
     pub const GETPGRP: usize = 111;
     pub const SETSID: usize = 112;
     pub const REBOOT: usize = 169;
+    pub const GETTID: usize = 186;
+    pub const FUTEX: usize = 202;
+    pub const SCHED_SETAFFINITY: usize = 203;
+    pub const SCHED_GETAFFINITY: usize = 204;
     pub const GETDENTS64: usize = 217;
     pub const CLOCK_GETTIME: usize = 228;
+    pub const CLOCK_NANOSLEEP: usize = 230;
     pub const EXIT_GROUP: usize = 231;
+    pub const GETCPU: usize = 309;
 }
 
 /// Performs a system call with up to six arguments.
@@ -207,6 +216,54 @@ pub fn sleep_ns(ns: u64) -> Result<()> {
     plain(nr::NANOSLEEP, &raw const time as usize, 0, 0).map(drop)
 }
 
+/// Sleeps until a time of the monotonic clock, in nanoseconds.
+pub fn sleep_until(ns: u64) -> Result<()> {
+    const MONOTONIC: usize = 1;
+    const ABSOLUTE: usize = 1;
+    let time = Timespec { sec: (ns / 1_000_000_000) as i64, nsec: (ns % 1_000_000_000) as i64 };
+    let args = [MONOTONIC, ABSOLUTE, &raw const time as usize, 0, 0, 0];
+    // SAFETY: the kernel only reads the time, which lives until the call returns.
+    unsafe { syscall(nr::CLOCK_NANOSLEEP, args) }.map(drop)
+}
+
+/// This thread's id.
+pub fn gettid() -> usize {
+    plain(nr::GETTID, 0, 0, 0).unwrap_or(0)
+}
+
+/// The CPU this runs on.
+pub fn getcpu() -> usize {
+    let mut cpu = 0u32;
+    let _ = plain(nr::GETCPU, &raw mut cpu as usize, 0, 0);
+    cpu as usize
+}
+
+/// The CPUs this thread may run on, a bit each.
+pub fn affinity() -> u64 {
+    let mut mask = 0u64;
+    let _ = plain(nr::SCHED_GETAFFINITY, 0, size_of::<u64>(), &raw mut mask as usize);
+    mask
+}
+
+/// Keeps this thread to some CPUs.
+pub fn set_affinity(mask: u64) -> Result<()> {
+    plain(nr::SCHED_SETAFFINITY, 0, size_of::<u64>(), &raw const mask as usize).map(drop)
+}
+
+/// Waits while a word holds a value, until another thread wakes those that wait for it. May return early.
+pub fn futex_wait(word: &AtomicU32, value: u32) -> Result<()> {
+    const WAIT: usize = 0;
+    let args = [word.as_ptr() as usize, WAIT, value as usize, 0, 0, 0];
+    // SAFETY: the word is valid, and accessed atomically by both sides.
+    unsafe { syscall(nr::FUTEX, args) }.map(drop)
+}
+
+/// Wakes up to `count` threads that wait for a word; gives how many there were.
+pub fn futex_wake(word: &AtomicU32, count: usize) -> Result<usize> {
+    const WAKE: usize = 1;
+    plain(nr::FUTEX, word.as_ptr() as usize, WAKE, count)
+}
+
 /// The monotonic clock in nanoseconds.
 pub fn monotonic_ns() -> u64 {
     let mut time = Timespec::default();
@@ -261,6 +318,14 @@ pub fn mmap_anonymous(length: usize, protection: usize) -> Result<*mut u8> {
     const PRIVATE_ANONYMOUS: usize = 0x22;
     // SAFETY: address 0 without MAP_FIXED takes memory nobody uses.
     let at = unsafe { syscall(nr::MMAP, [0, length, protection, PRIVATE_ANONYMOUS, usize::MAX, 0])? };
+    Ok(at as *mut u8)
+}
+
+/// Maps fresh zeroed memory that children share.
+pub fn mmap_shared(length: usize, protection: usize) -> Result<*mut u8> {
+    const SHARED_ANONYMOUS: usize = 0x21;
+    // SAFETY: address 0 without MAP_FIXED takes memory nobody uses.
+    let at = unsafe { syscall(nr::MMAP, [0, length, protection, SHARED_ANONYMOUS, usize::MAX, 0])? };
     Ok(at as *mut u8)
 }
 

@@ -1,5 +1,5 @@
-//! The first process: runs the demonstration when the kernel's command line has `demo`, else a shell on
-//! the console, and powers the machine off when that ends.
+//! The first process: runs the demonstration when the kernel's command line has `demo`, the parallel job when it has
+//! `role=parallel`, else a shell on the console, and powers the machine off when that ends.
 #![no_std]
 #![no_main]
 
@@ -7,14 +7,25 @@ use ulib::{Args, Errno, eprintln, file, process, sys};
 
 ulib::entry!(main);
 
+/// Rounds of the parallel job.
+const PARALLEL_TIMES: &str = "50";
+
 fn main(args: &Args) -> i32 {
     let command_line = file::read_text("/proc/cmdline").unwrap_or_default();
-    let demo =
-        args.rest().any(|word| word == "demo") || command_line.split_whitespace().any(|word| word == "demo");
-    let program = if demo { "/bin/demo" } else { "/bin/sh" };
+    let has = |wanted: &str| {
+        args.rest().any(|word| word == wanted) || command_line.split_whitespace().any(|word| word == wanted)
+    };
+    let words: &[&str] = if has("role=parallel") {
+        &["/bin/parallel", "", PARALLEL_TIMES]
+    } else if has("demo") {
+        &["/bin/demo"]
+    } else {
+        &["/bin/sh"]
+    };
+    let program = words[0];
     let _ = sys::setsid();
     let child = process::spawn(|| {
-        let error = process::exec(program, &[program]);
+        let error = process::exec(program, words);
         eprintln!("init: {program}: {error}");
         127
     });
