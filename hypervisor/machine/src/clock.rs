@@ -7,9 +7,15 @@ use crate::device::{apic, pit};
 static TSC_KHZ: AtomicU64 = AtomicU64::new(0);
 static APIC_KHZ: AtomicU64 = AtomicU64::new(0);
 
-/// Calibration time: long enough that the cost of reading a port does not matter, short enough to wait.
+/// Calibration time in the 8254's ticks, 10 ms: what a port read takes does not matter beside it.
 const CALIBRATION_TICKS: u16 = 11_932;
-const CALIBRATION_RUNS: usize = 5;
+/// Calibrations that may fail, and readings of which the quickest counts. A machine that is itself a program may be
+/// held up anywhere: in a reading, which makes it slow, or between two, for so long that the 8254 runs out.
+const CALIBRATIONS: usize = 20;
+const READINGS: usize = 16;
+/// Readings of the 8254 before it counts as absent: it runs out after 55 ms, and a reading takes at least as long as a
+/// transaction on the ISA bus, about a microsecond.
+const LIMIT: usize = 1_000_000;
 
 /// The time-stamp counter.
 #[inline]
@@ -18,20 +24,54 @@ pub fn tsc() -> u64 {
     unsafe { core::arch::x86_64::_rdtsc() }
 }
 
-/// Measures both clocks. Interrupts must be off. The median of a few runs is taken: a machine that is itself a
-/// program may be held up in any of them.
-pub fn calibrate() {
-    let mut runs = [(); CALIBRATION_RUNS].map(|()| {
-        apic::start_free_running();
-        let sample = || (tsc(), apic::remaining());
-        let (start, end) = pit::time(CALIBRATION_TICKS, sample, sample);
-        (end.0 - start.0, u64::from(start.1 - end.1))
+/// All three clocks at one moment.
+struct Reading {
+    tsc: u64,
+    apic: u32,
+    pit: u16,
+}
+
+/// The quickest of some readings; `None` when the 8254 has run out.
+fn reading() -> Option<Reading> {
+    let mut best = (u64::MAX, Reading { tsc: 0, apic: 0, pit: 0 });
+    for _ in 0..READINGS {
+        let start = tsc();
+        let (apic, pit) = (apic::remaining(), pit::remaining()?);
+        let took = tsc() - start;
+        if took < best.0 {
+            best = (took, Reading { tsc: start, apic, pit });
+        }
+    }
+    Some(best.1)
+}
+
+/// Ticks of the TSC and of the APIC's timer in a millisecond; `None` when the 8254 ran out between two readings.
+fn measure() -> Option<(u64, u64)> {
+    apic::start_free_running();
+    pit::start();
+    let start = reading()?;
+    let until = start.pit.checked_sub(CALIBRATION_TICKS)?;
+    let waited = (0..LIMIT).find_map(|_| match pit::remaining() {
+        Some(left) if left > until => None,
+        other => Some(other),
     });
-    runs.sort_unstable();
-    let (tsc, apic) = runs[CALIBRATION_RUNS / 2];
-    let kilohertz = |ticks: u64| ticks * pit::FREQUENCY / u64::from(CALIBRATION_TICKS) / 1000;
-    TSC_KHZ.store(kilohertz(tsc).max(1), Ordering::Relaxed);
-    APIC_KHZ.store(kilohertz(apic).max(1), Ordering::Relaxed);
+    waited.expect("the 8254 timer does not count")?;
+    let end = reading()?;
+    let ticks = u64::from(start.pit.checked_sub(end.pit)?).max(1);
+    let kilohertz = |count: u64| (count * pit::FREQUENCY / ticks / 1000).max(1);
+    Some((kilohertz(end.tsc - start.tsc), kilohertz(u64::from(start.apic - end.apic))))
+}
+
+/// Measures both clocks. Interrupts must be off.
+///
+/// # Panics
+/// When the 8254 does not count: without it there is no time at all.
+pub fn calibrate() {
+    let measured = (0..CALIBRATIONS).find_map(|_| measure());
+    let (tsc_khz, apic_khz) = measured.expect("the 8254 timer always runs out before it is read");
+    pit::stop();
+    TSC_KHZ.store(tsc_khz, Ordering::Relaxed);
+    APIC_KHZ.store(apic_khz, Ordering::Relaxed);
     apic::arm(0);
 }
 

@@ -5,32 +5,41 @@ use x86_64::instructions::port::Port;
 /// Input clock in Hz.
 pub const FREQUENCY: u64 = 1_193_182;
 
-/// Looks at the output before the timer counts as absent: its longest run takes 55 ms, and a look at least as long
-/// as a transaction on the ISA bus, about a microsecond.
-const LIMIT: u32 = 10_000_000;
+/// What channel 2 counts down from: its longest run, 55 ms.
+const START: u16 = u16::MAX;
 
-/// Runs channel 2 for `ticks` of its clock and calls `before` just after it starts and `after` when it has
-/// run out. Channel 2's gate and output are on port 0x61, so no interrupt is needed.
-///
-/// # Panics
-/// When the timer never runs out: without it there is no time at all.
-pub fn time<A, B>(ticks: u16, before: impl FnOnce() -> A, after: impl FnOnce() -> B) -> (A, B) {
-    let mut control = Port::<u8>::new(0x61);
-    let mut command = Port::<u8>::new(0x43);
-    let mut channel = Port::<u8>::new(0x42);
+/// Channel 2's gate (bit 0), the speaker (bit 1) and channel 2's output (bit 5).
+const CONTROL: u16 = 0x61;
+const COMMAND: u16 = 0x43;
+const CHANNEL_2: u16 = 0x42;
+
+fn write(port: u16, value: u8) {
     // SAFETY: the timer's own ports; the speaker stays off, and nothing else uses channel 2.
-    unsafe {
-        let gate = control.read() & !0x03;
-        control.write(gate);
-        command.write(0xb0); // channel 2, low byte then high byte, mode 0: the output rises at zero
-        channel.write(ticks as u8);
-        channel.write((ticks >> 8) as u8);
-        control.write(gate | 1);
-        let started = before();
-        let ran_out = (0..LIMIT).any(|_| control.read() & 0x20 != 0);
-        assert!(ran_out, "the 8254 timer does not count");
-        let ended = after();
-        control.write(gate);
-        (started, ended)
+    unsafe { Port::<u8>::new(port).write(value) }
+}
+
+fn read(port: u16) -> u8 {
+    // SAFETY: as in `write`; a read of the channel takes the next byte of the latched count and no more.
+    unsafe { Port::<u8>::new(port).read() }
+}
+
+/// Lets channel 2 count down. Its gate and output are on port 0x61, so no interrupt is needed.
+pub fn start() {
+    write(CONTROL, read(CONTROL) & !0x03 | 0x01);
+    write(COMMAND, 0xb0); // channel 2, low byte then high byte, mode 0: the output rises at zero
+    for byte in START.to_le_bytes() {
+        write(CHANNEL_2, byte);
     }
+}
+
+/// What is left to count, if it has not run out.
+pub fn remaining() -> Option<u16> {
+    write(COMMAND, 0x80); // latch channel 2
+    let count = u16::from_le_bytes([read(CHANNEL_2), read(CHANNEL_2)]);
+    (read(CONTROL) & 0x20 == 0).then_some(count)
+}
+
+/// Stops counting.
+pub fn stop() {
+    write(CONTROL, read(CONTROL) & !0x03);
 }
