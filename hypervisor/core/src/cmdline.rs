@@ -87,6 +87,9 @@ pub struct Options {
     pub exit_port: Option<u16>,
     /// `paravane.audit`: recount everything when the last domain has stopped, and panic if a count is wrong.
     pub audit: bool,
+    /// `paravane.stall`: the first processor stops in the hypervisor instead of running guests, so that the watchdog
+    /// has something to find.
+    pub stall: bool,
     /// Options not understood, or with values not understood, as written.
     pub ignored: Vec<String>,
 }
@@ -106,6 +109,7 @@ impl Default for Options {
             ratelimit_us: 1000,
             exit_port: None,
             audit: false,
+            stall: false,
             ignored: Vec::new(),
         }
     }
@@ -162,6 +166,7 @@ impl Options {
             "watchdog" => self.watchdog = self.watchdog(value)?,
             "watchdog_timeout" => self.watchdog = seconds(value?)?,
             "paravane.audit" => self.audit = boolean(value)?,
+            "paravane.stall" => self.stall = boolean(value)?,
             "paravane.exit" => self.exit_port = Some(u16::try_from(number(value?)?).ok()?),
             _ => return None,
         }

@@ -3,6 +3,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::device::{apic, pit};
+use crate::smp::watchdog;
 
 static TSC_KHZ: AtomicU64 = AtomicU64::new(0);
 static APIC_KHZ: AtomicU64 = AtomicU64::new(0);
@@ -101,8 +102,9 @@ pub fn wait_until(microseconds: u64, done: impl Fn() -> bool) -> bool {
 }
 
 /// Asks for the timer interrupt `nanoseconds` from now (at once when 0); `None` cancels it. A longer wait than
-/// the counter holds ends early, and the caller finds its deadline still ahead.
+/// the counter holds, or than the watchdog allows, ends early, and the caller finds its deadline still ahead.
 pub fn arm(nanoseconds: Option<u64>) {
+    let nanoseconds = [nanoseconds, watchdog::period()].into_iter().flatten().min();
     let Some(nanoseconds) = nanoseconds else { return apic::arm(0) };
     let ticks = u128::from(nanoseconds) * u128::from(apic_khz()) / 1_000_000;
     apic::arm(ticks.clamp(1, u128::from(u32::MAX)) as u32);

@@ -1,25 +1,28 @@
 //! What entry code calls: one function per kind of entry, on the hypervisor's stack and tables, with
 //! interrupts off. They take the lock, hand the entry to `core`, and do what it says comes next.
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::Ordering;
 
 use paravane_abi::regs::CpuUserRegs;
+use paravane_core::cmdline::Options;
 use paravane_core::hypervisor::{Hypervisor, Leave, Next};
+use paravane_core::lock::Rank;
 use paravane_core::machine::Processor;
-use spin::{Mutex, MutexGuard};
+use spin::Once;
 use x86_64::instructions::interrupts;
 use x86_64::registers::control::Cr2;
 
-use crate::cpu::local::{self, Local};
+use crate::clock;
+use crate::cpu::local::{self, Local, Lock};
 use crate::device::exit::{self, Reason};
 use crate::device::{apic, pic, serial};
 use crate::entry::{self, Frame, area};
 use crate::hardware::Hardware;
-use crate::smp::stop;
+use crate::smp::{stop, watchdog};
 use crate::stack::Stacks;
 
 /// The hypervisor's state, from the moment the first domain is built.
-static HYPERVISOR: Mutex<Option<Hypervisor<Hardware>>> = Mutex::new(None);
+static HYPERVISOR: Lock<Option<Hypervisor<Hardware>>> = Lock::new(Rank::Hypervisor, None);
 
 const VECTOR_NMI: u32 = 2;
 const VECTOR_PAGE_FAULT: u32 = 14;
@@ -62,11 +65,17 @@ extern "C" fn guest_entry(regs: &mut CpuUserRegs) {
         return local.leaves();
     }
     let fault_address = if vector == VECTOR_PAGE_FAULT { Cr2::read_raw() } else { 0 };
-    let mut guard = HYPERVISOR.lock();
-    let hypervisor = running(&mut guard);
-    if (FIRST_DEVICE_VECTOR..=VECTOR_SPURIOUS).contains(&vector) {
-        hypervisor.count_interrupt();
+    let device = (FIRST_DEVICE_VECTOR..=VECTOR_SPURIOUS).contains(&vector);
+    if device {
         acknowledge(vector);
+        if vector == VECTOR_TIMER {
+            watchdog::tick();
+        }
+    }
+    let mut guard = take();
+    let hypervisor = running(&mut guard);
+    if device {
+        hypervisor.count_interrupt();
         match vector {
             VECTOR_TIMER => hypervisor.timer_interrupt(),
             VECTOR_SERIAL => hypervisor.console_interrupt(),
@@ -82,7 +91,7 @@ extern "C" fn guest_entry(regs: &mut CpuUserRegs) {
 /// A hypercall from ring 1.
 extern "C" fn hypercall_entry(regs: &mut CpuUserRegs) {
     local::this().entered();
-    let mut guard = HYPERVISOR.lock();
+    let mut guard = take();
     let hypervisor = running(&mut guard);
     hypervisor.hypercall(regs);
     let next = hypervisor.prepare_return(regs);
@@ -125,7 +134,26 @@ fn acknowledge(vector: u32) {
     }
 }
 
-type Guard<'a> = MutexGuard<'a, Option<Hypervisor<Hardware>>>;
+type Guard<'a> = local::Guard<'a, Option<Hypervisor<Hardware>>>;
+
+/// Takes the hypervisor's lock.
+#[inline]
+fn take<'a>() -> Guard<'a> {
+    HYPERVISOR.try_lock().unwrap_or_else(wait_for_lock)
+}
+
+#[cold]
+fn wait_for_lock<'a>() -> Guard<'a> {
+    let local = local::this();
+    local.waits.store(true, Ordering::Relaxed);
+    let guard = HYPERVISOR.lock_while(|| {
+        watchdog::look();
+        core::hint::spin_loop();
+    });
+    local.turn();
+    local.waits.store(false, Ordering::Relaxed);
+    guard
+}
 
 #[inline]
 fn running<'a>(guard: &'a mut Guard<'_>) -> &'a mut Hypervisor<Hardware> {
@@ -150,13 +178,8 @@ fn wait<'a>(mut guard: Guard<'a>, regs: &mut CpuUserRegs, mut next: Next) -> Gua
             Next::Idle | Next::Work => {}
         }
         drop(guard);
-        if next == Next::Idle {
-            interrupts::enable_and_hlt();
-        } else {
-            take_interrupts();
-        }
-        interrupts::disable();
-        guard = HYPERVISOR.lock();
+        rest(local, next);
+        guard = take();
         let hypervisor = running(&mut guard);
         hypervisor.enter();
         if local.timer_fired.swap(false, Ordering::Relaxed) {
@@ -169,22 +192,46 @@ fn wait<'a>(mut guard: Guard<'a>, regs: &mut CpuUserRegs, mut next: Next) -> Gua
     }
 }
 
-/// Takes the interrupts that wait: STI holds them back for one instruction more.
-fn take_interrupts() {
-    interrupts::enable();
-    x86_64::instructions::nop();
+/// Takes the interrupts that wait, and where there is nothing to do sleeps until there is one. One that comes just
+/// before the processor sleeps wakes it: STI holds interrupts back for one instruction more.
+fn rest(local: &Local, next: Next) {
+    if next == Next::Idle {
+        local.idle.store(true, Ordering::Relaxed);
+        interrupts::enable_and_hlt();
+    } else {
+        interrupts::enable();
+        x86_64::instructions::nop();
+    }
+    interrupts::disable();
+    local.turn();
+    local.idle.store(false, Ordering::Relaxed);
+    if local.timer_fired.load(Ordering::Relaxed) {
+        watchdog::tick();
+    }
 }
 
-/// Whether the books are checked before the machine stops (`paravane.audit`).
-static AUDIT_AT_END: AtomicBool = AtomicBool::new(false);
+/// What the command line says of what is done here.
+struct Configuration {
+    /// Whether the books are checked before the machine stops (`paravane.audit`).
+    audit: bool,
+    /// The watchdog's timeout in seconds.
+    watchdog: Option<u32>,
+    /// Whether the first processor stops instead of running guests (`paravane.stall`).
+    stall: bool,
+}
 
-/// Takes what the command line says of it.
-pub fn audit_at_end(wanted: bool) {
-    AUDIT_AT_END.store(wanted, Ordering::Relaxed);
+static CONFIGURATION: Once<Configuration> = Once::new();
+
+/// Takes what the command line says.
+pub fn configure(options: &Options) {
+    let Options { audit, watchdog, stall, .. } = *options;
+    CONFIGURATION.call_once(|| Configuration { audit, watchdog, stall });
 }
 
 fn end(hypervisor: &Hypervisor<Hardware>, why: Leave) -> ! {
-    if AUDIT_AT_END.load(Ordering::Relaxed) {
+    // Counting everything takes its time.
+    watchdog::stop();
+    if CONFIGURATION.get().is_some_and(|it| it.audit) {
         let wrong = hypervisor.recount();
         assert!(wrong.is_empty(), "audit: {} counts are wrong, the first: {}", wrong.len(), wrong[0]);
         log::info!("audit: all counts agree");
@@ -198,18 +245,22 @@ fn end(hypervisor: &Hypervisor<Hardware>, why: Leave) -> ! {
 
 /// Another processor has come up: once there are domains it runs them like the first.
 pub fn join() -> ! {
-    while HYPERVISOR.lock().is_none() {
-        interrupts::enable_and_hlt();
-        interrupts::disable();
+    while take().is_none() {
+        rest(local::this(), Next::Idle);
     }
     serve()
 }
 
 /// Starts running domains, on all processors.
 pub fn run(hypervisor: Hypervisor<Hardware>) -> ! {
-    let mut guard = HYPERVISOR.lock();
+    let configuration = CONFIGURATION.get();
+    let mut guard = take();
     let hypervisor = guard.insert(hypervisor);
+    watchdog::start(configuration.and_then(|it| it.watchdog));
     (0..hypervisor.machine.cpus()).for_each(|cpu| hypervisor.machine.interrupt(cpu));
+    while configuration.is_some_and(|it| it.stall) {
+        core::hint::spin_loop();
+    }
     drop(guard);
     serve()
 }
@@ -218,7 +269,8 @@ pub fn run(hypervisor: Hypervisor<Hardware>) -> ! {
 fn serve() -> ! {
     // SAFETY: the entry stack is mapped here in every address space and nothing stands on it yet.
     let regs = unsafe { &mut *(area::FRAME as *mut CpuUserRegs) };
-    let mut guard = HYPERVISOR.lock();
+    clock::arm(None);
+    let mut guard = take();
     let hypervisor = running(&mut guard);
     hypervisor.enter();
     let next = hypervisor.prepare_return(regs);

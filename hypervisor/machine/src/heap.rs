@@ -1,10 +1,13 @@
 //! The hypervisor's heap: domain records, decoder tables, device-tree results. Frames for guests and tables
 //! never come from here, so that a guest cannot use it up by asking for memory.
 
+use paravane_core::lock::{self, Rank};
 use talc::TalcLock;
+use talc::lock_api::{self, RawMutex};
 use talc::source::Claim;
 
 use crate::boot::memory_map::{FRAME_SIZE, MemoryMap};
+use crate::cpu::local::ThisCpu;
 use crate::direct_map;
 
 /// Bytes of heap in the image: enough to read the boot loader's information. The image must stay small, because
@@ -34,8 +37,39 @@ pub fn extend(memory: &mut MemoryMap, bytes: u64) -> bool {
 
 static mut HEAP: [u8; FIRST] = [0; FIRST];
 
+/// The heap's lock, with its place in the order.
+struct HeapLock(spin::Mutex<()>);
+
+// SAFETY: the spin lock inside excludes; booking its rank does nothing to that.
+unsafe impl RawMutex for HeapLock {
+    // The initial value of every lock of this type: what is wanted here.
+    #[allow(clippy::declare_interior_mutable_const)]
+    const INIT: Self = Self(spin::Mutex::new(()));
+
+    type GuardMarker = lock_api::GuardSend;
+
+    fn lock(&self) {
+        lock::taking::<ThisCpu>(Rank::Heap);
+        RawMutex::lock(&self.0);
+    }
+
+    fn try_lock(&self) -> bool {
+        let taken = RawMutex::try_lock(&self.0);
+        if taken {
+            lock::taking::<ThisCpu>(Rank::Heap);
+        }
+        taken
+    }
+
+    unsafe fn unlock(&self) {
+        // SAFETY: the caller holds the lock.
+        unsafe { RawMutex::unlock(&self.0) };
+        lock::released::<ThisCpu>(Rank::Heap);
+    }
+}
+
 #[global_allocator]
-static ALLOCATOR: TalcLock<spin::Mutex<()>, Claim> = TalcLock::new(
+static ALLOCATOR: TalcLock<HeapLock, Claim> = TalcLock::new(
     // SAFETY: nothing else names `HEAP`, so the allocator owns it.
     unsafe { Claim::array(&raw mut HEAP) },
 );

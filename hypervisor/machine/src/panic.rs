@@ -2,6 +2,7 @@
 
 use core::fmt::Write;
 use core::panic::PanicInfo;
+use core::sync::atomic::Ordering;
 
 use crate::cpu::local;
 use crate::device::exit::{self, Reason};
@@ -30,7 +31,11 @@ fn report(info: &PanicInfo<'_>) {
     };
     for local in all {
         if let Some(rip) = local.stopped_at() {
-            let place = if local.in_guest() != 0 { "in a guest" } else { "in the hypervisor" };
+            let place = match local.in_guest() {
+                0 if local.idle.load(Ordering::Relaxed) => "asleep",
+                0 => "in the hypervisor",
+                _ => "in a guest",
+            };
             let _ = writeln!(lines, "CPU {} was {place}, RIP {rip:#x}", local.number());
         }
     }

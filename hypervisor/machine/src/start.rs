@@ -76,7 +76,7 @@ fn apply(options: &Options) {
     }
     log::set_max_level(if options.serial_console { options.loglvl.always } else { log::LevelFilter::Off });
     exit::configure(options.exit_port, options.noreboot);
-    handlers::audit_at_end(options.audit);
+    handlers::configure(options);
     for option in &options.ignored {
         log::warn!("command line: option '{option}' is not known and has no effect");
     }
@@ -131,6 +131,7 @@ fn build_address_spaces(memory: &mut MemoryMap, processors: &[u8]) -> Layout {
         let (_, flags) = Cr3::read();
         Cr3::write(PhysFrame::containing_address(x86_64::PhysAddr::new(spaces[0].root)), flags);
     }
+    local::ready();
     interrupts::load_tables(spaces[0].local.writable_gdt);
     interrupts::write_syscall_registers();
     Layout { end, m2p, spaces }

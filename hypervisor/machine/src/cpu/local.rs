@@ -6,6 +6,7 @@
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use paravane_core::lock::{self, Held};
 use spin::Once;
 
 use crate::entry::area;
@@ -24,6 +25,14 @@ pub struct Local {
     pub timer_fired: AtomicBool,
     /// As `timer_fired`, for the serial port.
     pub serial_fired: AtomicBool,
+    /// Advances whenever it enters from a guest or wakes, and whenever it gets a lock it waited for.
+    turns: AtomicU64,
+    /// It sleeps until an interrupt.
+    pub idle: AtomicBool,
+    /// It waits for the hypervisor's lock.
+    pub waits: AtomicBool,
+    /// Ranks of the locks it holds, where they are checked.
+    held: AtomicU64,
     /// It has come up, and waits to compare its TSC.
     pub arrived: AtomicBool,
     /// The one that started it lets it go on.
@@ -47,6 +56,10 @@ impl Local {
             writable_gdt,
             timer_fired: AtomicBool::new(false),
             serial_fired: AtomicBool::new(false),
+            turns: AtomicU64::new(0),
+            idle: AtomicBool::new(false),
+            waits: AtomicBool::new(false),
+            held: AtomicU64::new(0),
             arrived: AtomicBool::new(false),
             released: AtomicBool::new(false),
             tsc: AtomicU64::new(0),
@@ -78,6 +91,18 @@ impl Local {
     #[inline]
     pub fn entered(&self) {
         self.in_guest.store(0, Ordering::Release);
+        self.turn();
+    }
+
+    /// Notes that it goes on. Only the processor itself does so.
+    #[inline]
+    pub fn turn(&self) {
+        self.turns.store(self.turns.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// How often it has gone on.
+    pub fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
     }
 
     /// Called last thing before an exit to a guest, whose load of CR3 drops every translation. Whoever changed a
@@ -103,6 +128,32 @@ pub fn flush_clock() -> u64 {
 pub fn advance_flush_clock() {
     FLUSH_CLOCK.fetch_add(1, Ordering::SeqCst);
 }
+
+/// Whether the processors can find their own words.
+static READY: AtomicBool = AtomicBool::new(false);
+
+/// From now on [`this`] and [`this_cpu`] can be called: the first processor's entry area is mapped. The others do
+/// not run before theirs is.
+pub fn ready() {
+    READY.store(true, Ordering::Release);
+}
+
+/// Where this processor keeps the ranks of its locks.
+pub struct ThisCpu;
+
+impl Held for ThisCpu {
+    #[inline]
+    fn with(look: impl FnOnce(&AtomicU64)) {
+        if READY.load(Ordering::Acquire) {
+            look(&this().held);
+        }
+    }
+}
+
+/// A lock with its place in the order of `core::lock`.
+pub type Lock<T> = lock::Lock<T, ThisCpu>;
+/// What it guards, while it is held.
+pub type Guard<'a, T> = lock::Guard<'a, T, ThisCpu>;
 
 static ALL: Once<Vec<&'static Local>> = Once::new();
 

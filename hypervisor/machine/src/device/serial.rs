@@ -1,7 +1,9 @@
 //! COM1, a 16550: the hypervisor's log and the guests' console.
 
-use spin::Mutex;
+use paravane_core::lock::Rank;
 use x86_64::instructions::port::Port;
+
+use crate::cpu::local::Lock;
 
 const COM1: u16 = 0x3f8;
 /// The interrupt line of COM1 on the interrupt controllers.
@@ -20,7 +22,7 @@ pub struct Serial {
 }
 
 /// The port everything is printed to.
-pub static COM1_PORT: Mutex<Serial> = Mutex::new(Serial { base: COM1, stuck: false });
+pub static COM1_PORT: Lock<Serial> = Lock::new(Rank::Serial, Serial { base: COM1, stuck: false });
 
 impl Serial {
     /// The port, whoever holds its lock.

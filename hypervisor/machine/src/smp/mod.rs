@@ -1,6 +1,7 @@
 //! The other processors: which there are, and how they come up.
 
 pub mod stop;
+pub mod watchdog;
 
 use alloc::vec::Vec;
 use core::arch::global_asm;
