@@ -75,6 +75,7 @@ extern "C" fn guest_entry(regs: &mut CpuUserRegs) {
     let mut guard = take();
     let hypervisor = running(&mut guard);
     if device {
+        hypervisor.enter();
         hypervisor.count_interrupt();
         match vector {
             VECTOR_TIMER => hypervisor.timer_interrupt(),
