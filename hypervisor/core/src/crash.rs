@@ -39,6 +39,13 @@ pub enum Reason {
     NoUserTable,
     /// No base pointer for the kernel: there are no tables to reach its stack by.
     NoPageTable,
+    /// A grant was to be unmapped whose domain is gone, with the page-table entry that mapped it.
+    LostGrant {
+        /// The domain.
+        domain: u16,
+        /// The mapping.
+        handle: u32,
+    },
     /// The guest asked for it (`SHUTDOWN_crash`).
     Requested,
     /// An exception that nothing of the guest's can explain.
@@ -102,6 +109,12 @@ impl fmt::Display for Reason {
             Reason::IretContext { address } => write!(f, "iret context could not be read at {address:#x}"),
             Reason::NoUserTable => write!(f, "return to a program without user page tables"),
             Reason::NoPageTable => write!(f, "no page tables to run on"),
+            Reason::LostGrant { domain, handle } => {
+                write!(
+                    f,
+                    "grant mapping {handle:#x} has lost its page-table entry, and its domain d{domain} is gone"
+                )
+            }
             Reason::Requested => write!(f, "crash requested by the guest"),
             Reason::Unexpected { vector, error_code } => {
                 write!(
@@ -378,6 +391,10 @@ mod tests {
             (Reason::IretContext { address: 8 }, "iret context could not be read at 0x8"),
             (Reason::NoUserTable, "return to a program without user page tables"),
             (Reason::NoPageTable, "no page tables to run on"),
+            (
+                Reason::LostGrant { domain: 3, handle: 17 },
+                "grant mapping 0x11 has lost its page-table entry, and its domain d3 is gone",
+            ),
             (Reason::Requested, "crash requested by the guest"),
             (
                 Reason::Unexpected { vector: 200, error_code: 0 },

@@ -1,8 +1,9 @@
 //! The counting.
 
 use super::{AuditDomain, Discrepancy, Holding};
-use crate::addr::{ENTRIES, Level, Mfn, is_reserved_slot};
+use crate::addr::{DomainId, ENTRIES, Level, Mfn, is_reserved_slot};
 use crate::frame::{FrameInfo, FrameTable, FrameType, Owner};
+use crate::grant::{GrantTable, check};
 use crate::memory::Memory;
 use crate::pagetable::{PagingPolicy, Pte};
 use alloc::vec;
@@ -16,11 +17,21 @@ struct Found {
     uses: [u64; 7],
 }
 
+/// An L1 entry that maps a frame of another domain's.
+struct Foreign {
+    domain: DomainId,
+    table: Mfn,
+    index: usize,
+    entry: Pte,
+}
+
 struct Count<'a, M> {
     frames: &'a FrameTable,
     machine: &'a M,
     domains: &'a [AuditDomain<'a>],
     found: Vec<Found>,
+    /// Entries that map a frame of another domain's.
+    foreign: Vec<Foreign>,
     wrong: Vec<Discrepancy>,
 }
 
@@ -28,15 +39,17 @@ pub(super) fn run<M: Memory>(
     frames: &FrameTable,
     machine: &M,
     domains: &[AuditDomain<'_>],
+    grants: &[&GrantTable],
 ) -> Vec<Discrepancy> {
     let found = vec![Found::default(); frames.len()];
-    let mut count = Count { frames, machine, domains, found, wrong: Vec::new() };
+    let mut count = Count { frames, machine, domains, found, foreign: Vec::new(), wrong: Vec::new() };
     for index in 0..frames.len() as u64 {
         count.frame(Mfn::new(index));
     }
     for domain in domains {
         count.domain(domain);
     }
+    count.grants(grants);
     for index in 0..frames.len() as u64 {
         count.compare(Mfn::new(index));
     }
@@ -142,6 +155,13 @@ impl<M: Memory> Count<'_, M> {
         let target = self.frames.info(entry.frame()).copied();
         let what = match (target, level.below()) {
             (None, _) => Some("no such frame"),
+            (Some(target), None)
+                if target.owner() != owner
+                    && let (Owner::Domain(domain), Owner::Domain(_)) = (owner, target.owner()) =>
+            {
+                self.foreign.push(Foreign { domain, table, index, entry });
+                None
+            }
             (Some(target), _) if target.owner() != owner => Some("another owner's frame"),
             (Some(target), Some(_)) if !target.validated() => Some("a table that is not valid"),
             _ => None,
@@ -171,6 +191,34 @@ impl<M: Memory> Count<'_, M> {
                 Holding::Reference(frame) => self.hold(frame, FrameType::None),
                 Holding::Writable(frame) => self.hold(frame, FrameType::Writable),
                 Holding::Descriptors(frame) => self.hold(frame, FrameType::SegDesc),
+            }
+        }
+    }
+
+    /// Mappings for devices hold their frames; entries that map others' frames have a mapping on record each,
+    /// unless the domain is dying and its record has gone before its tables.
+    fn grants(&mut self, tables: &[&GrantTable]) {
+        let (wrong, mut recorded) = check(self.machine, tables);
+        self.wrong.extend(wrong.into_iter().map(Discrepancy::Grant));
+        for mapping in recorded.iter().filter(|mapping| mapping.device) {
+            self.hold(mapping.frame, if mapping.writable { FrameType::Writable } else { FrameType::None });
+        }
+        recorded.retain(|mapping| mapping.host);
+        let dying = |domain| tables.iter().any(|table| table.domain() == domain && table.dying());
+        for Foreign { domain, table, index, entry } in core::mem::take(&mut self.foreign) {
+            let on_record = recorded.iter().position(|mapping| {
+                (mapping.by, mapping.frame, mapping.writable) == (domain, entry.frame(), entry.writable())
+            });
+            match on_record {
+                Some(at) => {
+                    recorded.swap_remove(at);
+                }
+                None if dying(domain) => {}
+                None => {
+                    let (level, entry, what) =
+                        (Level::L1, entry.0, "another domain's frame, no grant on record");
+                    self.wrong.push(Discrepancy::Entry { table, level, index, entry, what });
+                }
             }
         }
     }

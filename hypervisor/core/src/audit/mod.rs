@@ -10,6 +10,7 @@ mod tests;
 
 use crate::addr::{DomainId, Level, Mfn};
 use crate::frame::{FrameTable, FrameType};
+use crate::grant::{GrantTable, Wrong};
 use crate::memory::Memory;
 use crate::pagetable::{DomainMemory, VcpuPaging};
 use alloc::vec::Vec;
@@ -98,6 +99,8 @@ pub enum Discrepancy {
         /// What was counted.
         counted: u64,
     },
+    /// A grant's uses are not the mappings on record, or the like.
+    Grant(Wrong),
     /// A domain has more frames than it may have.
     OverMax(DomainId),
     /// The free list has another length than the number of free frames.
@@ -130,6 +133,7 @@ impl fmt::Display for Discrepancy {
             Self::Account { domain, recorded, counted } => {
                 write!(f, "{domain}: account says {recorded} frames, it has {counted}")
             }
+            Self::Grant(wrong) => wrong.fmt(f),
             Self::OverMax(domain) => write!(f, "{domain} has more frames than it may"),
             Self::FreeList { recorded, listed, counted } => {
                 write!(f, "free list: {recorded} frames recorded, {listed} listed, {counted} frames are free")
@@ -138,7 +142,18 @@ impl fmt::Display for Discrepancy {
     }
 }
 
-/// Counts everything again and lists what differs. `domains` are all domains that have an account.
+/// Counts everything again and lists what differs. `domains` are all domains that have an account; none has
+/// grants.
 pub fn audit<M: Memory>(frames: &FrameTable, machine: &M, domains: &[AuditDomain<'_>]) -> Vec<Discrepancy> {
-    count::run(frames, machine, domains)
+    count::run(frames, machine, domains, &[])
+}
+
+/// As [`audit`], with the grant tables of all domains, including those whose end is not complete.
+pub fn audit_with_grants<M: Memory>(
+    frames: &FrameTable,
+    machine: &M,
+    domains: &[AuditDomain<'_>],
+    grants: &[&GrantTable],
+) -> Vec<Discrepancy> {
+    count::run(frames, machine, domains, grants)
 }

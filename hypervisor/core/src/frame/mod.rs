@@ -265,6 +265,39 @@ impl FrameTable {
         true
     }
 
+    /// Whether a frame is `domain`'s and used by nothing: only the allocation refers to it.
+    pub fn is_unused(&self, frame: Mfn, domain: DomainId) -> bool {
+        self.is_owned_by(frame, domain)
+            && self.info(frame).is_some_and(|info| info.allocated() && !info.shared() && info.refs == 1)
+    }
+
+    /// Whether a domain may have one frame more, after `giver` has one less.
+    pub fn has_headroom(&self, domain: DomainId, giver: DomainId) -> bool {
+        let own = u64::from(domain == giver);
+        self.account(domain).is_some_and(|account| account.allocated.saturating_sub(own) < account.max)
+    }
+
+    /// Makes a frame that nothing uses another domain's, with what is in it. False when it is in use, not
+    /// `from`'s, or `to` has no account.
+    pub fn give(&mut self, tlb: &impl Tlb, frame: Mfn, from: DomainId, to: DomainId) -> bool {
+        if !self.is_unused(frame, from) || self.account(to).is_none() {
+            return false;
+        }
+        // Nobody's CPU may reach the receiver's frame by what it remembers, whatever was mapped or a table once.
+        tlb.flush_stale(tlb.flush_clock());
+        if let Some(info) = self.frame_mut(frame) {
+            info.owner = Owner::Domain(to);
+            info.kind = FrameType::None;
+        }
+        if let Some(account) = self.account_mut(from) {
+            account.allocated = account.allocated.saturating_sub(1);
+        }
+        if let Some(account) = self.account_mut(to) {
+            account.allocated += 1;
+        }
+        true
+    }
+
     /// Whether a page made by [`Self::alloc_shared`] is referred to by nothing but its allocation.
     pub fn is_unmapped_shared(&self, frame: Mfn) -> bool {
         self.info(frame).is_some_and(|info| info.shared() && info.allocated() && info.refs == 1)

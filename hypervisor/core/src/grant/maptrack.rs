@@ -90,11 +90,6 @@ impl Maptrack {
         self.live
     }
 
-    /// Handles there is memory for.
-    pub fn limit(&self) -> u32 {
-        self.store.len()
-    }
-
     /// Makes sure that [`Self::insert`] finds a handle.
     pub fn reserve<M: Memory + Tlb>(&mut self, frames: &mut FrameTable, machine: &M) -> Result<(), NoMemory> {
         if self.fresh < self.store.len() || self.head != END {

@@ -24,7 +24,7 @@ mod version;
 mod words;
 
 pub use active::{Active, Pins};
-pub use audit::{Wrong, check};
+pub use audit::{Recorded, Wrong, check};
 pub use maptrack::Mapping;
 pub use store::NoMemory;
 

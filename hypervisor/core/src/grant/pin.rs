@@ -2,10 +2,10 @@
 
 use paravane_abi::grant::{GTF_READING, GTF_SUB_PAGE, GTF_TRANSITIVE, GTF_TYPE_MASK, GTF_WRITING};
 
-use super::entry::{EntryWords, Use, claim_v1, claim_v2};
+use super::entry::{EntryWords, Use, claim_v1, claim_v2, commit_transfer, complete_transfer};
 use super::words::Lent;
 use super::{Active, GrantError, GrantTable, Mapping, NoMemory, Pins, Version};
-use crate::addr::{DomainId, Mfn};
+use crate::addr::{DomainId, Mfn, Pfn};
 use crate::flush::Tlb;
 use crate::frame::FrameTable;
 use crate::memory::Memory;
@@ -63,7 +63,7 @@ impl GrantTable {
     }
 
     /// The record of an entry that `grantee` may use once more.
-    pub(super) fn usable(
+    pub(crate) fn usable(
         &self,
         memory: &impl Memory,
         reference: u32,
@@ -81,7 +81,7 @@ impl GrantTable {
     }
 
     /// Sets the flags that say "in use", if the entry allows the use.
-    pub(super) fn claim<M: Memory>(
+    pub(crate) fn claim<M: Memory>(
         &self,
         frames: &FrameTable,
         machine: &M,
@@ -110,7 +110,7 @@ impl GrantTable {
     }
 
     /// What an entry that is being claimed for a copy lends, its frame being this domain's.
-    pub(super) fn whole_or_part<M: Memory>(
+    pub(crate) fn whole_or_part<M: Memory>(
         &self,
         frames: &FrameTable,
         machine: &M,
@@ -132,7 +132,7 @@ impl GrantTable {
     }
 
     /// The domain and the entry that a transitive entry passes on, if that is what it is now.
-    pub(super) fn passes_on<M: Memory>(
+    pub(crate) fn passes_on<M: Memory>(
         &self,
         frames: &FrameTable,
         machine: &M,
@@ -147,7 +147,7 @@ impl GrantTable {
     }
 
     /// Notes one more use.
-    pub(super) fn add_pin(
+    pub(crate) fn add_pin(
         &mut self,
         frames: &FrameTable,
         memory: &impl Memory,
@@ -175,7 +175,7 @@ impl GrantTable {
     }
 
     /// Clears the flags that `pins` do not justify. An entry that a change of version took away has none.
-    pub(super) fn reduce<M: Memory>(
+    pub(crate) fn reduce<M: Memory>(
         &self,
         frames: &FrameTable,
         machine: &M,
@@ -195,6 +195,32 @@ impl GrantTable {
             Version::V1 => words.clear_header_flags(flags),
             Version::V2 => words.clear_status(flags),
         }
+    }
+
+    /// Commits an entry to receiving a frame from `giver`.
+    pub(crate) fn commit_transfer<M: Memory>(
+        &self,
+        frames: &FrameTable,
+        machine: &M,
+        reference: u32,
+        giver: DomainId,
+    ) -> Result<(), GrantError> {
+        let words = self.entry_words(frames, machine, reference).ok_or(GrantError::General)?;
+        Ok(commit_transfer(&words, giver.0)?)
+    }
+
+    /// Tells the domain of the frame it has received: the M2P has it as the guest frame the entry named.
+    pub(crate) fn complete_transfer<M: Memory>(
+        &self,
+        frames: &FrameTable,
+        machine: &M,
+        reference: u32,
+        frame: Mfn,
+    ) {
+        let Some(words) = self.entry_words(frames, machine, reference) else { return };
+        machine.set_m2p(frame, Pfn::new(self.frame_of(words.lent()).get()));
+        words.write_frame(frame);
+        complete_transfer(&words);
     }
 
     /// Makes room for a mapping of this domain's.

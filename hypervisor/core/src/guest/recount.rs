@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::audit::{AuditDomain, Discrepancy, Holding, audit};
+use crate::audit::{AuditDomain, Discrepancy, Holding, audit_with_grants};
 use crate::domain::Domain;
 use crate::hypervisor::Hypervisor;
 use crate::machine::Machine;
@@ -22,7 +22,8 @@ impl<M: Machine> Hypervisor<M> {
             .zip(vcpus.iter().zip(&holdings))
             .map(|(domain, (vcpus, holdings))| AuditDomain { memory: &domain.memory, vcpus, holdings })
             .collect();
-        audit(&self.frames, &self.machine, &domains)
+        let grants: Vec<_> = self.domains.iter().map(|domain| &domain.grants).collect();
+        audit_with_grants(&self.frames, &self.machine, &domains, &grants)
     }
 }
 

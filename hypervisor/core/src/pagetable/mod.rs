@@ -3,8 +3,9 @@
 //! A frame that is in use as a page table was checked, and every change of it is. What is kept true, and
 //! counted from scratch by [`crate::audit`]:
 //!
-//! - a present L1 entry holds a reference of a frame of the domain's, and a use as writable if it allows
-//!   writing; a present entry further up holds a reference and a use as a table one level down;
+//! - a present L1 entry holds a reference of a frame of the domain's, or of one that another domain lends it
+//!   ([`crate::grant`]), and a use as writable if it allows writing; a present entry further up holds a
+//!   reference and a use as a table one level down;
 //! - a pin, and a vcpu's base pointer, hold a reference and a use as the table's level;
 //! - no entry has PS, G, or a cache attribute; slots 256 to 271 of an L4 are empty.
 //!
@@ -24,6 +25,7 @@ mod budget;
 mod call;
 mod descriptors;
 mod entry;
+mod grant;
 mod mmuext;
 mod ptwr;
 mod tables;
@@ -36,6 +38,7 @@ mod validate;
 pub use budget::Budget;
 pub use call::{CallOutcome, MMU_UPDATE_PREEMPTED};
 pub use entry::{PagingPolicy, Pte};
+pub(crate) use grant::{GrantPlace, Unmapped};
 pub use ptwr::PtWrite;
 pub use teardown::Teardown;
 

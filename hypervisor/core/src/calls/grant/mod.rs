@@ -4,7 +4,12 @@
 //! told there; the call itself fails only when the list cannot be read or written. A batch that is too long for
 //! one bounded step goes on with the rest of the list, as on Xen.
 
+mod cache;
+mod copy;
+mod death;
+mod map;
 mod table;
+mod transfer;
 
 use core::mem::offset_of;
 
@@ -54,13 +59,19 @@ impl<M: Machine> Hypervisor<M> {
                     this.swap_grants(request.ref_a, request.ref_b)
                 })
             }
-            GrantCommand::MapGrantRef
-            | GrantCommand::UnmapGrantRef
-            | GrantCommand::UnmapAndReplace
-            | GrantCommand::Copy
-            | GrantCommand::Transfer
-            | GrantCommand::CacheFlush
-            | GrantCommand::DumpTable => Err(Errno::ENOSYS.into()),
+            GrantCommand::MapGrantRef => self.map_grants(call),
+            GrantCommand::UnmapGrantRef => self.unmap_grants::<GnttabUnmapGrantRef>(call),
+            GrantCommand::UnmapAndReplace => self.unmap_grants::<GnttabUnmapAndReplace>(call),
+            GrantCommand::Copy => {
+                let place = offset_of!(GnttabCopy, status);
+                self.grant_batch(call, place, |this, request, budget| this.copy_grant(request, budget))
+            }
+            GrantCommand::Transfer => {
+                let place = offset_of!(GnttabTransfer, status);
+                self.grant_batch(call, place, |this, request, budget| this.transfer_frame(request, budget))
+            }
+            GrantCommand::CacheFlush => self.flush_grant_caches(call),
+            GrantCommand::DumpTable => Err(Errno::ENOSYS.into()),
         }
     }
 
@@ -128,7 +139,6 @@ impl<M: Machine> Hypervisor<M> {
     }
 
     /// The domain that lends, by number. One that is being destroyed lends nothing any more.
-    #[expect(dead_code)]
     fn granter(&self, number: u16) -> Result<usize, GrantError> {
         let index = self.domain_index(DomainId(number)).ok_or(GrantError::BadDomain)?;
         if self.domains[index].grants.dying() { Err(GrantError::BadDomain) } else { Ok(index) }

@@ -92,9 +92,9 @@ impl<M: Machine> Hypervisor<M> {
         let request: GnttabSetVersion = self.read_guest(pointer)?;
         self.check_writable(pointer, size_of::<GnttabSetVersion>() as u64)?;
         let mut budget = self.grant_budget(call);
-        let running_domain = self.here.domain;
+        let index = self.current_domain();
         let Self { frames, machine, domains, .. } = self;
-        let grants = &mut domains[running_domain].grants;
+        let grants = &mut domains[index].grants;
         let changed = match request.version {
             1 => grants.set_version(Version::V1, frames, machine),
             2 => grants.set_version(Version::V2, frames, machine),
