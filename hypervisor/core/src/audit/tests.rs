@@ -153,7 +153,10 @@ fn a_stale_writable_mapping_shows() {
     world.machine.poke(tree.l1, 1, Pte::new(Mfn::new(2), RO).0);
     world.machine.fill();
     let frame = Mfn::new(2);
-    assert_eq!(world.machine.stale(&world.frames), [Stale::ForeignPage { cpu: 0, address, frame }]);
+    assert_eq!(
+        world.machine.stale(&world.frames),
+        [Stale::ForeignPage { cpu: 0, address, frame, writable: true }]
+    );
 }
 
 #[test]

@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 /// Something a CPU holds that lets its guest reach what it must not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stale {
-    /// A translation of a page that is another owner's now.
+    /// A translation of a page that is another owner's, which only a grant allows.
     ForeignPage {
         /// The CPU.
         cpu: usize,
@@ -21,6 +21,8 @@ pub enum Stale {
         address: u64,
         /// The frame.
         frame: Mfn,
+        /// Whether it allows writing.
+        writable: bool,
     },
     /// A translation that allows writing a page that is a table now.
     WritableTable {
@@ -192,13 +194,11 @@ impl Cpu {
         let Some(domain) = self.domain else { return };
         for (&address, page) in &self.pages {
             let Some(info) = frames.info(page.frame) else { continue };
-            if info.owner() != Owner::Domain(domain) && info.owner() != Owner::Free {
-                found.push(Stale::ForeignPage { cpu, address, frame: page.frame });
-            } else if page.rights & Pte::RW != 0
-                && info.type_count() > 0
-                && info.kind() != FrameType::Writable
-            {
+            let writable = page.rights & Pte::RW != 0;
+            if writable && info.type_count() > 0 && info.kind() != FrameType::Writable {
                 found.push(Stale::WritableTable { cpu, address, frame: page.frame });
+            } else if info.owner() != Owner::Domain(domain) && info.owner() != Owner::Free {
+                found.push(Stale::ForeignPage { cpu, address, frame: page.frame, writable });
             }
         }
         for &(frame, level) in &self.tables {

@@ -90,6 +90,11 @@ impl FakeMachine {
         self.current.get()
     }
 
+    /// Whether a CPU runs a vcpu of this domain.
+    pub fn runs(&self, cpu: usize, domain: DomainId) -> bool {
+        self.cpus.borrow()[cpu].runs(domain)
+    }
+
     /// What was asked for so far.
     pub fn counters(&self) -> Counters {
         self.counters.get()

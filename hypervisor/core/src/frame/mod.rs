@@ -144,6 +144,12 @@ impl FrameTable {
         self.info(frame).is_some_and(|info| info.owner == Owner::Domain(domain))
     }
 
+    /// Whether a frame is any domain's.
+    #[inline]
+    pub(crate) fn is_some_domains(&self, frame: Mfn) -> bool {
+        self.info(frame).is_some_and(|info| matches!(info.owner, Owner::Domain(_)))
+    }
+
     /// Opens the account of a domain. False when it has one.
     pub fn open_account(&mut self, domain: DomainId, max: u64) -> bool {
         if self.account(domain).is_some() {

@@ -49,6 +49,15 @@ impl FrameTable {
             .then(|| FrameWriter::new(self, frame))
     }
 
+    /// The right to write a frame that a checked page table maps writable, which is the domain's own or lent to
+    /// it: in use as writable, whoever owns it.
+    #[inline]
+    pub(crate) fn mapped_writable(&self, frame: Mfn) -> Option<FrameWriter<'_>> {
+        let info = self.info(frame)?;
+        (matches!(info.owner, Owner::Domain(_)) && info.kind == FrameType::Writable && info.type_count > 0)
+            .then(|| FrameWriter::new(self, frame))
+    }
+
     /// The right to write entries of a domain's page table, for the code that checks entries.
     #[inline]
     pub(crate) fn table_writer(&self, frame: Mfn, level: Level) -> Option<FrameWriter<'_>> {

@@ -8,6 +8,7 @@ use crate::descriptor::{RING1_CS64, RING1_SS, USER_CS64, USER_SS};
 use crate::domain::{Domain, Life, RunState, Shutdown, Vcpu};
 use crate::event::Channel;
 use crate::fake_machine::FakeMachine;
+use crate::flush::Tlb;
 use crate::guest_memory::GuestMemory;
 use crate::hypervisor::{Hypervisor, Leave, Next};
 use crate::memory::Memory;
@@ -87,27 +88,31 @@ impl World {
 
     fn built(count: u16, spare: usize, change: impl Fn(&mut DomainConfig)) -> Self {
         let frames = (PAGES as usize + spare) * usize::from(count);
-        let (fake, table) = FakeMachine::with_frames(frames, 1, 4);
+        let (fake, table) = FakeMachine::with_frames(frames, count.into(), 4);
         let clock = Clock::new(1_000_000_000, 0).unwrap();
-        let mut hv = Hypervisor::new(TestMachine::new(fake), table, clock, (1, 2), Settings::default());
+        let hv = Hypervisor::new(TestMachine::new(fake), table, clock, (1, 2), Settings::default());
+        let free = hv.frames.free_frames();
+        let mut world = Self { hv, preempted: 0, free };
+        (1..=count).for_each(|id| world.construct(id, &change));
+        // The others sleep.
+        for other in 1..usize::from(count) {
+            world.hv.domains[other].vcpus[0].state = RunState::Blocked;
+            world.hv.refresh(other, 0);
+        }
+        let mut regs = CpuUserRegs::default();
+        assert_eq!(world.hv.prepare_return(&mut regs), Next::Guest);
+        world
+    }
+
+    /// Makes one more domain.
+    pub fn construct(&mut self, id: u16, change: impl Fn(&mut DomainConfig)) {
         let mut elf = Elf::kernel();
         elf.note("Paravane", 1, &1u64.to_le_bytes());
         let file: &'static [u8] = elf.build().leak();
-        let free = hv.frames.free_frames();
-        for id in 1..=count {
-            let mut config = DomainConfig::new("guest", PAGES * 4, 1);
-            (config.machine, config.domid) = (Some(MachineKind::PvRing1), id);
-            change(&mut config);
-            hv.construct(Plan::new(config, file, &[]).unwrap()).unwrap();
-        }
-        // The others sleep.
-        for other in 1..usize::from(count) {
-            hv.domains[other].vcpus[0].state = RunState::Blocked;
-            hv.refresh(other, 0);
-        }
-        let mut regs = CpuUserRegs::default();
-        assert_eq!(hv.prepare_return(&mut regs), Next::Guest);
-        Self { hv, preempted: 0, free }
+        let mut config = DomainConfig::new("guest", PAGES * 4, 1);
+        (config.machine, config.domid) = (Some(MachineKind::PvRing1), id);
+        change(&mut config);
+        self.hv.construct(Plan::new(config, file, &[]).unwrap()).unwrap();
     }
 
     /// A domain whose kernel has set itself up: traps, event callback, stack, and the special pages.
@@ -157,16 +162,29 @@ impl World {
         assert_eq!(self.call(HYPERVISOR_UPDATE_VA_MAPPING, &[address, entry, 2]), 0, "{address:#x}");
     }
 
+    /// Lets another domain's first vcpu make what calls follow, on its own CPU if there are so many.
+    pub fn act_as(&mut self, index: usize) {
+        (self.hv.here.domain, self.hv.here.vcpu) = (index, 0);
+        self.hv.here.info = self.vcpu().info;
+        let (id, base) = (self.domain().id, self.vcpu().paging.base());
+        let machine = &self.hv.machine.fake;
+        let cpu = index.min(machine.cpus() - 1);
+        machine.switch_to(cpu);
+        if !machine.runs(cpu, id) {
+            machine.base_changed(id, base, None);
+        }
+    }
+
     pub fn domain(&self) -> &Domain {
-        &self.hv.domains[0]
+        self.hv.domain()
     }
 
     pub fn vcpu(&self) -> &Vcpu {
-        &self.domain().vcpus[0]
+        self.hv.vcpu()
     }
 
     pub fn vcpu_mut(&mut self) -> &mut Vcpu {
-        &mut self.hv.domains[0].vcpus[0]
+        self.hv.vcpu_mut()
     }
 
     pub fn memory(&self) -> GuestMemory<'_, TestMachine> {
