@@ -120,6 +120,7 @@ mod macros;
 #[macro_use]
 mod table;
 
+pub mod argo;
 pub mod bounce;
 pub mod callback;
 pub mod console;
@@ -128,6 +129,7 @@ pub mod elfnote;
 pub mod errno;
 pub mod event;
 pub mod grant;
+pub mod hvm;
 pub mod hypercall;
 pub mod io;
 pub mod layout;
@@ -135,7 +137,10 @@ mod layout_asserts;
 pub mod memory;
 pub mod mmu;
 pub mod multicall;
+pub mod nmi;
 pub mod physdev;
+pub mod pmu;
+pub mod privileged;
 pub mod pte;
 pub mod pvh;
 pub mod regs;

@@ -131,7 +131,22 @@ impl StartInfo {
     }
 }
 
+/// A module of a domain started with several, by `SIF_MULTIBOOT_MOD`: 16 bytes, addresses physical.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct MultibootModList {
+    /// First byte.
+    pub mod_start: u32,
+    /// Last byte.
+    pub mod_end: u32,
+    /// Command line, ended by a NUL.
+    pub cmdline: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
 xen_structs! {
+    "struct xen_multiboot_mod_list" = MultibootModList { mod_start, mod_end, cmdline, pad }
     "struct start_info" = StartInfo {
         magic, nr_pages, shared_info, flags, store_mfn, store_evtchn, console_mfn = "console.domU.mfn",
         console_evtchn = "console.domU.evtchn", pt_base, nr_pt_frames, mfn_list, mod_start, mod_len, cmd_line,

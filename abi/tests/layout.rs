@@ -33,6 +33,15 @@ const HEADERS: &[&str] = &[
     "xen/callback.h",
     "xen/nmi.h",
     "xen/elfnote.h",
+    "xen/pmu.h",
+    "xen/argo.h",
+    "xen/trace.h",
+    "xen/platform.h",
+    "xen/sysctl.h",
+    "xen/domctl.h",
+    "xen/hvm/params.h",
+    "xen/hvm/hvm_op.h",
+    "xen/hvm/dm_op.h",
     "xen/grant_table.h",
     "xen/io/console.h",
     "xen/io/xs_wire.h",
@@ -156,7 +165,13 @@ fn gcc_lines() -> Vec<String> {
     let (source, program) = (dir.join("layout.c"), dir.join("layout"));
     fs::write(&source, c_program()).expect("cannot write the C program");
     let compiled = Command::new("gcc")
-        .args(["-std=gnu11", "-m64", "-D__XEN_INTERFACE_VERSION__=__XEN_LATEST_INTERFACE_VERSION__", "-I"])
+        .args([
+            "-std=gnu11",
+            "-m64",
+            "-D__XEN_TOOLS__",
+            "-D__XEN_INTERFACE_VERSION__=__XEN_LATEST_INTERFACE_VERSION__",
+            "-I",
+        ])
         .arg(include_dir())
         .arg("-o")
         .args([&program, &source])
@@ -198,7 +213,7 @@ fn asserts(lines: &[String]) -> String {
         if in_struct {
             rust.push_str(" } }\n");
         }
-        in_struct = line.starts_with("struct ") || line.starts_with("union ");
+        in_struct = !line.starts_with("constant ");
         if in_struct {
             write!(rust, "measured_struct! {{ crate::{item}: {first}, {second} {{").unwrap();
             continue;

@@ -127,7 +127,9 @@ fn rows_describe_what_the_issue_lists() {
     let names: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
     let wanted = "set_trap_table mmu_update set_gdt stack_switch set_callbacks callback_op fpu_taskswitch set_debugreg \
                   get_debugreg update_descriptor memory_op multicall update_va_mapping set_timer_op xen_version console_io \
-                  vm_assist iret vcpu_op set_segment_base mmuext_op sched_op event_channel_op physdev_op grant_table_op ring1_op";
+                  vm_assist iret vcpu_op set_segment_base mmuext_op sched_op event_channel_op physdev_op grant_table_op ring1_op \
+                  sched_op_compat platform_op event_channel_op_compat physdev_op_compat update_va_mapping_otherdomain \
+                  xsm_op nmi_op hvm_op sysctl domctl kexec_op xenpmu_op dm_op hypfs_op arch_1";
     for name in wanted.split_whitespace() {
         assert!(names.contains(&name), "{name} is missing");
     }

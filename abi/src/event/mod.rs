@@ -37,8 +37,22 @@ xen_constants! {
     pub const VIRQ_ENOMEM: u32 = 12;
     /// A performance counter; per vcpu.
     pub const VIRQ_XENPMU: u32 = 13;
-    /// First of the architecture's own.
+    /// First of the architecture's own; x86: a machine check; global, hardware domain.
     pub const VIRQ_ARCH_0: u32 = 16;
+    /// The architecture's own; unused on x86.
+    pub const VIRQ_ARCH_1: u32 = 17;
+    /// The architecture's own; unused on x86.
+    pub const VIRQ_ARCH_2: u32 = 18;
+    /// The architecture's own; unused on x86.
+    pub const VIRQ_ARCH_3: u32 = 19;
+    /// The architecture's own; unused on x86.
+    pub const VIRQ_ARCH_4: u32 = 20;
+    /// The architecture's own; unused on x86.
+    pub const VIRQ_ARCH_5: u32 = 21;
+    /// The architecture's own; unused on x86.
+    pub const VIRQ_ARCH_6: u32 = 22;
+    /// The architecture's own; unused on x86.
+    pub const VIRQ_ARCH_7: u32 = 23;
     /// Virtual interrupts there are room for.
     pub const NR_VIRQS: u32 = 24;
     /// In [`EvtchnBindPirq::flags`]: others may share the interrupt.
@@ -263,7 +277,18 @@ pub struct EvtchnFifoControlBlock {
     pub head: [u32; 16],
 }
 
+/// Argument of `event_channel_op_compat`: 28 bytes. The argument of the operation lies at offset 4.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct EvtchnOp {
+    /// `EVTCHNOP_*`.
+    pub cmd: u32,
+    /// The operation's own argument.
+    pub u: [u32; 6],
+}
+
 xen_structs! {
+    "struct evtchn_op" = EvtchnOp { cmd, u }
     "struct evtchn_alloc_unbound" = EvtchnAllocUnbound { dom, remote_dom, port }
     "struct evtchn_bind_interdomain" = EvtchnBindInterdomain { remote_dom, remote_port, local_port } pad { pad }
     "struct evtchn_bind_virq" = EvtchnBindVirq { virq, vcpu, port }

@@ -1,7 +1,7 @@
 //! Split device drivers (`xen/io/*.h`): shared memory, rings, xenstore, and the protocols spoken over them.
 //!
 //! A PV guest has no devices of its own. The *frontend* in the guest and the *backend* in another domain find each other
-//! through [xenstore](xenstore), step through the [states of a device](xenbus), share pages by grants, signal by event
+//! through [xenstore], step through the [states of a device](xenbus), share pages by grants, signal by event
 //! channels, and then exchange requests and responses on a [ring], or bytes on a [stream].
 //!
 //! | what | module |

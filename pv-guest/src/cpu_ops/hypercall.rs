@@ -39,6 +39,9 @@ macro_rules! pair {
     ($nr:literal $a:ident $b:ident) => { invoke!($nr, "rdi" $a, "rsi" $b) };
     ($nr:literal $a:ident $b:ident $c:ident) => { invoke!($nr, "rdi" $a, "rsi" $b, "rdx" $c) };
     ($nr:literal $a:ident $b:ident $c:ident $d:ident) => { invoke!($nr, "rdi" $a, "rsi" $b, "rdx" $c, "r10" $d) };
+    ($nr:literal $a:ident $b:ident $c:ident $d:ident $e:ident) => {
+        invoke!($nr, "rdi" $a, "rsi" $b, "rdx" $c, "r10" $d, "r8" $e)
+    };
 }
 
 macro_rules! stubs {

@@ -30,7 +30,10 @@ impl<M: Machine> Hypervisor<M> {
     /// `callback_op`.
     pub(super) fn callback_op(&mut self, call: &mut Call<'_>) -> Answer {
         match call.args[0] as u32 {
-            CALLBACKOP_REGISTER => self.register_callback(call.args[1]),
+            CALLBACKOP_REGISTER => {
+                let request: CallbackRegister = self.read_guest(call.args[1])?;
+                self.register_callback(request)
+            }
             CALLBACKOP_UNREGISTER => {
                 let request: CallbackUnregister = self.read_guest(call.args[1])?;
                 // Xen lets a guest give back its NMI callback only.
@@ -49,8 +52,7 @@ impl<M: Machine> Hypervisor<M> {
         }
     }
 
-    fn register_callback(&mut self, pointer: u64) -> Answer {
-        let request: CallbackRegister = self.read_guest(pointer)?;
+    pub(super) fn register_callback(&mut self, request: CallbackRegister) -> Answer {
         if !VirtAddr::is_canonical(request.address) {
             return Err(Errno::EINVAL.into());
         }

@@ -44,9 +44,26 @@ impl<M: Machine> Hypervisor<M> {
                 self.write_guest(pointer, &mapping)?;
                 Ok(0)
             }
-            // The domain was given no map: it has one range of RAM, as its pages count.
-            MemoryCommand::MemoryMapGet | MemoryCommand::Exchange => Err(Errno::ENOSYS.into()),
-            MemoryCommand::MachphysMfnList | MemoryCommand::MachineMemoryMap => Err(Errno::EPERM.into()),
+            MemoryCommand::Exchange => Err(Errno::ENOSYS.into()),
+            MemoryCommand::MachphysMfnList
+            | MemoryCommand::AddToPhysmapOne
+            | MemoryCommand::MemoryMapGet
+            | MemoryCommand::MachineMemoryMap
+            | MemoryCommand::SetMemoryMap
+            | MemoryCommand::RemoveFromPhysmapOne
+            | MemoryCommand::SetPodTarget
+            | MemoryCommand::GetPodTarget
+            | MemoryCommand::GetSharingFreedPages
+            | MemoryCommand::GetSharingSharedPages
+            | MemoryCommand::PagingOp
+            | MemoryCommand::AccessOp
+            | MemoryCommand::SharingOp
+            | MemoryCommand::AddToPhysmapMany
+            | MemoryCommand::ClaimPages
+            | MemoryCommand::MachphysCompatMfnList
+            | MemoryCommand::GetVnumainfo
+            | MemoryCommand::ReservedDeviceMemoryMapGet
+            | MemoryCommand::AcquireResource => self.memory_refused(command, call),
         }
     }
 
@@ -55,7 +72,7 @@ impl<M: Machine> Hypervisor<M> {
         self.check_domain(request.domid)
     }
 
-    fn check_domain(&self, domid: u16) -> Result<(), Stop> {
+    pub(super) fn check_domain(&self, domid: u16) -> Result<(), Stop> {
         if domid == DOMID_SELF || domid == self.domain().id.0 {
             return Ok(());
         }

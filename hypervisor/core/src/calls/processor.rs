@@ -1,20 +1,14 @@
-//! fpu_taskswitch, the debug registers, segment bases, vm_assist, physdev: the processor as a guest may shape it.
+//! fpu_taskswitch, the debug registers, segment bases, vm_assist: the processor as a guest may shape it.
 
 use paravane_abi::errno::Errno;
 use paravane_abi::hypercall::set_segment_base::SegmentBase as Which;
 use paravane_abi::hypercall::vm_assist::VmAssistCommand;
-use paravane_abi::physdev::{PHYSDEVOP_SET_IOBITMAP, PHYSDEVOP_SET_IOPL, PhysdevSetIobitmap, PhysdevSetIopl};
 use paravane_abi::vm_assist::*;
 
-use super::{Answer, Call, is_guest_range};
+use super::{Answer, Call};
 use crate::addr::VirtAddr;
 use crate::hypervisor::Hypervisor;
 use crate::machine::{Machine, SegmentBase};
-
-/// Most ports an I/O bitmap can name (`PHYSDEVOP_set_iobitmap`).
-const IO_PORTS: u32 = 65_536;
-/// Bytes of a bitmap for all of them, which Xen wants to lie where a guest may have memory.
-const IO_BITMAP_BYTES: u64 = IO_PORTS as u64 / 8;
 
 impl<M: Machine> Hypervisor<M> {
     /// `fpu_taskswitch`.
@@ -92,30 +86,6 @@ impl<M: Machine> Hypervisor<M> {
                 self.domain_mut().vm_assist &= !bit;
                 Ok(0)
             }
-        }
-    }
-
-    /// `physdev_op`: only what concerns the processor; a domain without devices has no other.
-    pub(super) fn physdev_op(&mut self, call: &mut Call<'_>) -> Answer {
-        match call.args[0] as u32 {
-            PHYSDEVOP_SET_IOPL => {
-                let request: PhysdevSetIopl = self.read_guest(call.args[1])?;
-                if request.iopl > 3 {
-                    return Err(Errno::EINVAL.into());
-                }
-                self.vcpu_mut().iopl = request.iopl as u8;
-                Ok(0)
-            }
-            PHYSDEVOP_SET_IOBITMAP => {
-                let request: PhysdevSetIobitmap = self.read_guest(call.args[1])?;
-                if request.nr_ports > IO_PORTS || !is_guest_range(request.bitmap, IO_BITMAP_BYTES) {
-                    return Err(Errno::EINVAL.into());
-                }
-                let vcpu = self.vcpu_mut();
-                (vcpu.io_bitmap, vcpu.io_ports) = (request.bitmap, request.nr_ports);
-                Ok(0)
-            }
-            _ => Err(Errno::ENOSYS.into()),
         }
     }
 }

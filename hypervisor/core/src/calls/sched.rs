@@ -92,7 +92,7 @@ impl<M: Machine> Hypervisor<M> {
         }
     }
 
-    fn shut_down(&mut self, reason: u32) -> Answer {
+    pub(super) fn shut_down(&mut self, reason: u32) -> Answer {
         // Xen keeps the low byte and takes any; its tools end a domain whose reason they do not know.
         let shutdown = Shutdown::from_reason(reason & 0xff).unwrap_or(Shutdown::Crash);
         let id = self.domain().id;

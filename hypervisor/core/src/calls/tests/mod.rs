@@ -12,5 +12,6 @@ mod good;
 mod grants;
 mod machine;
 mod refusals;
+mod refused;
 mod timers;
 mod world;

@@ -22,6 +22,10 @@ fn pointer_index(call: u64) -> Option<usize> {
     }
 }
 
+/// Sub-operations of `memory_op` that would write an answer, if a PV domain got one.
+const REFUSED_MEMORY: [&str; 6] =
+    ["memory_map", "set_pod_target", "get_pod_target", "access_op", "get_vnumainfo", "acquire_resource"];
+
 /// Sub-operations that answer something else before they look at their argument, and what.
 fn not_looked_at(call: u64, name: &str) -> Option<i64> {
     let error = match (call, name) {
@@ -31,12 +35,12 @@ fn not_looked_at(call: u64, name: &str) -> Option<i64> {
         }
         // Others' business, or not offered: refused unseen.
         (HYPERVISOR_MEMORY_OP, "machphys_mfn_list" | "machine_memory_map") => Errno::EPERM,
-        (HYPERVISOR_MEMORY_OP, "memory_map" | "exchange") => Errno::ENOSYS,
+        (HYPERVISOR_MEMORY_OP, "exchange") => Errno::ENOSYS,
+        (HYPERVISOR_MEMORY_OP, "machphys_compat_mfn_list") => Errno::EOPNOTSUPP,
         (HYPERVISOR_XEN_VERSION, "build_id") => Errno::EPERM,
         (HYPERVISOR_SCHED_OP, "pin_override") => Errno::EPERM,
-        (HYPERVISOR_PHYSDEV_OP, "irq_status_query" | "eoi" | "pirq_eoi_gmfn_v1" | "pirq_eoi_gmfn_v2") => {
-            Errno::ENOSYS
-        }
+        (HYPERVISOR_PHYSDEV_OP, "pirq_eoi_gmfn_v1" | "pirq_eoi_gmfn_v2") => Errno::ENOSYS,
+        (HYPERVISOR_PHYSDEV_OP, "pci_mmcfg_reserved" | "dbgp_op") => Errno::EPERM,
         (HYPERVISOR_VCPU_OP, "get_physid") => Errno::EINVAL,
         _ => return None,
     };
@@ -58,8 +62,11 @@ fn no_sub_operation_takes_a_bad_pointer() {
                 continue;
             }
             let expected = not_looked_at(row.number, sub.name).unwrap_or(Errno::EFAULT.to_ret());
-            // A physical interrupt is refused before an answer could be written.
-            let answers = writes && expected == Errno::EFAULT.to_ret() && sub.name != "bind_pirq";
+            // What is refused, as all that concerns devices, is so before an answer could be written.
+            let refused = sub.name == "bind_pirq"
+                || row.number == HYPERVISOR_PHYSDEV_OP
+                || (row.number == HYPERVISOR_MEMORY_OP && REFUSED_MEMORY.contains(&sub.name));
+            let answers = writes && expected == Errno::EFAULT.to_ret() && !refused;
             let read_only = answers.then_some(READ_ONLY);
             for pointer in BAD.into_iter().chain(read_only) {
                 // Structures of a few bytes may end before the page does.
