@@ -90,12 +90,10 @@ impl Member {
         self.weight = u64::from(parameters.weight);
         self.pool = parameters.pool;
         self.cpus = parameters.cpus;
-        if self.cap != i64::from(parameters.cap) {
-            self.cap = i64::from(parameters.cap);
-            self.budget = self.full();
-            self.filled = now;
-            self.parked = None;
-        }
+        self.cap = i64::from(parameters.cap);
+        self.budget = self.full();
+        self.filled = now;
+        self.parked = None;
         self.fresh = true;
     }
 
@@ -160,10 +158,12 @@ impl Member {
     }
 
     /// Fills the bucket up to now, after everything used was counted. True when the domain has just used up its
-    /// cap, so that its running vcpus must stop.
-    pub fn refill(&mut self, now: u64) -> bool {
-        if self.cap == 0 {
+    /// cap, so that its running vcpus must stop; never when its pool knows no caps.
+    pub fn refill(&mut self, now: u64, capping: bool) -> bool {
+        if !capping {
             self.parked = None;
+            self.budget = self.full();
+            self.filled = now;
             return false;
         }
         let passed = now.saturating_sub(self.filled) as i64;

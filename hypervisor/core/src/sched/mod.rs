@@ -371,11 +371,12 @@ impl Scheduler {
             self.charge(cpu, now);
         }
         let mut heaviest = 1;
+        let capping = self.policy(pool) == PoolPolicy::Credit;
         for index in 0..self.members.len() {
             let Some(member) = self.members[index].as_mut().filter(|member| member.pool == pool) else {
                 continue;
             };
-            if member.cap != 0 && member.refill(now) {
+            if member.cap != 0 && member.refill(now, capping) {
                 self.tell_runners(index, look);
             }
             if let Some(member) = self.member(index)

@@ -81,6 +81,8 @@ impl Scheduler {
         let Some(member) = &mut self.members[index] else { return Err(super::Error::NoDomain) };
         if member.pauses == 1 {
             member.fresh = true;
+            // It has not been waiting for a processor but for this. (With a cap it has been waiting for both.)
+            member.units.iter_mut().flatten().for_each(|unit| unit.since = now);
         }
         member.pauses = member.pauses.saturating_sub(1);
         let pool = member.pool;
@@ -97,9 +99,7 @@ impl Scheduler {
             this.fresh = false;
             for unit in 0..this.units.len() {
                 let slot = Slot { member, unit };
-                let now = self.now;
                 if let Some(unit) = self.unit_mut(slot).filter(|unit| unit.waits()) {
-                    unit.since = now;
                     unit.boost = BOOST_NS;
                     self.offer(slot, look);
                 }
@@ -153,18 +153,42 @@ impl Scheduler {
     fn could_move(&self, cpu: usize) -> bool {
         let this = &self.cpus[cpu];
         let allowed = this.current.map_or(CpuSet::EMPTY, |slot| self.allowed(slot.member));
-        !this.told && allowed.iter().any(|cpu| self.cpus[cpu].current.is_none() && !self.cpus[cpu].told)
+        allowed.iter().any(|cpu| self.cpus[cpu].current.is_none() && !self.cpus[cpu].told)
+    }
+
+    /// After a pick: finds places for those who still wait for this processor, if there is one that idles or whose turn
+    /// has no end; and if this one idles, somebody who could come here from where others wait.
+    pub(super) fn spread(&mut self, cpu: usize, look: &mut CpuSet) {
+        let pool = self.cpus[cpu].pool;
+        if self.policy(pool) == PoolPolicy::Null {
+            return;
+        }
+        if self.cpus[cpu].current.is_none() {
+            return self.pull(cpu, look);
+        }
+        let free = |other: usize| {
+            let other = &self.cpus[other];
+            !other.told && (other.current.is_none() || other.until.is_none())
+        };
+        if !self.pool_cpus(pool).iter().any(free) {
+            return;
+        }
+        for member in 0..self.members.len() {
+            let units = self.members[member].as_ref().map_or(0, |m| m.units.len());
+            if self.member(member).is_some_and(|m| m.pool == pool && m.cpus.contains(cpu)) {
+                (0..units).for_each(|unit| self.offer(Slot { member, unit }, look));
+            }
+        }
     }
 
     /// An idle processor that can run nobody who waits looks for somebody who runs elsewhere and could come here, to
     /// make room for one who waits there.
-    pub(super) fn pull(&mut self, cpu: usize, look: &mut CpuSet) {
+    fn pull(&mut self, cpu: usize, look: &mut CpuSet) {
         let pool = self.cpus[cpu].pool;
         let waiting = self.members_of(pool).filter(|(_, member)| member.waiting().next().is_some());
         let wanted = waiting.fold(CpuSet::EMPTY, |all, (_, member)| all.or(member.cpus));
         let comes = |other: &usize| {
-            let current = self.cpus[*other].current.filter(|_| !self.cpus[*other].told);
-            current.is_some_and(|slot| self.allowed(slot.member).contains(cpu))
+            self.cpus[*other].current.is_some_and(|slot| self.allowed(slot.member).contains(cpu))
         };
         if let Some(other) = self.pool_cpus(pool).and(wanted).iter().find(comes) {
             self.cpus[other].yielded = true;

@@ -1,5 +1,6 @@
 //! What a processor runs next.
 
+use super::order::Queue;
 use super::{CpuSet, MIN_TURN_NS, Pick, PoolPolicy, Scheduler, Slot};
 
 /// What was chosen.
@@ -8,6 +9,8 @@ enum Choice {
     Stay,
     /// A new turn, of the same vcpu or another.
     Turn(Slot),
+    /// A turn, no longer than its boost, of one that goes before others of lower place.
+    Jump(Slot),
     /// A short turn of a vcpu that has waited too long.
     Overdue(Slot),
     /// Nobody.
@@ -29,18 +32,23 @@ impl Scheduler {
         self.cpus[cpu].told = true;
         self.charge(cpu, now);
         self.settle(pool, now, &mut look);
-        let left = match self.policy(pool) {
-            PoolPolicy::Null => self.run(cpu, self.owner(cpu), 0),
-            PoolPolicy::Credit => self.step(cpu),
-        };
+        // Twice when what was chosen could run on an idle processor and somebody waits who cannot.
+        for _ in 0..2 {
+            let left = match self.policy(pool) {
+                PoolPolicy::Null => self.run(cpu, self.owner(cpu), 0),
+                PoolPolicy::Credit => self.step(cpu),
+            };
+            self.cpus[cpu].yielded = false;
+            if let Some(slot) = left {
+                self.offer(slot, &mut look);
+            }
+            self.offer_fresh(&mut look);
+            self.spread(cpu, &mut look);
+            if !self.cpus[cpu].yielded {
+                break;
+            }
+        }
         self.cpus[cpu].yielded = false;
-        if let Some(slot) = left {
-            self.offer(slot, &mut look);
-        }
-        self.offer_fresh(&mut look);
-        if self.cpus[cpu].current.is_none() && self.policy(pool) == PoolPolicy::Credit {
-            self.pull(cpu, &mut look);
-        }
         self.cpus[cpu].until = self.horizon(cpu);
         self.cpus[cpu].told = false;
         look.remove(cpu);
@@ -59,6 +67,10 @@ impl Scheduler {
                 self.rebase(slot.member, false);
                 self.run(cpu, Some(slot), self.turn(slot))
             }
+            Choice::Jump(slot) => {
+                let boost = self.unit(slot).map_or(0, |unit| unit.boost);
+                self.run(cpu, Some(slot), self.turn(slot).min(boost).max(MIN_TURN_NS))
+            }
             Choice::Overdue(slot) => self.run(cpu, Some(slot), MIN_TURN_NS),
         }
     }
@@ -71,8 +83,9 @@ impl Scheduler {
                 return Choice::Stay;
             }
             if self.now < this.turn_end {
-                return match self.queue(cpu).boosted {
-                    Some(boosted) if self.preempts_at(boosted, cpu) <= self.now => Choice::Turn(boosted),
+                let queue = self.queue(cpu);
+                return match queue.boosted {
+                    Some(boosted) if self.preempts_at(boosted, cpu) <= self.now => self.first(&queue),
                     _ => Choice::Stay,
                 };
             }
@@ -82,17 +95,25 @@ impl Scheduler {
         if let Some(overdue) = queue.overdue.filter(|_| !this.overdue) {
             return Choice::Overdue(overdue);
         }
-        let next = match (queue.best, queue.boosted) {
-            (Some(best), Some(boosted)) if self.jumps(boosted, best) => Some(boosted),
-            (best, _) => best,
-        };
-        match (next, staying) {
-            (Some(next), Some(running)) if !this.yielded && !self.succeeds(next, running) => {
+        match (self.first(&queue), staying) {
+            (Choice::Turn(next) | Choice::Jump(next), Some(running))
+                if !this.yielded && !self.succeeds(next, running) =>
+            {
                 Choice::Turn(running)
             }
-            (Some(next), _) => Choice::Turn(next),
-            (None, Some(running)) => Choice::Turn(running),
-            (None, None) => Choice::Idle,
+            (Choice::Idle, Some(running)) => Choice::Turn(running),
+            (next, _) => next,
+        }
+    }
+
+    /// Who goes first of those who wait.
+    fn first(&self, queue: &Queue) -> Choice {
+        match (queue.best, queue.boosted) {
+            (Some(best), Some(boosted)) if best != boosted && self.jumps(boosted, best) => {
+                Choice::Jump(boosted)
+            }
+            (Some(best), _) => Choice::Turn(best),
+            (None, _) => Choice::Idle,
         }
     }
 

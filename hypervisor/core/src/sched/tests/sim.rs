@@ -286,6 +286,9 @@ impl Sim {
             let said = sched.cpus[cpu].current.and_then(|slot| sched.key(slot));
             assert!(said == place.runs || place.looks.is_some(), "{cpu} runs {:?}, not {said:?}", place.runs);
         }
+        if self.places.iter().any(|place| place.looks.is_some()) {
+            return;
+        }
         for (key, guest) in &self.guests {
             let slot = sched.slot(*key).unwrap_or_else(|| panic!("{key:?} is lost"));
             let unit = sched.unit(slot).unwrap();
@@ -296,9 +299,6 @@ impl Sim {
             }
             for cpu in sched.allowed(slot.member).iter() {
                 let place = &self.places[cpu];
-                if place.looks.is_some() {
-                    continue;
-                }
                 if sched.policy(member.pool) == PoolPolicy::Null {
                     assert!(unit.own != Some(cpu), "{key:?} waits for its own");
                     continue;
