@@ -54,7 +54,12 @@ pub trait SharedBits: SharedWords {
     /// Sets a bit of `evtchn_pending_sel`; what it was.
     #[inline]
     fn test_and_set_selector(&self, vcpu: VcpuId, word: u32) -> bool {
-        self.set_bit(self.vcpu_info(vcpu).plus(offset_of!(VcpuInfo, evtchn_pending_sel)), word)
+        self.set_bit(selector(self, vcpu), word)
+    }
+
+    /// Clears all of `evtchn_pending_sel`.
+    fn clear_selector(&self, vcpu: VcpuId) {
+        self.update(selector(self, vcpu), |_| 0);
     }
 
     /// Sets `evtchn_upcall_pending` to 1; whether it was anything but 0.
@@ -67,14 +72,22 @@ pub trait SharedBits: SharedWords {
 
 impl<T: SharedWords + ?Sized> SharedBits for T {}
 
+#[inline]
 fn pending(words: &(impl SharedWords + ?Sized), port: Port) -> (Place, u32) {
     bitmap(words, offset_of!(SharedInfo, evtchn_pending), port)
 }
 
+#[inline]
 fn mask(words: &(impl SharedWords + ?Sized), port: Port) -> (Place, u32) {
     bitmap(words, offset_of!(SharedInfo, evtchn_mask), port)
 }
 
+#[inline]
+fn selector(words: &(impl SharedWords + ?Sized), vcpu: VcpuId) -> Place {
+    words.vcpu_info(vcpu).plus(offset_of!(VcpuInfo, evtchn_pending_sel))
+}
+
+#[inline]
 fn bitmap(words: &(impl SharedWords + ?Sized), base: usize, port: Port) -> (Place, u32) {
     let offset = base + port as usize / 64 * 8;
     (Place { frame: words.shared_info(), offset }, port % 64)

@@ -301,7 +301,7 @@ impl PortTable {
         if self.active != 0 {
             return Err(Errno::EAGAIN);
         }
-        Ok(Reset::Done { frames: self.leave_fifo() })
+        Ok(Reset::Done { frames: self.leave_fifo(bits) })
     }
 
     /// The domain dies: refuses new ports and closes those there are, `budget` in one go.
@@ -318,7 +318,7 @@ impl PortTable {
         if !self.close_from(bits, self.reset_at, budget, &mut told) {
             return Reset::Preempted;
         }
-        Reset::Done { frames: self.leave_fifo() }
+        Reset::Done { frames: self.leave_fifo(bits) }
     }
 
     /// Closes the ports from `first` on; whether it came to the last. Where it goes on is remembered.

@@ -89,13 +89,8 @@ impl<M: Machine> Hypervisor<M> {
         });
     }
 
-    /// Wakes the vcpu of the running domain that an event is for, and those that poll.
-    pub(crate) fn wake(&mut self, raised: Raised) {
-        self.wake_in(self.current_domain(), raised);
-    }
-
-    /// As [`Self::wake`], in any domain. A vcpu that runs on another processor is interrupted there: it takes
-    /// its events when it returns to the guest.
+    /// Wakes the vcpu of a domain that an event is for, and those that poll. A vcpu that runs on another processor is
+    /// interrupted there: it takes its events when it returns to the guest.
     pub(crate) fn wake_in(&mut self, domain: usize, raised: Raised) {
         if raised.notify.is_none() && !raised.newly_pending {
             return;

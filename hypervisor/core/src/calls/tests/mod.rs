@@ -14,4 +14,5 @@ mod machine;
 mod refusals;
 mod refused;
 mod timers;
+mod vcpu_events;
 mod world;

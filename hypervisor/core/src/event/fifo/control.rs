@@ -11,7 +11,7 @@ use crate::event::bits::{Raised, SharedBits};
 use crate::event::form::Form;
 use crate::event::table::Entry;
 use crate::event::words::Place;
-use crate::event::{Port, PortTable, VcpuId};
+use crate::event::{Port, PortTable, TWO_LEVEL_PORTS, VcpuId};
 
 impl Fifo {
     /// Queues for so many vcpus, none of which has a control block, without a page of event words.
@@ -139,10 +139,20 @@ impl PortTable {
         fifo.into_iter().flat_map(Fifo::frames)
     }
 
-    /// Goes back to the two-level form. The frames are the caller's to give back.
-    pub(in crate::event) fn leave_fifo(&mut self) -> Vec<Mfn> {
+    /// Goes back to the two-level form. Nobody has looked at its bits since it was left: one from then, of a port or a
+    /// selector, would swallow the first event that comes through it. The frames are the caller's to give back.
+    pub(in crate::event) fn leave_fifo(&mut self, bits: &impl SharedBits) -> Vec<Mfn> {
+        if let Form::TwoLevel = self.form {
+            return Vec::new();
+        }
         let frames = self.held_frames().collect();
         self.form = Form::TwoLevel;
+        for port in 1..TWO_LEVEL_PORTS.min(self.entries.len() as Port) {
+            bits.clear_pending(port);
+        }
+        for vcpu in 0..self.virqs.len() as VcpuId {
+            bits.clear_selector(vcpu);
+        }
         frames
     }
 }

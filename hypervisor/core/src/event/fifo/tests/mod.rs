@@ -1,3 +1,4 @@
 mod meddling;
 mod queues;
+mod random;
 mod world;

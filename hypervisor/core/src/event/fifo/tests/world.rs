@@ -1,10 +1,13 @@
 //! A domain with queues, whose guest is `paravane_abi`'s.
 
 use crate::addr::{DomainId, Mfn};
-use crate::event::{GuestWords, Place, Port, PortTable, Raised, Sent, SharedWords, VcpuId, audit};
+use crate::event::{
+    GuestWords, Place, Port, PortTable, Raised, Sent, SharedBits, SharedWords, VcpuId, audit,
+};
 use core::cell::Cell;
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
+use paravane_abi::errno::Errno;
 use paravane_abi::event::fifo::{ControlBlock, EventWord, Queues, WORDS_PER_PAGE};
 use paravane_abi::shared_info::{SharedInfo, VcpuInfo};
 use std::vec::Vec;
@@ -52,6 +55,12 @@ impl Memory {
 
     pub fn upcall_pending(&self, vcpu: VcpuId) -> bool {
         self.load(self.vcpu_info(vcpu)) & 0xff != 0
+    }
+
+    /// Masks a port in the two-level form.
+    pub fn mask_bit(&self, port: Port) {
+        let word = offset_of!(SharedInfo, evtchn_mask) / 8 + port as usize / 64;
+        self.shared[word].fetch_or(1 << (port % 64), SeqCst);
     }
 
     pub fn poke_pending(&self, port: Port) {
@@ -108,6 +117,10 @@ pub struct World {
 impl World {
     /// A domain in the two-level form.
     pub fn new() -> Self {
+        Self::with_table(DomainId(1), 2047)
+    }
+
+    pub fn with_table(id: DomainId, port_max: Port) -> Self {
         let memory = Memory {
             shared: (0..512).map(|_| AtomicU64::new(0)).collect(),
             controls: Default::default(),
@@ -115,7 +128,7 @@ impl World {
             meddler: Cell::new(None),
             exchanges: Cell::new(0),
         };
-        let table = PortTable::new(DomainId(1), VCPUS as u32, 2047);
+        let table = PortTable::new(id, VCPUS as u32, port_max);
         Self { table, memory, queues: Default::default() }
     }
 
@@ -128,21 +141,30 @@ impl World {
     }
 
     pub fn control(&mut self, vcpu: VcpuId) {
+        self.try_control(vcpu).unwrap();
+    }
+
+    pub fn try_control(&mut self, vcpu: VcpuId) -> Result<(), Errno> {
         let place = Place { frame: Mfn::new(CONTROL as u64 + u64::from(vcpu)), offset: 0 };
-        self.table.init_control(&self.memory, vcpu, place).unwrap();
+        self.table.init_control(&self.memory, vcpu, place)
     }
 
     /// Adds a page of event words; what is raised by it.
     pub fn expand(&mut self) -> Vec<Raised> {
+        let all = self.try_expand().unwrap();
+        self.check();
+        all
+    }
+
+    pub fn try_expand(&mut self) -> Result<Vec<Raised>, Errno> {
         let pages = self.table.held_frames().filter(|frame| frame.index() >= ARRAY).count();
-        let mut from = self.table.expand_array(Mfn::new((ARRAY + pages) as u64)).unwrap();
+        let mut from = self.table.expand_array(Mfn::new((ARRAY + pages) as u64))?;
         let mut all = Vec::new();
         while let Some(raised) = self.table.raise_held(&self.memory, from) {
             all.push(raised);
             from = raised.port + 1;
         }
-        self.check();
-        all
+        Ok(all)
     }
 
     pub fn ipi(&mut self, vcpu: VcpuId) -> Port {
@@ -166,7 +188,23 @@ impl World {
         raised
     }
 
-    /// The guest's upcall on a vcpu.
+    /// The guest's upcall on a vcpu, in the two-level form.
+    pub fn take_two_level(&mut self, vcpu: VcpuId) -> Vec<Port> {
+        let memory = &self.memory;
+        memory.update(memory.vcpu_info(vcpu), |word| word & !0xff);
+        let selector = memory.vcpu_info(vcpu).plus(offset_of!(VcpuInfo, evtchn_pending_sel));
+        let selected = memory.update(selector, |_| 0);
+        let mut seen = Vec::new();
+        for port in (0..4096).filter(|port| selected >> (port / 64) & 1 != 0) {
+            if memory.is_pending(port) && !memory.is_masked(port) {
+                memory.clear_pending(port);
+                seen.push(port);
+            }
+        }
+        seen
+    }
+
+    /// The guest's upcall on a vcpu, in the FIFO form.
     pub fn take(&mut self, vcpu: VcpuId) -> Vec<Port> {
         let mut seen = Vec::new();
         let memory = &self.memory;
@@ -174,6 +212,13 @@ impl World {
         let control = &memory.controls[vcpu as usize];
         self.queues[vcpu as usize].drain(control, &memory.array[..], |port| seen.push(port));
         seen
+    }
+
+    /// The guest clears its pages for the next time.
+    pub fn clear_queues(&mut self) {
+        self.queues = Default::default();
+        self.memory.controls = Default::default();
+        self.memory.array.iter().for_each(|word| word.store(0, SeqCst));
     }
 
     pub fn check(&self) {
