@@ -1,6 +1,7 @@
 //! Scenarios: each boots one or more whole machines through `cargo xtask qemu`, as a user would, and judges
 //! what comes out.
 
+mod attack;
 mod budget;
 mod demonstration;
 mod image;
@@ -69,6 +70,10 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "image/repeats", tier: Tier::Ci, run: image::repeats },
     Scenario { name: "image/missing", tier: Tier::Ci, run: image::missing },
     Scenario { name: "image/shell", tier: Tier::Full, run: image::shell },
+    Scenario { name: "attack/survived", tier: Tier::Ci, run: attack::survived },
+    Scenario { name: "attack/fatal", tier: Tier::Ci, run: attack::fatal },
+    Scenario { name: "attack/fuzz", tier: Tier::Ci, run: attack::fuzz },
+    Scenario { name: "attack/fuzz-long", tier: Tier::Full, run: attack::fuzz_long },
     Scenario { name: "boot/demonstration-many", tier: Tier::Full, run: demonstration::many },
 ];
 

@@ -29,10 +29,11 @@ pub struct Image {
 }
 
 /// The bare-metal packages.
-pub const IMAGES: [Image; 3] = [
+pub const IMAGES: [Image; 4] = [
     Image { package: "paravane", what: "the hypervisor" },
     Image { package: "pv-guest", what: "the guest kernel" },
     Image { package: "pv-guest-user", what: "the guest's programs" },
+    Image { package: "pv-guest-attack", what: "the attacking kernel" },
 ];
 
 /// Position-independent code, linked in a fixed place: the hypervisor runs its first instructions elsewhere,
@@ -86,6 +87,7 @@ pub fn all(project: &Project, bring: Bring) -> Result<Built> {
     fs::create_dir_all(&images).with_context(|| format!("making {}", images.display()))?;
     let hypervisor = place(&one("paravane")?, &images.join("paravane.elf"))?;
     let guest = place(&one("pv-guest")?, &images.join("pv-guest.elf"))?;
+    place(&one("pv-guest-attack")?, &images.join("pv-guest-attack.elf"))?;
     let mut programs = executables.remove("pv-guest-user").unwrap_or_default();
     programs.insert("busybox".into(), busybox);
     let initramfs = images.join("initramfs.cpio");

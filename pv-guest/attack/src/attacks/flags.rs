@@ -1,0 +1,199 @@
+//! NT, TF, AC, DF and others set at every kind of entry.
+
+use core::sync::atomic::Ordering;
+
+use paravane_abi::regs::rflags::{AC, DF, IF, NT, RF, TF};
+
+use super::subject::{self, BREAKPOINT};
+use super::{Report, Row};
+use crate::guard::{self, Guard, Start};
+use crate::memory::{USER_DATA, clear_events, event_pending, shared};
+
+const ID: u64 = 1 << 21;
+const ARITHMETIC: u64 = 0x8d5;
+/// What each attack sets, alone and together.
+const SETS: [u64; 9] = [NT, TF, AC, DF, RF, ID, NT | TF, NT | AC | DF, NT | TF | AC | DF | ID | ARITHMETIC];
+
+const REASON: &str =
+    "NT makes an iretq fault, TF and AC stop the entry in ring 0, DF makes its copies run backwards";
+
+macro_rules! rows {
+    ($($name:literal $run:ident)*) => {
+        /// See the module.
+        pub const ROWS: &[Row] = &[$( Row { name: $name, reason: REASON, run: $run } ),*];
+    };
+}
+
+rows! {
+    "flags-hypercall" hypercall
+    "flags-syscall" system_call
+    "flags-int80" int80
+    "flags-invalid-opcode" invalid_opcode
+    "flags-breakpoint" breakpoint
+    "flags-debug" debug
+    "flags-protection" protection
+    "flags-page-fault" page_fault
+    "flags-event" event
+    "flags-iret-hypercall" iret_hypercall
+}
+
+/// Flags that a handler entered by the hypervisor must not have, and those it must.
+fn handler(report: &mut Report, end: &Guard, set: u64) {
+    let bad = end.entry_flags & (TF | NT | RF | AC);
+    report.check(format_args!("set {set:#x}: the handler has {:#x}", end.entry_flags), bad == 0);
+    report.check(format_args!("set {set:#x}: the handler has IF clear"), end.entry_flags & IF != 0);
+}
+
+/// Flags in the frame that the subject had and the frame must show.
+fn framed(report: &mut Report, end: &Guard, set: u64, wanted: u64) {
+    report.check(
+        format_args!("set {set:#x}: the frame has {:#x}, vector {:#x}", end.rflags, end.vector),
+        end.rflags & wanted == set & wanted,
+    );
+}
+
+/// TF is met after the first instruction at the latest: that #DB, or what the instruction itself raises, is fine.
+fn ends_with(report: &mut Report, end: &Guard, set: u64, vector: u64) {
+    let stepped = set & TF != 0 && end.vector == 1;
+    report.check(
+        format_args!("set {set:#x}: vector {:#x} at {:#x}, wanted {vector:#x}", end.vector, end.rip),
+        end.vector == vector || stepped || vector == 1 && end.vector == 6,
+    );
+}
+
+/// Runs code in both rings with each set of flags.
+fn both(report: &mut Report, code: &[u8], vector: u64, prepare: impl Fn(&mut Start)) {
+    for set in SETS {
+        for mut start in [subject::kernel(code), subject::user(code)] {
+            start.rflags |= set;
+            prepare(&mut start);
+            let end = guard::run(&start);
+            ends_with(report, &end, set, vector);
+            handler(report, &end, set);
+            framed(report, &end, set, NT | AC | DF | ID);
+        }
+    }
+}
+
+fn hypercall(report: &mut Report) {
+    for set in SETS {
+        // mov eax, 17 is XENVER_version with RDI 0; then the end.
+        let mut start = subject::kernel(&[0xcd, 0x82]);
+        start.regs.rax = 17;
+        start.rflags |= set;
+        let end = guard::run(&start);
+        ends_with(report, &end, set, BREAKPOINT);
+        framed(report, &end, set, NT | AC | DF | ID);
+        handler(report, &end, set);
+        let answered = end.regs.rax == 4 << 16 | 17;
+        report.check(format_args!("set {set:#x}: RAX {:#x}", end.regs.rax), answered);
+    }
+}
+
+fn system_call(report: &mut Report) {
+    for set in SETS {
+        let mut start = subject::user(&[0x0f, 0x05]);
+        start.rflags |= set;
+        let end = guard::run(&start);
+        ends_with(report, &end, set, guard::SYSCALL);
+        framed(report, &end, set, NT | AC | DF | ID);
+        if end.vector == guard::SYSCALL {
+            report.check(
+                format_args!("set {set:#x}: the callback has {:#x}, wanted 0x202", end.entry_flags),
+                end.entry_flags == 0x202,
+            );
+        }
+    }
+}
+
+fn int80(report: &mut Report) {
+    for set in SETS {
+        let mut start = subject::user(&[0xcd, 0x80]);
+        start.rflags |= set;
+        let end = guard::run(&start);
+        ends_with(report, &end, set, guard::INT80);
+        framed(report, &end, set, NT | AC | DF | ID);
+        // The processor's own trap gate clears TF, NT and RF and leaves the others (SDM vol. 3, 6.12.1.2).
+        let bad = end.entry_flags & (TF | NT | RF);
+        report.check(format_args!("set {set:#x}: the gate leaves {:#x}", end.entry_flags), bad == 0);
+    }
+}
+
+fn invalid_opcode(report: &mut Report) {
+    both(report, &[0x0f, 0x0b], 6, |_| {});
+}
+
+fn breakpoint(report: &mut Report) {
+    both(report, &[], BREAKPOINT, |_| {});
+}
+
+fn debug(report: &mut Report) {
+    // A step of one instruction: the #DB of TF, whatever else is set.
+    for set in SETS {
+        for mut start in [subject::kernel(&[0x90, 0x90]), subject::user(&[0x90, 0x90])] {
+            start.rflags |= set | TF;
+            let end = guard::run(&start);
+            report.check(format_args!("set {set:#x}: vector {:#x}", end.vector), end.vector == 1);
+            report.check(format_args!("set {set:#x}: RIP {:#x}", end.rip), end.rip == start.rip + 1);
+            handler(report, &end, set);
+            framed(report, &end, set, NT | AC | DF | ID);
+        }
+    }
+    // `icebp`, which QEMU does not know and a processor raises #DB for.
+    both(report, &[0xf1], 1, |_| {});
+}
+
+fn protection(report: &mut Report) {
+    both(report, &[0xf4], 13, |_| {});
+}
+
+fn page_fault(report: &mut Report) {
+    // mov rax, [rdi]
+    both(report, &[0x48, 0x8b, 0x07], 14, |start| start.regs.rdi = 0x1000);
+}
+
+fn event(report: &mut Report) {
+    for set in SETS {
+        // A pending event is delivered by the first return to ring 3 that the hypervisor sees: behind a call, the iretq
+        // to a segment marked absent.
+        // SAFETY: the event words of the shared page; no other vcpu uses them.
+        unsafe { (&raw mut (*shared()).vcpu_info[0].evtchn_pending_sel).write_volatile(1) };
+        event_pending(0).store(1, Ordering::SeqCst);
+        crate::hypercall::null();
+        let mut start = subject::user(&[0xeb, 0xfe]);
+        start.rflags |= set;
+        let end = guard::run(&start);
+        clear_events();
+        crate::entries::arm();
+        ends_with(report, &end, set, guard::EVENT);
+        handler(report, &end, set);
+        framed(report, &end, set, NT | AC | DF | ID);
+    }
+}
+
+fn iret_hypercall(report: &mut Report) {
+    for set in SETS {
+        for (cs, ss) in [(0xe069u64, 0xe071u64), (0xe033, 0xe02b)] {
+            let target = if cs == 0xe033 {
+                subject::place(crate::memory::USER_CODE + 0x800, &[]);
+                crate::memory::USER_CODE + 0x800
+            } else {
+                subject::place(subject::kernel_code() + 0x800, &[]);
+                subject::kernel_code() + 0x800
+            };
+            let mut start = subject::kernel(&[0xcd, 0x82]);
+            // An `IretContext`: RAX, R11, RCX, flags, RIP, CS, RFLAGS, RSP, SS.
+            let frame = [0, 0, 0, 0, target, cs, 0x202 | set, USER_DATA + 0x800, ss];
+            start.rsp -= 0x200;
+            for (index, word) in frame.into_iter().enumerate() {
+                // SAFETY: the subject's stack.
+                unsafe { (start.rsp as *mut u64).add(index).write_volatile(word) };
+            }
+            start.regs.rax = 23;
+            let end = guard::run(&start);
+            ends_with(report, &end, set, BREAKPOINT);
+            handler(report, &end, set);
+            framed(report, &end, set, NT | AC | DF | ID);
+        }
+    }
+}

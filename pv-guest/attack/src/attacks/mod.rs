@@ -1,0 +1,68 @@
+//! The attacks, a row for each: what is tried, and what it would do if it were let through.
+
+mod address;
+mod fatal;
+mod flags;
+mod report;
+mod selectors;
+mod stacks;
+pub mod subject;
+mod system_calls;
+mod watch;
+mod xsa;
+
+pub use address::{HYPERVISOR, copy_of_root, is_own};
+pub use report::Report;
+
+use crate::{entries, say};
+
+/// One attack that the domain survives.
+pub struct Row {
+    /// Its name, after `attack.`.
+    pub name: &'static str,
+    /// What it would do if it were let through.
+    pub reason: &'static str,
+    /// Makes it.
+    pub run: fn(&mut Report),
+}
+
+/// All rows, in the order they run.
+const TABLES: &[&[Row]] =
+    &[address::ROWS, system_calls::ROWS, flags::ROWS, selectors::ROWS, stacks::ROWS, xsa::ROWS];
+
+/// Makes one attack and prints its line; true when all was as it must be.
+fn make(row: &Row, watch: &watch::Watch) -> bool {
+    let mut report = Report::new();
+    (row.run)(&mut report);
+    let back = subject::restore();
+    report.check(format_args!("afterwards traps, callbacks and stack are taken again"), back);
+    entries::arm();
+    watch.look(&mut report);
+    report.end(row.name, row.reason)
+}
+
+/// Makes all attacks, and sums up.
+pub fn all() {
+    let watch = watch::Watch::begin();
+    let (mut good, mut bad) = (0, 0);
+    for row in TABLES.iter().copied().flatten() {
+        if make(row, &watch) { good += 1 } else { bad += 1 }
+    }
+    say!("demo: {good} ok, {bad} failed");
+}
+
+/// Makes the attack of a name, of those that the domain survives or of those that end it.
+pub fn one(name: &str) {
+    if let Some(attack) = pv_attack_logic::fatal::find(name) {
+        say!("attack: {name}: {}", attack.reason);
+        fatal::make(name);
+        say!("FAILED attack.{name} the domain goes on: {}", attack.reason);
+        say!("demo: 0 ok, 1 failed");
+        return;
+    }
+    let watch = watch::Watch::begin();
+    let row = TABLES.iter().copied().flatten().find(|row| row.name == name);
+    let row = row.unwrap_or_else(|| panic!("no attack is called {name}"));
+    let good = make(row, &watch);
+    say!("demo: {} ok, {} failed", u32::from(good), u32::from(!good));
+}

@@ -1,0 +1,58 @@
+//! A kernel for ring 1 that does nothing but harm.
+//!
+//! `attack=NAME` on its command line makes one attack, without it all that a domain survives are made in one boot;
+//! `fuzz=SEED,COUNT[,FROM]` fuzzes; `attack=bystander` keeps memory and watches that nobody changes it. What each attack is
+//! for stands beside it in [`attacks`]; `docs/attacks.md` tells how to run them.
+//!
+//! It shares nothing with the demonstration's kernel, and keeps nothing that an attack could break: one stack, one table
+//! of stubs ([`guard`]), the builder's page tables, and the hypervisor's console.
+#![no_std]
+#![no_main]
+
+mod attacks;
+mod bystander;
+mod entries;
+mod fuzz;
+mod guard;
+mod hypercall;
+mod memory;
+mod notes;
+mod print;
+
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use paravane_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_POWEROFF};
+use paravane_abi::start_info::StartInfo;
+use pv_attack_logic::options::{self, Task};
+
+/// Reports and ends the domain as crashed.
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    static PANICKING: AtomicBool = AtomicBool::new(false);
+    // A panic inside the report would repeat for ever.
+    if !PANICKING.swap(true, Ordering::SeqCst) {
+        print::step();
+        say!("attack: panic: {info}");
+    }
+    hypercall::shutdown(SHUTDOWN_CRASH)
+}
+
+/// Entered from `_start` on the core's stack.
+#[unsafe(no_mangle)]
+extern "C" fn kernel_main(start_info: *const StartInfo) -> ! {
+    // SAFETY: the hypervisor passes start_info mapped in the boot mapping, which stays.
+    let info = unsafe { &*start_info };
+    assert!(info.has_magic(), "start_info has no magic");
+    memory::initialise(info);
+    guard::initialise(0, core::ptr::from_ref(memory::event_mask(0)) as u64);
+    entries::arm();
+    let line = core::str::from_utf8(info.command_line()).unwrap_or("");
+    match options::parse(line) {
+        Some(Task::All) => attacks::all(),
+        Some(Task::One(name)) => attacks::one(name),
+        Some(Task::Bystander) => bystander::watch(),
+        Some(Task::Fuzz { seed, from, to }) => fuzz::run(seed, from, to),
+        None => panic!("the command line makes no sense: {line}"),
+    }
+    hypercall::shutdown(SHUTDOWN_POWEROFF)
+}

@@ -1,0 +1,79 @@
+//! The words on this kernel's command line.
+
+/// What this boot does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task<'a> {
+    /// All attacks that a domain survives.
+    All,
+    /// `attack=NAME`: one attack.
+    One(&'a str),
+    /// `attack=bystander`: keep memory and watch it.
+    Bystander,
+    /// `fuzz=SEED,COUNT[,FROM]`: the steps from FROM to COUNT.
+    Fuzz {
+        /// The seed that every step is derived from.
+        seed: u64,
+        /// The first step.
+        from: u64,
+        /// One past the last step.
+        to: u64,
+    },
+}
+
+/// Reads the command line; words that are not this kernel's are passed over. `None` when a word of its own makes no
+/// sense.
+pub fn parse(line: &str) -> Option<Task<'_>> {
+    let mut task = Task::All;
+    for word in line.split_ascii_whitespace() {
+        if let Some(name) = word.strip_prefix("attack=") {
+            task = match name {
+                "all" => Task::All,
+                "bystander" => Task::Bystander,
+                name => Task::One(name),
+            };
+        } else if let Some(numbers) = word.strip_prefix("fuzz=") {
+            task = fuzz(numbers)?;
+        }
+    }
+    Some(task)
+}
+
+fn fuzz(text: &str) -> Option<Task<'_>> {
+    let mut numbers = text.split(',').map(number);
+    let seed = numbers.next()??;
+    let to = numbers.next()??;
+    let from = match numbers.next() {
+        Some(from) => from?,
+        None => 0,
+    };
+    (numbers.next().is_none() && from <= to).then_some(Task::Fuzz { seed, from, to })
+}
+
+fn number(text: &str) -> Option<u64> {
+    match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_are_read() {
+        assert_eq!(parse(""), Some(Task::All));
+        assert_eq!(parse("demo attack=all x=y"), Some(Task::All));
+        assert_eq!(parse("attack=no-handler"), Some(Task::One("no-handler")));
+        assert_eq!(parse("demo attack=bystander"), Some(Task::Bystander));
+        assert_eq!(parse("fuzz=7,1000"), Some(Task::Fuzz { seed: 7, from: 0, to: 1000 }));
+        assert_eq!(parse("fuzz=0x10,1000,500"), Some(Task::Fuzz { seed: 16, from: 500, to: 1000 }));
+    }
+
+    #[test]
+    fn nonsense_is_noticed() {
+        for bad in ["fuzz=", "fuzz=1", "fuzz=a,1", "fuzz=1,2,3", "fuzz=1,2,1,4", "fuzz=1,-2"] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+}
