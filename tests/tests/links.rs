@@ -229,12 +229,20 @@ fn every_relative_link_leads_somewhere() {
 
 #[test]
 fn every_page_of_the_book_is_in_its_index() {
-    let index = source::root().join("docs/README.md");
-    let text = fs::read_to_string(&index).expect("the book has an index");
-    let linked: Vec<String> = links(&text).into_iter().map(|link| link.target).collect();
-    for page in source::files(&source::root().join("docs"), &[".md"]) {
-        let name = page.strip_prefix(source::root().join("docs")).expect("found there").display().to_string();
-        assert!(name == "README.md" || linked.contains(&name), "docs/README.md does not list {name}");
+    let book = source::root().join("docs");
+    for page in source::files(&book, &[".md"]) {
+        // A folder's pages are in the folder's own index, and that is in the book's.
+        let folder = page.parent().expect("a page lies in a folder");
+        let is_index = page.file_name().is_some_and(|name| name == "README.md");
+        if is_index && folder == book {
+            continue;
+        }
+        let index = if is_index { book.join("README.md") } else { folder.join("README.md") };
+        let name =
+            page.strip_prefix(index.parent().expect("an index lies in a folder")).expect("it lies below");
+        let text = fs::read_to_string(&index).unwrap_or_else(|error| panic!("{}: {error}", index.display()));
+        let linked = links(&text).into_iter().any(|link| Path::new(&link.target) == name);
+        assert!(linked, "{} does not list {}", index.display(), name.display());
     }
 }
 
