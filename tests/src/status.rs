@@ -104,6 +104,8 @@ pub enum End {
 pub enum Expect {
     /// Run the demonstration and sum it up.
     Demonstration,
+    /// Run until the guests power off; each check they print must hold.
+    Checks,
     /// Run until the guest powers off.
     PowerOff,
 }
@@ -142,6 +144,12 @@ pub fn verdict(end: End, expect: Expect, console: &crate::console::Console) -> (
 fn finished(expect: Expect, console: &crate::console::Console) -> (Status, String) {
     if expect == Expect::PowerOff {
         return (Status::Good, "the guest powered off".into());
+    }
+    if expect == Expect::Checks {
+        return match (console.ok_lines().len(), console.failed_lines().len()) {
+            (ok, 0) => (Status::Good, format!("the guests powered off: {ok} ok")),
+            (ok, failed) => (Status::CheckFailed, format!("checks failed: {ok} ok, {failed} failed")),
+        };
     }
     let Some(sum) = console.summary() else {
         return (Status::Silence, "the guest powered off without summing up its demonstration".into());

@@ -72,6 +72,9 @@ Examples:
   cargo xtask qemu --demo --timeout 60           give up after a minute (status 12)
   cargo xtask qemu --icount </dev/null           counts in instructions, the same in every run
   cargo xtask qemu --gdb --gdb-wait              start stopped, for a debugger on port 1234
+  cargo xtask qemu --smp 4 --vcpus 4             a guest with four processors
+  cargo xtask qemu --guest pv-guest,name=a --guest pv-guest,name=b,cap=20,extra=role=spin
+                                                 two domains
   cargo xtask qemu --memory 64M -vv              less memory, all of the hypervisor's messages
 
 Exit status: 0 good; 1 a check failed; 2 usage; 3 something is missing; 10 guest crash;
@@ -87,9 +90,13 @@ pub struct Qemu {
     /// The hypervisor: paravane
     #[arg(long, default_value = "paravane")]
     pub hypervisor: String,
-    /// The guest kernel: pv-guest, or an ELF file with Xen's notes
-    #[arg(long, value_name = "NAME|FILE")]
-    pub guest: Vec<PathBuf>,
+    /// A domain: its kernel (pv-guest, or an ELF file with Xen's notes), and more in xl.cfg's names:
+    /// pv-guest,name=a,memory=64M,vcpus=2,extra=role=spin. Once for each domain
+    #[arg(long, value_name = "NAME|FILE[,NAME=VALUE]...")]
+    pub guest: Vec<String>,
+    /// A domain described by an xl.cfg file. Once for each domain
+    #[arg(long, value_name = "FILE.cfg")]
+    pub cfg: Vec<PathBuf>,
     /// The guest's first file system, instead of the one that is built
     #[arg(long, value_name = "FILE")]
     pub initramfs: Option<PathBuf>,

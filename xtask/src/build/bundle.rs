@@ -4,32 +4,41 @@ use paravane_core::build::bundle::{self, Member};
 use paravane_core::build::devicetree::{self, DomainConfig};
 
 /// A domain to be built at boot.
-#[derive(Clone, Copy, Debug)]
-pub struct Domain<'a> {
-    /// Its memory in KiB.
-    pub memory_kib: u64,
-    /// Its virtual processors.
-    pub vcpus: u32,
+#[derive(Clone, Debug)]
+pub struct Domain {
+    /// What the device tree says of it, but for the modules.
+    pub config: DomainConfig,
     /// Its kernel.
-    pub kernel: &'a [u8],
+    pub kernel: Vec<u8>,
     /// Its first file system.
-    pub ramdisk: &'a [u8],
-    /// Its kernel's command line.
-    pub arguments: &'a str,
+    pub ramdisk: Vec<u8>,
 }
 
-/// Packs one domain: the kernel is module 1, its first file system module 2.
-pub fn pack(domain: &Domain<'_>) -> Vec<u8> {
-    let mut config = DomainConfig::new("guest", domain.memory_kib, 1);
-    config.ramdisk = Some(2);
-    config.vcpus = domain.vcpus;
-    config.cmdline = domain.arguments.to_owned();
-    let tree = devicetree::write(&[config]);
-    bundle::write(&[
-        Member { name: "devicetree", data: &tree },
-        Member { name: "kernel", data: domain.kernel },
-        Member { name: "ramdisk", data: domain.ramdisk },
-    ])
+/// Packs domains. What several of them share is packed once.
+pub fn pack(domains: &[Domain]) -> Vec<u8> {
+    let mut modules: Vec<(String, &[u8])> = Vec::new();
+    let mut place = |kind: &str, data| {
+        let known = modules.iter().position(|(_, other)| *other == data);
+        let index = known.unwrap_or_else(|| {
+            modules.push((format!("{kind}{}", modules.len() + 1), data));
+            modules.len() - 1
+        });
+        // Module 0 is the device tree.
+        index + 1
+    };
+    let configs: Vec<DomainConfig> = domains
+        .iter()
+        .map(|domain| DomainConfig {
+            kernel: place("kernel", domain.kernel.as_slice()),
+            ramdisk: Some(place("ramdisk", domain.ramdisk.as_slice())),
+            ..domain.config.clone()
+        })
+        .collect();
+    let tree = devicetree::write(&configs);
+    let first = Member { name: "devicetree", data: &tree };
+    let members: Vec<Member<'_>> =
+        [first].into_iter().chain(modules.iter().map(|(name, data)| Member { name, data })).collect();
+    bundle::write(&members)
 }
 
 #[cfg(test)]
@@ -38,16 +47,18 @@ mod tests {
 
     #[test]
     fn the_hypervisor_reads_what_is_packed() {
-        let domain =
-            Domain { memory_kib: 65536, vcpus: 1, kernel: b"KERNEL", ramdisk: b"RAMDISK", arguments: "demo" };
-        let bytes = pack(&domain);
+        let domain = |name: &str, kernel: &[u8]| {
+            let mut config = DomainConfig::new(name, 65536, 0);
+            config.cmdline = format!("role={name}");
+            Domain { config, kernel: kernel.to_vec(), ramdisk: b"RAMDISK".to_vec() }
+        };
+        let bytes = pack(&[domain("a", b"KERNEL"), domain("b", b"OTHER"), domain("c", b"KERNEL")]);
         let members = bundle::read(&bytes).unwrap();
-        assert_eq!(members.len(), 3);
+        assert_eq!(members.len(), 4, "what is the same is there once");
         let domains = devicetree::read(members[0].data, members.len()).unwrap();
-        assert_eq!(domains.len(), 1);
-        let config = &domains[0];
-        assert_eq!((config.memory_kib, config.vcpus, config.cmdline.as_str()), (65536, 1, "demo"));
-        assert_eq!(members[config.kernel].data, b"KERNEL");
-        assert_eq!(members[config.ramdisk.unwrap()].data, b"RAMDISK");
+        let kernels: Vec<&[u8]> = domains.iter().map(|config| members[config.kernel].data).collect();
+        assert_eq!(kernels, [b"KERNEL".as_slice(), b"OTHER", b"KERNEL"]);
+        assert!(domains.iter().all(|config| members[config.ramdisk.unwrap()].data == b"RAMDISK"));
+        assert_eq!(domains[2].cmdline, "role=c");
     }
 }

@@ -1,8 +1,11 @@
 //! From options to the emulator's command line. Pure, apart from naming files.
 
+use super::guests;
 use crate::cli;
 use crate::stop;
 use anyhow::Result;
+use paravane_core::build::devicetree::VCPUS_MAX;
+use paravane_core::cmdline::MAX_CPUS;
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -29,16 +32,21 @@ pub fn check(options: &cli::Qemu) -> Result<()> {
     };
     one_of("--machine", &options.machine, &["pv-ring1"])?;
     one_of("--hypervisor", &options.hypervisor, &["paravane"])?;
-    one_of("--smp", &options.smp.to_string(), &["1"])?;
-    one_of("--vcpus", &options.vcpus.to_string(), &["1"])?;
+    let within = |option: &str, value: u32, most: u32| {
+        if (1..=most).contains(&value) {
+            return Ok(());
+        }
+        Err(stop::usage(format!("{option} {value} is not available; allowed: 1 to {most}")))
+    };
+    within("--smp", options.smp, MAX_CPUS as u32)?;
+    within("--vcpus", options.vcpus, VCPUS_MAX)?;
     one_of("--accel", &options.accel, &["tcg", "kvm"])?;
     if options.icount && options.accel != "tcg" {
         return Err(stop::usage("--icount counts emulated instructions; allowed with: --accel tcg"));
     }
-    if options.guest.len() > 1 {
-        return Err(stop::usage("one --guest is allowed"));
+    for guest in guests::all(options)? {
+        within("vcpus", guest.config.vcpus, VCPUS_MAX)?;
     }
-    memory_mib(&options.memory)?;
     Ok(())
 }
 
@@ -94,7 +102,8 @@ pub fn qemu_arguments(options: &cli::Qemu, hypervisor: &Path, bundle: &Path) -> 
 
 /// QEMU's arguments for the machine, without what it boots from. `log` is where its log goes, if one is asked for.
 pub fn machine_arguments(options: &cli::Qemu, log: &Path) -> Result<Vec<OsString>> {
-    let memory = memory_mib(&options.memory)? + HYPERVISOR_MIB;
+    let guests: u64 = guests::all(options)?.iter().map(|guest| guest.config.maxmem_kib / 1024).sum();
+    let memory = guests + HYPERVISOR_MIB;
     let exit_device = format!("isa-debug-exit,iobase={EXIT_PORT},iosize=0x04");
     let memory = format!("{memory}M");
     let smp = options.smp.to_string();
@@ -150,19 +159,20 @@ mod tests {
             ("--machine svm", "pv-ring1"),
             ("--machine pv-ring3", "pv-ring1"),
             ("--hypervisor xen", "paravane"),
-            ("--smp 2", "1"),
-            ("--vcpus 0", "1"),
+            ("--smp 65", "1 to 64"),
+            ("--vcpus 0", "1 to 32"),
+            ("--guest pv-guest,vcpus=33", "1 to 32"),
+            ("--guest pv-guest,colour=red", "colour"),
             ("--accel hax", "tcg, kvm"),
             ("--icount --accel kvm", "--accel tcg"),
             ("--memory 1", "16M"),
-            ("--guest a --guest b", "one --guest"),
         ] {
             let error = check(&options(words)).unwrap_err();
             assert_eq!(stop::status_of(&error), Status::Usage, "{words}");
             assert!(error.to_string().contains(allowed), "{words}: {error}");
         }
         assert!(check(&options("")).is_ok());
-        assert!(check(&options("--machine pv-ring1 --smp 1 --icount")).is_ok());
+        assert!(check(&options("--machine pv-ring1 --smp 4 --icount")).is_ok());
     }
 
     #[test]
@@ -196,6 +206,7 @@ mod tests {
         assert!(text("--gdb=unix:/tmp/s,server=on,wait=off").contains("-gdb unix:/tmp/s,server=on,wait=off"));
         assert!(text("--qemu-log int").contains("-d int -D /i/qemu.log"));
         assert!(text("--memory 1G").contains("-m 1280M"));
+        assert!(text("--guest pv-guest --guest pv-guest,memory=64M --smp 4").contains("-m 448M -smp 4"));
         assert!(text("-vv").contains("loglvl=all guest_loglvl=all"));
         assert!(text("--hypervisor-append x=y").ends_with("paravane.exit=0xf4 x=y"));
     }

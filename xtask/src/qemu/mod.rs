@@ -1,5 +1,6 @@
 //! `cargo xtask qemu`: boots the hypervisor with a guest, and gives the user its console.
 
+mod guests;
 mod machine;
 mod script;
 mod session;
@@ -9,23 +10,21 @@ mod vm;
 use crate::build::{self, Built, Domain};
 use crate::cli;
 use crate::project::Project;
+use crate::run;
 use crate::setup::{self, Bring};
-use crate::{run, stop};
 use anyhow::{Context, Result};
+use guests::Guest;
 pub use machine::{check, hypervisor_arguments, machine_arguments};
 use paravane_tests::status::{Expect, Status, verdict};
 use rustix::fs::FileType;
 use session::{Input, Limits, Session};
 use std::fs;
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-
-/// The name of the guest kernel of this project, as `--guest` takes it.
-const OWN_GUEST: &str = "pv-guest";
 
 /// Longest time without output before a run that nobody watches is given up.
 const SILENCE: Duration = Duration::from_secs(120);
@@ -82,10 +81,19 @@ pub fn run(command: Command, options: &cli::Qemu, mode: Mode) -> Result<Status> 
     let ended = Session::new(vm, streams, input, limits(options, mode), stop).run();
     drop(raw);
     let (end, console) = ended?;
-    let expect = if mode == Mode::Demonstration { Expect::Demonstration } else { Expect::PowerOff };
+    let expect = match mode {
+        Mode::Demonstration if demonstrates(options)? => Expect::Demonstration,
+        Mode::Demonstration => Expect::Checks,
+        Mode::Terminal | Mode::Script => Expect::PowerOff,
+    };
     let (status, text) = verdict(end, expect, &console);
     run::say(text);
     Ok(status)
+}
+
+/// Whether a domain runs the demonstration when nobody types: one that has no command line of its own.
+fn demonstrates(options: &cli::Qemu) -> Result<bool> {
+    Ok(guests::all(options)?.iter_mut().any(|guest| guest.complete(options, true)))
 }
 
 /// Where the options and this command's input say that the guest's input comes from.
@@ -130,21 +138,16 @@ fn stop_flag() -> Result<Arc<AtomicBool>> {
 
 /// The boot archive.
 pub fn bundle(options: &cli::Qemu, built: &Built, mode: Mode) -> Result<Vec<u8>> {
-    let kernel = match options.guest.first() {
-        Some(guest) if guest.as_os_str() != OWN_GUEST => read(guest, "--guest", "an ELF file or pv-guest")?,
-        _ => fs::read(&built.guest).context("reading the guest kernel")?,
-    };
-    let ramdisk = match &options.initramfs {
-        Some(file) => read(file, "--initramfs", "a cpio archive")?,
-        None => fs::read(&built.initramfs).context("reading the initramfs")?,
-    };
-    Ok(build::pack_bundle(&Domain {
-        memory_kib: machine::memory_mib(&options.memory)? * 1024,
-        vcpus: options.vcpus,
-        kernel: &kernel,
-        ramdisk: &ramdisk,
-        arguments: &machine::guest_arguments(options, mode == Mode::Demonstration),
-    }))
+    let mut domains = Vec::new();
+    for mut guest in guests::all(options)? {
+        guest.complete(options, mode == Mode::Demonstration);
+        domains.push(Domain {
+            kernel: Guest::read(guest.kernel.as_deref(), &built.guest, "the kernel")?,
+            ramdisk: Guest::read(guest.ramdisk.as_deref(), &built.initramfs, "the first file system")?,
+            config: guest.config,
+        });
+    }
+    Ok(build::pack_bundle(&domains))
 }
 
 /// The boot archive of one run; dropped with it.
@@ -167,9 +170,4 @@ impl Drop for Bundle {
         // A file left in the target folder harms nothing.
         let _ = fs::remove_file(&self.path);
     }
-}
-
-fn read(path: &Path, option: &str, allowed: &str) -> Result<Vec<u8>> {
-    fs::read(path)
-        .map_err(|error| stop::usage(format!("{option} {}: {error}; allowed: {allowed}", path.display())))
 }
