@@ -124,9 +124,10 @@ pub struct Qemu {
     /// Give up after this many seconds without output (status 13)
     #[arg(long, value_name = "S", value_parser = seconds)]
     pub silence: Option<f64>,
-    /// Count instructions: each takes one nanosecond of the guest's time, and runs repeat exactly
-    #[arg(long)]
-    pub icount: bool,
+    /// Count instructions: each takes 2^SHIFT nanoseconds of the guest's time, and runs repeat exactly
+    #[arg(long, value_name = "SHIFT", num_args = 0..=1, require_equals = true, default_missing_value = "0",
+          value_parser = clap::value_parser!(u8).range(0..=10))]
+    pub icount: Option<u8>,
     /// What executes the machine: tcg or kvm
     #[arg(long, default_value = "tcg")]
     pub accel: String,

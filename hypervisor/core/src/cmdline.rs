@@ -9,6 +9,8 @@ use log::LevelFilter;
 
 use crate::sched::Settings;
 
+/// Turns that a trace can have.
+const TRACE_MAX: usize = 65_536;
 /// Processors that are brought up at most.
 pub const MAX_CPUS: usize = 64;
 /// The watchdog's timeout in seconds when the line gives none (Xen's).
@@ -90,6 +92,8 @@ pub struct Options {
     /// `paravane.stall`: the first processor stops in the hypervisor instead of running guests, so that the watchdog
     /// has something to find.
     pub stall: bool,
+    /// `paravane.trace=`: how many of the last turns of vcpus on processors are printed at the end.
+    pub trace: usize,
     /// Options not understood, or with values not understood, as written.
     pub ignored: Vec<String>,
 }
@@ -109,6 +113,7 @@ impl Default for Options {
             ratelimit_us: 1000,
             exit_port: None,
             audit: false,
+            trace: 0,
             stall: false,
             ignored: Vec::new(),
         }
@@ -165,6 +170,9 @@ impl Options {
             "nosmp" => self.maxcpus = if boolean(value)? { 1 } else { self.maxcpus },
             "watchdog" => self.watchdog = self.watchdog(value)?,
             "watchdog_timeout" => self.watchdog = seconds(value?)?,
+            "paravane.trace" => {
+                self.trace = usize::try_from(number(value?)?).ok().filter(|most| *most <= TRACE_MAX)?;
+            }
             "paravane.audit" => self.audit = boolean(value)?,
             "paravane.stall" => self.stall = boolean(value)?,
             "paravane.exit" => self.exit_port = Some(u16::try_from(number(value?)?).ok()?),

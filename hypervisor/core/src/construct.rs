@@ -94,6 +94,7 @@ impl<M: Machine> Populate for Frames<'_, M> {
 /// How far the making of a domain has come.
 pub(crate) struct Construction {
     plan: Arc<Plan<'static>>,
+    restarts: u32,
     stage: Stage,
 }
 
@@ -119,9 +120,9 @@ struct Filled {
 }
 
 impl Construction {
-    /// Of the domain that a plan describes.
-    pub(crate) const fn new(plan: Arc<Plan<'static>>) -> Self {
-        Self { plan, stage: Stage::Begin }
+    /// Of the domain that a plan describes, for the given time after the first.
+    pub(crate) const fn new(plan: Arc<Plan<'static>>, restarts: u32) -> Self {
+        Self { plan, restarts, stage: Stage::Begin }
     }
 }
 
@@ -137,7 +138,7 @@ impl<M: Machine> Hypervisor<M> {
         let plan = Arc::new(plan);
         let mut stage = Stage::Begin;
         loop {
-            match self.construct_step(&plan, stage)? {
+            match self.construct_step(&plan, 0, stage)? {
                 Progress::Again(next) => stage = next,
                 Progress::Done => return Ok(()),
             }
@@ -146,9 +147,9 @@ impl<M: Machine> Hypervisor<M> {
 
     /// One bounded step of building a domain again.
     pub(crate) fn build_step(&mut self, construction: Construction) -> Step {
-        let Construction { plan, stage } = construction;
-        match self.construct_step(&plan, stage) {
-            Ok(Progress::Again(stage)) => Step::Again(Job::Build(Construction { plan, stage })),
+        let Construction { plan, restarts, stage } = construction;
+        match self.construct_step(&plan, restarts, stage) {
+            Ok(Progress::Again(stage)) => Step::Again(Job::Build(Construction { plan, restarts, stage })),
             Ok(Progress::Done) => Step::Done,
             Err(error) => {
                 log::error!("domain '{}' cannot be built again: {error}", plan.config.name);
@@ -161,6 +162,7 @@ impl<M: Machine> Hypervisor<M> {
     fn construct_step(
         &mut self,
         plan: &Arc<Plan<'static>>,
+        restarts: u32,
         stage: Stage,
     ) -> Result<Progress, ConstructError> {
         Ok(Progress::Again(match stage {
@@ -187,7 +189,7 @@ impl<M: Machine> Hypervisor<M> {
                 if !self.load_tables(&mut filled)? {
                     return Ok(Progress::Again(Stage::Tables(filled)));
                 }
-                self.bring_to_life(plan, *filled);
+                self.bring_to_life(plan, restarts, *filled);
                 return Ok(Progress::Done);
             }
         }))
@@ -298,7 +300,7 @@ impl<M: Machine> Hypervisor<M> {
     }
 
     /// The domain is complete: its first vcpu may run.
-    fn bring_to_life(&mut self, plan: &Arc<Plan<'static>>, filled: Filled) {
+    fn bring_to_life(&mut self, plan: &Arc<Plan<'static>>, restarts: u32, filled: Filled) {
         let now = self.now();
         let Filled { id, shared, console, ports, grants, start, memory, paging } = filled;
         let mut vcpus: Vec<Vcpu> =
@@ -318,6 +320,8 @@ impl<M: Machine> Hypervisor<M> {
             shutdown: None,
             life: Life::Running,
             actions: plan.config.actions,
+            restarts,
+            ran: 0,
             plan: Arc::clone(plan),
             watchdogs: Default::default(),
             max_pfn: plan.layout.nr_pages - 1,

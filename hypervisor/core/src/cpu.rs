@@ -15,6 +15,8 @@ pub(crate) struct Cpu {
     pub domain: usize,
     /// Number of the vcpu that runs, or ran last.
     pub vcpu: usize,
+    /// Since when the vcpu that runs has been running, in system time.
+    pub since: u64,
     /// The vcpu whose state the registers still hold. It has been saved, so that another processor may take it
     /// up; this one need not load it again if none did.
     pub resident: Option<VcpuKey>,
@@ -38,6 +40,7 @@ impl Cpu {
             busy: false,
             domain: 0,
             vcpu: 0,
+            since: 0,
             resident: None,
             info: InfoPlace { frame: Mfn::new(0), offset: 0, registered: false },
             attention: true,

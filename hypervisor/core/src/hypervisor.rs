@@ -26,6 +26,7 @@ use crate::machine::Machine;
 use crate::pagetable::Budget;
 use crate::sched::{Scheduler, Settings};
 use crate::time::Clock;
+use crate::trace::Trace;
 
 /// What the processor does after an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +76,10 @@ pub struct Hypervisor<M> {
     pub(crate) cpus: Vec<Cpu>,
     /// Domains to be built and destroyed, in order.
     pub(crate) jobs: VecDeque<Job>,
+    /// Frames that were free before there was a domain.
+    pub(crate) baseline: u64,
+    /// Who ran where.
+    pub trace: Trace,
     /// The worst end of a domain so far.
     pub(crate) verdict: Leave,
     /// The descriptors that every ring-1 guest has besides its own.
@@ -104,6 +109,8 @@ impl<M: Machine> Hypervisor<M> {
             here: Cpu::new(machine.this_cpu()),
             cpus: (0..count).map(Cpu::new).collect(),
             jobs: VecDeque::new(),
+            baseline: frames.free_frames(),
+            trace: Trace::default(),
             verdict: Leave::PowerOff,
             reserved_gdt: reserved_gdt_page(Policy::Ring1, [0; 2]),
             typed: VecDeque::with_capacity(TYPED_MAX),

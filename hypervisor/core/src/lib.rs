@@ -42,4 +42,5 @@ pub mod msr;
 pub mod pagetable;
 pub mod sched;
 pub mod time;
+pub mod trace;
 pub mod watchdog;

@@ -7,6 +7,7 @@ use paravane_core::cmdline::Options;
 use paravane_core::frame::{FrameInfo, FrameTable};
 use paravane_core::hypervisor::Hypervisor;
 use paravane_core::time::Clock;
+use paravane_core::trace::Trace;
 
 use crate::boot::memory_map::{FRAME_SIZE, MemoryMap, Range};
 use crate::hardware::Hardware;
@@ -25,6 +26,7 @@ pub fn start(hardware: Hardware, memory: &mut MemoryMap, info: &BootInfo<'static
     let wallclock = (clock::wall_clock(), 0);
     let settings = options.scheduling();
     let mut hypervisor = Hypervisor::new(hardware, frames, clock, wallclock, settings);
+    hypervisor.trace = Trace::new(options.trace);
     // The decoder's tables are made on first use: now, not in a guest's first fault.
     paravane_core::emulate::prepare();
     let plans = Plan::all(&info.modules).unwrap_or_else(|error| panic!("no domain can be built: {error}"));

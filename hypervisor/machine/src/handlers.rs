@@ -230,6 +230,7 @@ pub fn configure(options: &Options) {
 }
 
 fn end(hypervisor: &Hypervisor<Hardware>, why: Leave) -> ! {
+    hypervisor.trace.turns().for_each(|turn| log::info!("{turn}"));
     // Counting everything takes its time.
     watchdog::stop();
     if CONFIGURATION.get().is_some_and(|it| it.audit) {

@@ -41,7 +41,7 @@ pub fn check(options: &cli::Qemu) -> Result<()> {
     within("--smp", options.smp, MAX_CPUS as u32)?;
     within("--vcpus", options.vcpus, VCPUS_MAX)?;
     one_of("--accel", &options.accel, &["tcg", "kvm"])?;
-    if options.icount && options.accel != "tcg" {
+    if options.icount.is_some() && options.accel != "tcg" {
         return Err(stop::usage("--icount counts emulated instructions; allowed with: --accel tcg"));
     }
     for guest in guests::all(options)? {
@@ -123,8 +123,8 @@ pub fn machine_arguments(options: &cli::Qemu, log: &Path) -> Result<Vec<OsString
     // Not stdio's own handling of signals and of the terminal: this command does both.
     args.extend(["-chardev", "stdio,id=com1,signal=off", "-serial", "chardev:com1"].map(OsString::from));
     args.extend(["-device".into(), exit_device.into()]);
-    if options.icount {
-        args.extend(["-icount", "shift=0,sleep=off"].map(OsString::from));
+    if let Some(shift) = options.icount {
+        args.extend(["-icount".into(), format!("shift={shift},sleep=off").into()]);
     }
     if let Some(address) = &options.gdb {
         args.extend(["-gdb".into(), OsString::from(address)]);
@@ -202,6 +202,7 @@ mod tests {
             assert!(!plain.contains(absent), "{absent} in {plain}");
         }
         assert!(text("--icount").contains("-icount shift=0,sleep=off"));
+        assert!(text("--icount=3").contains("-icount shift=3,sleep=off"));
         assert!(text("--gdb").contains("-gdb tcp::1234"));
         assert!(text("--gdb=unix:/tmp/s,server=on,wait=off").contains("-gdb unix:/tmp/s,server=on,wait=off"));
         assert!(text("--qemu-log int").contains("-d int -D /i/qemu.log"));

@@ -103,6 +103,13 @@ pub enum Discrepancy {
     Grant(Wrong),
     /// A domain has more frames than it may have.
     OverMax(DomainId),
+    /// All domains are gone, and not every frame came back.
+    Baseline {
+        /// Free before there was a domain.
+        before: u64,
+        /// Free now.
+        after: u64,
+    },
     /// The free list has another length than the number of free frames.
     FreeList {
         /// What the table says.
@@ -134,6 +141,9 @@ impl fmt::Display for Discrepancy {
                 write!(f, "{domain}: account says {recorded} frames, it has {counted}")
             }
             Self::Grant(wrong) => wrong.fmt(f),
+            Self::Baseline { before, after } => {
+                write!(f, "{after} frames are free after the last domain, {before} were before the first")
+            }
             Self::OverMax(domain) => write!(f, "{domain} has more frames than it may"),
             Self::FreeList { recorded, listed, counted } => {
                 write!(f, "free list: {recorded} frames recorded, {listed} listed, {counted} frames are free")

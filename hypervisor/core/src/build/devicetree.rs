@@ -81,6 +81,8 @@ pub struct DomainConfig {
     pub maxmem_kib: u64,
     /// What follows when it stops.
     pub actions: Actions,
+    /// How often it is started again at most.
+    pub restarts: u32,
     /// Its share of the processors.
     pub share: Share,
 }
@@ -102,6 +104,7 @@ impl DomainConfig {
             cmdline: String::new(),
             maxmem_kib: memory_kib,
             actions: Actions::default(),
+            restarts: u32::MAX,
             share: Share::default(),
         }
     }
@@ -387,6 +390,7 @@ impl<'a> DomainDraft<'a> {
             cmdline: String::from(cmdline),
             maxmem_kib,
             actions: self.policy.actions()?,
+            restarts: self.policy.restarts()?,
             share: self.policy.share()?,
         })
     }
@@ -422,6 +426,9 @@ pub fn write(domains: &[DomainConfig]) -> Vec<u8> {
             tree.cells("paravane,maxmem", &[(domain.maxmem_kib >> 32) as u32, domain.maxmem_kib as u32]);
         }
         policy::write(&mut tree, &domain.actions, &domain.share);
+        if domain.restarts != u32::MAX {
+            tree.cells("paravane,max_restarts", &[domain.restarts]);
+        }
         tree.begin("kernel").strings("compatible", &["module,kernel", "multiboot,module"]);
         tree.cells("module-index", &[domain.kernel as u32]).strings("bootargs", &[&domain.cmdline]).end();
         if let Some(ramdisk) = domain.ramdisk {

@@ -89,6 +89,7 @@ pub(super) struct Draft<'a> {
     cap: Option<&'a [u8]>,
     cpus: Option<&'a [u8]>,
     exclusive: bool,
+    restarts: Option<&'a [u8]>,
 }
 
 impl<'a> Draft<'a> {
@@ -102,6 +103,7 @@ impl<'a> Draft<'a> {
             "paravane,cpu_weight" => self.weight = Some(value),
             "paravane,cap" => self.cap = Some(value),
             "paravane,cpus" => self.cpus = Some(value),
+            "paravane,max_restarts" => self.restarts = Some(value),
             "paravane,exclusive" => self.exclusive = true,
             _ => {}
         }
@@ -118,6 +120,13 @@ impl<'a> Draft<'a> {
         }
         let [on_poweroff, on_reboot, on_crash, on_watchdog] = chosen;
         Ok(Actions { on_poweroff, on_reboot, on_crash, on_watchdog })
+    }
+
+    /// How often the domain is started again at most; `xl.cfg` has no name for it.
+    pub(super) fn restarts(&self) -> Result<u32, Problem> {
+        let number = |value| fdt::number(value).and_then(|n| u32::try_from(n).ok());
+        self.restarts
+            .map_or(Ok(u32::MAX), |value| number(value).ok_or(Problem::Value("paravane,max_restarts")))
     }
 
     pub(super) fn share(&self) -> Result<Share, Problem> {

@@ -118,6 +118,10 @@ pub struct Domain {
     pub life: Life,
     /// What follows when it stops.
     pub actions: Actions,
+    /// How long its vcpus have run, in nanoseconds: known when they are through.
+    pub ran: u64,
+    /// How often it has been started again.
+    pub restarts: u32,
     /// What it was built by, and is built by again.
     pub plan: Arc<Plan<'static>>,
     /// When its watchdog timers bite, in system time (`SCHEDOP_watchdog`).

@@ -23,7 +23,12 @@ impl<M: Machine> Hypervisor<M> {
             .map(|(domain, (vcpus, holdings))| AuditDomain { memory: &domain.memory, vcpus, holdings })
             .collect();
         let grants: Vec<_> = self.domains.iter().map(|domain| &domain.grants).collect();
-        audit_with_grants(&self.frames, &self.machine, &domains, &grants)
+        let mut wrong = audit_with_grants(&self.frames, &self.machine, &domains, &grants);
+        let free = self.frames.free_frames();
+        if self.domains.is_empty() && self.jobs.is_empty() && free != self.baseline {
+            wrong.push(Discrepancy::Baseline { before: self.baseline, after: free });
+        }
+        wrong
     }
 }
 

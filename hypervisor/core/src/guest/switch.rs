@@ -6,23 +6,37 @@ use crate::hypervisor::{Hypervisor, Next};
 use crate::machine::{Machine, SegmentBase};
 use crate::sched::VcpuKey;
 use crate::time::Runstate;
+use crate::trace::Turn;
 
 /// The segment bases of a vcpu, in the order in which it keeps them.
 const BASES: [SegmentBase; 3] = [SegmentBase::Fs, SegmentBase::GsUser, SegmentBase::GsKernel];
 
 impl<M: Machine> Hypervisor<M> {
-    /// Asks the scheduler whom to run, and makes the processor ready for it.
+    /// Asks the scheduler whom to run, and makes the processor ready for it; again, if that changed the answer.
     #[cold]
     pub(super) fn choose(&mut self, regs: &mut CpuUserRegs) -> Next {
-        if let Some(why) = self.all_over() {
-            return Next::Leave(why);
+        loop {
+            if let Some(why) = self.all_over() {
+                return Next::Leave(why);
+            }
+            self.here.attention = false;
+            let next = self.follow_scheduler(regs);
+            self.program_timer();
+            let changed = core::mem::replace(&mut self.here.attention, next != Next::Guest);
+            match next {
+                Next::Guest if changed => self.here.attention = true,
+                Next::Idle if changed => return Next::Work,
+                next => return next,
+            }
         }
-        self.here.attention = false;
+    }
+
+    fn follow_scheduler(&mut self, regs: &mut CpuUserRegs) -> Next {
         let now = self.now();
         let pick = self.sched.pick(self.here.number, now);
         self.here.slice_end = pick.until;
         self.look_again(pick.look);
-        let next = match pick.vcpu {
+        match pick.vcpu {
             Some(VcpuKey::WORKER) => {
                 self.put_down(regs);
                 self.work();
@@ -36,13 +50,9 @@ impl<M: Machine> Hypervisor<M> {
             }
             None => {
                 self.put_down(regs);
-                // What was put down may have been the last of its domain: then there is work now.
-                if self.here.attention { Next::Work } else { Next::Idle }
+                Next::Idle
             }
-        };
-        self.here.attention = next != Next::Guest;
-        self.program_timer();
-        next
+        }
     }
 
     /// Makes this processor run a vcpu.
@@ -58,10 +68,11 @@ impl<M: Machine> Hypervisor<M> {
         *regs = self.vcpu().regs;
         let stayed = self.here.resident == Some(key) && self.vcpu().home == self.here.number;
         if !stayed {
-            self.load_vcpu(regs);
+            self.load_vcpu();
         }
         self.here.resident = Some(key);
         self.vcpu_mut().home = self.here.number;
+        self.here.since = self.now();
         self.account(domain, vcpu, Runstate::Running);
     }
 
@@ -74,6 +85,8 @@ impl<M: Machine> Hypervisor<M> {
         self.here.busy = false;
         self.machine.set_running(None);
         let (domain, vcpu) = (self.here.domain, self.here.vcpu);
+        let (cpu, start, end) = (self.here.number, self.here.since, self.now());
+        self.trace.push(Turn { cpu, domain: self.domains[domain].id, vcpu: vcpu as u32, start, end });
         self.account(domain, vcpu, self.waiting_state(domain, vcpu));
         self.retire_if_still(domain);
     }
@@ -96,7 +109,7 @@ impl<M: Machine> Hypervisor<M> {
     }
 
     /// Loads the vcpu that runs from now on.
-    fn load_vcpu(&mut self, regs: &CpuUserRegs) {
+    fn load_vcpu(&mut self) {
         let (id, paging) = (self.domain().id, &self.vcpu().paging);
         self.machine.base_changed(id, paging.base(), paging.user_base());
         let (domain, number) = (self.here.domain, self.here.vcpu);
@@ -116,7 +129,6 @@ impl<M: Machine> Hypervisor<M> {
         self.load_debug_registers(debug);
         self.load_syscall_entry();
         self.load_gates();
-        let _ = regs;
     }
 
     /// Loads DS, ES, FS and GS. Another vcpu may have changed the descriptors meanwhile: a selector that cannot

@@ -1,10 +1,7 @@
 //! The end of a domain: everything it had goes back, in an order in which nothing refers to what is gone.
 
-use alloc::sync::Arc;
-
 use super::{Job, Step};
 use crate::addr::DomainId;
-use crate::build::Plan;
 use crate::construct::Construction;
 use crate::domain::{Domain, Life};
 use crate::hypervisor::Hypervisor;
@@ -37,11 +34,7 @@ impl Destruction {
 
 impl<M: Machine> Hypervisor<M> {
     /// One bounded step of a destruction.
-    pub(super) fn destroy_step(
-        &mut self,
-        destruction: Destruction,
-        plan: Option<Arc<Plan<'static>>>,
-    ) -> Step {
+    pub(super) fn destroy_step(&mut self, destruction: Destruction, again: bool) -> Step {
         let Destruction { domain, stage } = destruction;
         let Some(index) = self.domain_index(domain) else { return Step::Done };
         let stage = match stage {
@@ -61,12 +54,12 @@ impl<M: Machine> Hypervisor<M> {
             }
             Stage::Memory(mut teardown) => {
                 if self.release_memory(index, &mut teardown) {
-                    return self.bury(index, plan);
+                    return self.bury(index, again);
                 }
                 Stage::Memory(teardown)
             }
         };
-        Step::Again(Job::Destroy(Destruction { domain, stage }, plan))
+        Step::Again(Job::Destroy(Destruction { domain, stage }, again))
     }
 
     /// Nobody runs it or names it any more.
@@ -75,6 +68,7 @@ impl<M: Machine> Hypervisor<M> {
         let id = self.domains[index].id;
         self.domains[index].life = Life::Dying;
         self.domains[index].grants.start_dying();
+        self.domains[index].ran = self.sched.domain_time(id).unwrap_or(0);
         self.forget_share(id, now);
     }
 
@@ -118,17 +112,24 @@ impl<M: Machine> Hypervisor<M> {
 
     /// All is given back: the domain is forgotten. Frames that another domain still maps by grant stay that
     /// domain's account's until they are unmapped.
-    fn bury(&mut self, index: usize, plan: Option<Arc<Plan<'static>>>) -> Step {
+    fn bury(&mut self, index: usize, again: bool) -> Step {
+        let ran = self.domains[index].ran;
         let mut domain = self.domains.remove(index);
         domain.grants.destroy(&mut self.frames, &self.machine);
         for number in 0..self.cpus.len() {
             self.cpu_mut(number).domain_removed(index);
         }
         self.frames.close_account(domain.id);
-        log::info!("{} '{}' is gone; {} frames free", domain.id, domain.name, self.frames.free_frames());
-        match plan {
-            Some(plan) => Step::Again(Job::Build(Construction::new(plan))),
-            None => Step::Done,
+        log::info!(
+            "{} '{}' is gone; it ran {} us; {} frames free",
+            domain.id,
+            domain.name,
+            ran / 1000,
+            self.frames.free_frames()
+        );
+        if !again {
+            return Step::Done;
         }
+        Step::Again(Job::Build(Construction::new(domain.plan, domain.restarts + 1)))
     }
 }

@@ -10,9 +10,7 @@ mod watchdog;
 
 pub(crate) use destroy::Destruction;
 
-use alloc::sync::Arc;
-
-use crate::build::{Action, Plan};
+use crate::build::Action;
 use crate::construct::Construction;
 use crate::domain::{Life, Shutdown};
 use crate::hypervisor::{Hypervisor, Leave};
@@ -21,8 +19,8 @@ use crate::sched::VcpuKey;
 
 /// Work that is no guest's.
 pub(crate) enum Job {
-    /// Gives back all that a domain has, and builds it again if there is a plan.
-    Destroy(Destruction, Option<Arc<Plan<'static>>>),
+    /// Gives back all that a domain has, and builds it again if so told.
+    Destroy(Destruction, bool),
     /// Builds a domain.
     Build(Construction),
 }
@@ -73,8 +71,8 @@ impl<M: Machine> Hypervisor<M> {
             self.verdict = self.verdict.max(Leave::of(shutdown));
             self.domains[index].life = Life::Preserved;
         } else {
-            let again = (action == Action::Restart).then(|| Arc::clone(&domain.plan));
-            if again.is_none() {
+            let again = action == Action::Restart && domain.restarts < domain.plan.config.restarts;
+            if !again {
                 self.verdict = self.verdict.max(Leave::of(shutdown));
             }
             self.domains[index].life = Life::Stopped;
@@ -98,7 +96,7 @@ impl<M: Machine> Hypervisor<M> {
         self.here.resident = None;
         let Some(job) = self.jobs.pop_front() else { return };
         let step = match job {
-            Job::Destroy(destruction, plan) => self.destroy_step(destruction, plan),
+            Job::Destroy(destruction, again) => self.destroy_step(destruction, again),
             Job::Build(construction) => self.build_step(construction),
         };
         if let Step::Again(job) = step {

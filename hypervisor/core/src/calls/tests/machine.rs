@@ -8,7 +8,7 @@ use crate::flush::{Flush, RootChange, Tlb};
 use crate::machine::{FpuState, GUEST_GDT_PAGES, Processor, SegmentBase};
 use crate::memory::{FrameWriter, Memory};
 use core::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::vec::Vec;
 
 /// What the processor was told.
@@ -33,7 +33,14 @@ pub(super) struct Told {
 /// The machine.
 pub(super) struct TestMachine {
     pub fake: FakeMachine,
+    /// Processors, of which each has its caches in `fake`; that may have more.
+    processors: usize,
+    processor: usize,
     pub told: Told,
+    /// What the others were told; the running one's place holds nothing.
+    others: Vec<Told>,
+    /// Processors that were interrupted, and have not been looked at since.
+    pub interrupted: RefCell<BTreeSet<usize>>,
     /// Nanoseconds.
     pub now: u64,
     /// DR6 as a trap left it.
@@ -48,18 +55,32 @@ pub(super) struct TestMachine {
 pub(super) type Change = (Mfn, usize, u64, u64);
 
 impl TestMachine {
-    pub fn new(fake: FakeMachine) -> Self {
+    pub fn new(fake: FakeMachine, processors: usize) -> Self {
         let before = RefCell::default();
+        let others = (0..processors).map(|_| Told::default()).collect();
         let (told, input) = (Told::default(), VecDeque::new());
         Self {
             fake,
+            processors,
+            processor: 0,
             told,
+            others,
+            interrupted: RefCell::default(),
             now: 1_000_000,
             debug_status: crate::debugreg::DR6_DEFAULT,
             input,
             fpu: FpuState::INITIAL,
             before,
         }
+    }
+
+    /// Goes on as another processor.
+    pub fn switch_to(&mut self, cpu: usize) {
+        let left = core::mem::replace(&mut self.processor, cpu);
+        self.fake.switch_to(cpu);
+        let arriving = core::mem::take(&mut self.others[cpu]);
+        self.others[left] = core::mem::replace(&mut self.told, arriving);
+        self.interrupted.borrow_mut().remove(&cpu);
     }
 
     /// Forgets earlier writes.
@@ -199,15 +220,16 @@ fn base_index(which: SegmentBase) -> usize {
 
 impl Processor for TestMachine {
     fn cpus(&self) -> usize {
-        1
+        self.processors
     }
 
     fn this_cpu(&self) -> usize {
-        0
+        self.processor
     }
 
     fn interrupt(&self, cpu: usize) {
-        assert!(cpu < self.cpus());
+        assert!(cpu < self.cpus() && cpu != self.this_cpu());
+        self.interrupted.borrow_mut().insert(cpu);
     }
 
     fn set_running(&mut self, vcpu: Option<(DomainId, u32)>) {

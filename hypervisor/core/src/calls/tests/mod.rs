@@ -4,6 +4,7 @@
 mod batches;
 mod channels;
 mod crash;
+mod domains;
 mod events;
 mod exceptions;
 mod fifo;

@@ -86,14 +86,13 @@ impl World {
         Self::built(count, 32, change)
     }
 
+    /// As [`Self::configured`], on so many processors, all domains awake and none running yet.
+    pub fn on_processors(cpus: usize, count: u16, change: impl Fn(&mut DomainConfig)) -> Self {
+        Self::constructed(cpus, count, 32, change)
+    }
+
     fn built(count: u16, spare: usize, change: impl Fn(&mut DomainConfig)) -> Self {
-        let frames = (PAGES as usize + spare) * usize::from(count);
-        let (fake, table) = FakeMachine::with_frames(frames, count.into(), 4);
-        let clock = Clock::new(1_000_000_000, 0).unwrap();
-        let hv = Hypervisor::new(TestMachine::new(fake), table, clock, (1, 2), Settings::default());
-        let free = hv.frames.free_frames();
-        let mut world = Self { hv, preempted: 0, free };
-        (1..=count).for_each(|id| world.construct(id, &change));
+        let mut world = Self::constructed(1, count, spare, change);
         // The others sleep.
         for other in 1..usize::from(count) {
             world.hv.domains[other].vcpus[0].state = RunState::Blocked;
@@ -101,6 +100,17 @@ impl World {
         }
         let mut regs = CpuUserRegs::default();
         assert_eq!(world.hv.prepare_return(&mut regs), Next::Guest);
+        world
+    }
+
+    fn constructed(cpus: usize, count: u16, spare: usize, change: impl Fn(&mut DomainConfig)) -> Self {
+        let frames = (PAGES as usize + spare) * usize::from(count);
+        let (fake, table) = FakeMachine::with_frames(frames, cpus.max(count.into()), 4);
+        let clock = Clock::new(1_000_000_000, 0).unwrap();
+        let hv = Hypervisor::new(TestMachine::new(fake, cpus), table, clock, (1, 2), Settings::default());
+        let free = hv.frames.free_frames();
+        let mut world = Self { hv, preempted: 0, free };
+        (1..=count).for_each(|id| world.construct(id, &change));
         world
     }
 
@@ -361,6 +371,12 @@ impl World {
         let mut frame = vec![0u64; words];
         self.memory().read_slice(regs.rsp, frame.as_mut_slice()).unwrap();
         frame
+    }
+
+    /// Goes on as another processor, which has taken the lock.
+    pub fn on(&mut self, cpu: usize) {
+        self.hv.machine.switch_to(cpu);
+        self.hv.enter();
     }
 
     pub fn next(&mut self, regs: &mut CpuUserRegs) -> Next {
