@@ -9,15 +9,15 @@
 //!
 //! | what | modules |
 //! |---|---|
-//! | calls | [`hypercall`] (the table), [`errno`], [`multicall`] |
+//! | calls | [`hypercall`] (the table), [`errno`], [`multicall`], [`privileged`] |
 //! | start of day | [`elfnote`], [`start_info`], [`pvh`], [`cpuid`] |
-//! | state shared with the hypervisor | [`shared_info`], [`console`] |
+//! | state shared with the hypervisor | [`shared_info`], [`live`], [`console`] |
 //! | entering the guest kernel | [`trap`], [`callback`], [`bounce`], [`regs`], [`segment`] |
 //! | memory | [`mmu`], [`pte`], [`memory`] |
-//! | lending memory to other domains | [`grant`] |
 //! | events, time, vcpus | [`event`], [`vcpu`], [`sched`] |
 //! | drivers: rings, xenstore, disks, networks | [`io`] |
-//! | the rest | [`version`], [`vm_assist`], [`physdev`] |
+//! | sharing with other domains | [`grant`], [`argo`] |
+//! | the rest | [`version`], [`vm_assist`], [`physdev`], [`nmi`], [`hvm`], [`pmu`] |
 //! | Paravane's own extension | [`ring1`] |
 //! | all of it as data | [`layout`], [`hypercall::ROWS`] |
 //!
@@ -30,10 +30,10 @@
 //! Every struct can be read from and written to bytes by [`zerocopy`]'s traits. Sizes, offsets and values are asserted at
 //! compile time against what gcc computes from Xen's own headers.
 //!
-//! # A guest
+//! # A guest, from its first instruction
 //!
-//! A kernel tells the domain builder about itself by ELF notes, starts with the start-info page's address in RSI, and
-//! makes calls:
+//! The smallest guest prints a line and stops. It tells the domain builder about itself by ELF notes, starts with the
+//! start-info page's address in RSI, and makes calls:
 //!
 //! ```no_run
 //! use core::arch::asm;
@@ -87,6 +87,208 @@
 //! }
 //! ```
 //!
+//! ## Start of day
+//!
+//! The builder loads the ELF file's segments by physical address. Guest page 0 is mapped at the `VIRT_BASE` note's address,
+//! and from there on, in this order and each at a page boundary: what lies below the kernel, the kernel, its module
+//! (unless `MOD_START_PFN` asks for a pfn), the p2m (unless `INIT_P2M` names a place for it), the
+//! [start-info page](start_info::StartInfo), xenstore's page, the console's page, the page tables, the boot stack. The mapping ends
+//! at a multiple of 4 MiB at least 512 KiB after the stack; page tables are mapped read-only, all else writable.
+//!
+//! RIP is the `ENTRY` note's, RSI the start-info page, RSP the end of the boot stack, the other general registers are 0, RFLAGS
+//! is 0x202. CS and SS are [`FLAT_KERNEL_CS`](segment::FLAT_KERNEL_CS) and [`FLAT_KERNEL_SS`](segment::FLAT_KERNEL_SS), or in
+//! [ring 1](ring1#start-of-day) its own. Upcalls are masked, there is no trap table, no GDT of one's own, no shared-info page
+//! in the address space. What a kernel does next, roughly in this order:
+//!
+//! 1. [`set_trap_table`](trap), [`callback_op`](callback) for events (and `syscall` and failsafe), `stack_switch`;
+//! 2. map the shared-info page: [`StartInfo::shared_info`](start_info::StartInfo::shared_info) is its *machine* address, for
+//!    `update_va_mapping` on a page it can spare; from then on it is a [`live::SharedPage`];
+//! 3. learn its memory from [`StartInfo::nr_pages`](start_info::StartInfo::nr_pages) and the p2m;
+//! 4. install a GDT by `set_gdt` if it wants segments beyond the [flat ones](segment);
+//! 5. bind its ports, unmask upcalls, and run.
+//!
+//! ## Hypercalls
+//!
+//! There are two conventions. Under Xen's own the instruction is `syscall`, the number goes in RAX, arguments in RDI, RSI, RDX,
+//! R10, R8, and RCX and R11 are lost. In [ring 1](ring1#hypercalls) it is `int 0x82` and all but RAX is kept. A kernel that leaves the
+//! instruction to the *hypercall page* runs under both: its `HYPERCALL_PAGE` note names a page of its text, which the
+//! hypervisor fills with [`PAGE_SLOTS`](hypercall::PAGE_SLOTS) functions of [`SLOT_SIZE`](hypercall::SLOT_SIZE) bytes.
+//!
+//! ```no_run
+//! use core::arch::{asm, global_asm};
+//! use paravane_abi::errno::split_rax;
+//! use paravane_abi::hypercall::{HYPERVISOR_XEN_VERSION, SLOT_SIZE};
+//! use paravane_abi::version::XENVER_VERSION;
+//!
+//! // `int3` until it is filled, so that a call on the wrong machine stops at once.
+//! global_asm!(
+//!     ".pushsection .text.hypercall_page, \"ax\", @progbits",
+//!     ".balign 4096",
+//!     ".global hypercall_page",
+//!     "hypercall_page: .fill 4096, 1, 0xcc",
+//!     ".popsection",
+//! );
+//!
+//! unsafe extern "C" {
+//!     safe static hypercall_page: [u8; 4096];
+//! }
+//!
+//! paravane_abi::elf_notes! {
+//!     HYPERCALL_PAGE = address::<&[u8; 4096]>(&hypercall_page);
+//! }
+//!
+//! /// Makes a hypercall by either convention.
+//! ///
+//! /// # Safety
+//! ///
+//! /// Whatever the call does to memory must be sound. `iret` is not called this way.
+//! unsafe fn hypercall(number: u64, args: [u64; 5]) -> Result<u64, i32> {
+//!     let slot = &raw const hypercall_page as u64 + number * SLOT_SIZE as u64;
+//!     let rax: u64;
+//!     // SAFETY: the slot is a function without arguments on the stack; the caller answers for its effect.
+//!     unsafe {
+//!         asm!(
+//!             "call {slot}", slot = in(reg) slot, lateout("rax") rax, lateout("rcx") _, lateout("r11") _,
+//!             inlateout("rdi") args[0] => _, inlateout("rsi") args[1] => _, inlateout("rdx") args[2] => _,
+//!             inlateout("r10") args[3] => _, inlateout("r8") args[4] => _, lateout("r9") _,
+//!         );
+//!     }
+//!     split_rax(rax)
+//! }
+//!
+//! /// The hypervisor's version: major << 16 | minor.
+//! fn version() -> Result<u64, i32> {
+//!     // SAFETY: the call changes nothing.
+//!     unsafe { hypercall(HYPERVISOR_XEN_VERSION, [XENVER_VERSION.into(), 0, 0, 0, 0]) }
+//! }
+//! # fn main() {
+//! #     let _ = version();
+//! # }
+//! ```
+//!
+//! A long call may be interrupted: the hypervisor sets RIP back to the instruction, with the arguments changed so that it
+//! goes on. That is why the argument registers count as lost above. Arguments in memory are read when the call starts and must be
+//! mapped. [`multicall`] makes several in one entry.
+//!
+//! Which convention applies is known from CS at the start, or from [CPUID](cpuid) behind the forced-emulation prefix.
+//!
+//! ## Memory
+//!
+//! Page tables hold *machine* frames, and the hypervisor checks every entry. The p2m, at
+//! [`StartInfo::mfn_list`](start_info::StartInfo::mfn_list), gives the mfn of each pfn; the machine-to-physical table at
+//! [`MACH2PHYS_VIRT_START`](mmu::MACH2PHYS_VIRT_START) gives the way back. A page that is a page table is mapped read-only
+//! everywhere, and changes by [`mmu_update`](mmu::MmuUpdate), `update_va_mapping`, or a plain write that the hypervisor
+//! emulates. A new L4 is filled, mapped read-only, pinned by [`MMUEXT_PIN_L4_TABLE`](mmu::MMUEXT_PIN_L4_TABLE), and loaded by
+//! [`MMUEXT_NEW_BASEPTR`](mmu::MMUEXT_NEW_BASEPTR). L4 slots 256 to 271 are the hypervisor's.
+//!
+//! ```
+//! use paravane_abi::mmu::{HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START};
+//! use paravane_abi::mmu::{MMU_NORMAL_PT_UPDATE, MmuUpdate};
+//! use paravane_abi::pte::{PAGE_SIZE, PteFlags, index};
+//!
+//! /// The request that makes entry `slot` of the table in machine frame `table` map machine frame `mfn`.
+//! fn map(table: u64, slot: u64, mfn: u64, flags: PteFlags) -> MmuUpdate {
+//!     MmuUpdate { ptr: table * PAGE_SIZE + slot * 8 + MMU_NORMAL_PT_UPDATE, val: mfn * PAGE_SIZE | flags.bits() }
+//! }
+//!
+//! let request = map(0x1234, 7, 0x5678, PteFlags::PRESENT | PteFlags::RW | PteFlags::ACCESSED | PteFlags::DIRTY);
+//! assert_eq!((request.ptr, request.val), (0x123_4038, 0x567_8063));
+//! assert_eq!((index(HYPERVISOR_VIRT_START, 4), index(HYPERVISOR_VIRT_END - 1, 4)), (256, 271));
+//! ```
+//!
+//! ## Exceptions and system calls
+//!
+//! [`trap`] declares handlers, [`bounce`] what they find on the stack, [`regs::IretContext`] what hypercall 23 returns by. On
+//! Xen's own interface kernel and programs both run in ring 3, in two address spaces, and every system call and return is the
+//! hypervisor's; in [ring 1](ring1) `syscall` and `iretq` are nearly free. The address of a page fault is in
+//! [`ArchVcpuInfo::cr2`](shared_info::ArchVcpuInfo::cr2).
+//!
+//! ## Events
+//!
+//! An event channel's port is an interrupt line. The event callback is entered with upcalls masked, on the kernel stack;
+//! it takes what is pending, calls handlers, and returns. Idling is the reverse: look whether there is work, and if not,
+//! block, which unmasks.
+//!
+//! ```
+//! use paravane_abi::live::SharedPage;
+//!
+//! /// The body of the event callback on a vcpu, and of every loop that waits.
+//! fn serve(page: &SharedPage, vcpu: usize, handlers: &[fn(u32)]) {
+//!     page.drain(vcpu, |port| {
+//!         if let Some(handler) = handlers.get(port as usize) {
+//!             handler(port);
+//!         }
+//!     });
+//! }
+//!
+//! /// The idle loop. `block` is `SCHEDOP_block`: it unmasks upcalls and sleeps until one is pending, at once.
+//! fn idle(page: &SharedPage, vcpu: usize, mut has_work: impl FnMut() -> bool, mut block: impl FnMut()) {
+//!     loop {
+//!         page.vcpu_info[vcpu].mask_upcalls();
+//!         serve(page, vcpu, &[]);
+//!         if has_work() {
+//!             let _ = page.vcpu_info[vcpu].unmask_upcalls();
+//!             return;
+//!         }
+//!         block();
+//!     }
+//! }
+//!
+//! let mut times = 0;
+//! idle(&SharedPage::default(), 0, || { times += 1; times == 3 }, || ());
+//! assert_eq!(times, 3);
+//! ```
+//!
+//! [`event::EVTCHNOP_BIND_VIRQ`] binds the timer, [`event::EVTCHNOP_BIND_IPI`] another vcpu,
+//! [`event::EVTCHNOP_ALLOC_UNBOUND`] and [`event::EVTCHNOP_BIND_INTERDOMAIN`] another domain. More than 4096 ports, or
+//! priorities, need [FIFO queues](event::fifo).
+//!
+//! Time is [`LiveVcpuInfo::time`](live::LiveVcpuInfo::time) and the TSC:
+//! [`system_time_at`](shared_info::VcpuTimeInfo::system_time_at). `set_timer_op` raises the timer's event at a system time.
+//!
+//! ## The console
+//!
+//! `console_io` is the hypervisor's console and may be refused. A guest's own is a page with two [streams](io::stream),
+//! named by [`StartInfo::console_mfn`](start_info::StartInfo::console_mfn), and a port to raise after writing.
+//!
+//! ## Several vcpus
+//!
+//! A vcpu is started by giving its whole state to [`VCPUOP_INITIALISE`](vcpu::VCPUOP_INITIALISE) and then
+//! [`VCPUOP_UP`](vcpu::VCPUOP_UP). Vcpus from number 32 on must first
+//! [register](vcpu::VCPUOP_REGISTER_VCPU_INFO) a place for their [`VcpuInfo`](shared_info::VcpuInfo).
+//!
+//! ```
+//! use paravane_abi::segment::{FLAT_KERNEL_CS, FLAT_KERNEL_SS};
+//! use paravane_abi::vcpu::{VGCF_IN_KERNEL, VcpuGuestContext, mfn_to_cr3};
+//!
+//! /// The state of a vcpu that starts in the kernel at `entry`, on a stack and an address space of the caller's choice.
+//! fn context(entry: u64, stack: u64, l4: u64, upcall: u64) -> VcpuGuestContext {
+//!     let mut context = VcpuGuestContext { flags: VGCF_IN_KERNEL, ..Default::default() };
+//!     context.user_regs.rip = entry;
+//!     context.user_regs.rsp = stack;
+//!     context.user_regs.cs = FLAT_KERNEL_CS;
+//!     context.user_regs.ss = FLAT_KERNEL_SS;
+//!     // Interrupts on, as the flags show them; the upcall mask of the new vcpu decides.
+//!     context.user_regs.rflags = 0x202;
+//!     (context.kernel_ss, context.kernel_sp) = (FLAT_KERNEL_SS.into(), stack);
+//!     context.ctrlreg[3] = mfn_to_cr3(l4);
+//!     context.event_callback_eip = upcall;
+//!     context
+//! }
+//! assert_eq!(context(0, 0, 0x1234, 0).ctrlreg[3], 0x123_4000);
+//! ```
+//!
+//! ## Devices
+//!
+//! All a domain has besides are other domains. [`grant`] lends them pages, [`io::xenstore`] is where both look each other up,
+//! [`io::ring`] is how they talk, and [`io`] tells the steps, with [disks](io::block) and [networks](io::net) as the two
+//! protocols everyone speaks.
+//!
+//! # All calls
+//!
+//! [`hypercall::ROWS`] lists them as data. A page for each, with its sub-operations, structs and errors, is made from it by
+//! `cargo run -p paravane-abi --example reference`.
+//!
 //! # A hypervisor
 //!
 //! Dispatch that does not compile when a call has no handler:
@@ -134,6 +336,7 @@ pub mod hypercall;
 pub mod io;
 pub mod layout;
 mod layout_asserts;
+pub mod live;
 pub mod memory;
 pub mod mmu;
 pub mod multicall;
