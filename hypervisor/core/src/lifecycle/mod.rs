@@ -92,8 +92,9 @@ impl<M: Machine> Hypervisor<M> {
 
     /// One bounded step of the first job.
     pub(crate) fn work(&mut self) {
-        // The tables that a job changes are no vcpu's that this processor could go on with.
-        self.here.resident = None;
+        // The tables that a job changes are no vcpu's that any processor could go on with: a domain that is built
+        // again has the names of the one before it.
+        self.cpus.iter_mut().chain([&mut self.here]).for_each(|cpu| cpu.resident = None);
         let Some(job) = self.jobs.pop_front() else { return };
         let step = match job {
             Job::Destroy(destruction, again) => self.destroy_step(destruction, again),
