@@ -41,6 +41,7 @@ pub mod memory;
 pub mod msr;
 pub mod pagetable;
 pub mod sched;
+pub mod shootdown;
 pub mod time;
 pub mod trace;
 pub mod watchdog;

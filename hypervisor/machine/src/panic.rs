@@ -31,7 +31,7 @@ fn report(info: &PanicInfo<'_>) {
     };
     for local in all {
         if let Some(rip) = local.stopped_at() {
-            let place = match local.in_guest() {
+            let place = match local.in_guest.since() {
                 0 if local.idle.load(Ordering::Relaxed) => "asleep",
                 0 => "in the hypervisor",
                 _ => "in a guest",

@@ -7,15 +7,15 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use paravane_core::lock::{self, Held};
+use paravane_core::shootdown::InGuest;
 use spin::Once;
 
 use crate::entry::area;
 
 /// A processor's own words.
 pub struct Local {
-    /// The flush clock when this processor last left for a guest; 0 while it is in the hypervisor, where it holds
-    /// no translation of a guest's. `docs/soundness.md` has the protocol.
-    in_guest: AtomicU64,
+    /// Whether it is in a guest; `docs/soundness.md` has the protocol.
+    pub in_guest: InGuest,
     number: AtomicUsize,
     /// What interrupts are sent to.
     pub apic_id: u8,
@@ -44,13 +44,13 @@ pub struct Local {
 }
 
 /// A complete flush of any processor advances it. A processor's time is what it was at its latest one.
-static FLUSH_CLOCK: AtomicU64 = AtomicU64::new(1);
+pub static FLUSH_CLOCK: AtomicU64 = AtomicU64::new(1);
 
 impl Local {
     /// The words of a processor that has not started.
     pub const fn new(number: usize, apic_id: u8, writable_gdt: u64) -> Self {
         Self {
-            in_guest: AtomicU64::new(0),
+            in_guest: InGuest::new(AtomicU64::new(0)),
             number: AtomicUsize::new(number),
             apic_id,
             writable_gdt,
@@ -87,10 +87,10 @@ impl Local {
         Some(self.stopped.load(Ordering::SeqCst)).filter(|rip| *rip != 0)
     }
 
-    /// Called first thing after an entry from a guest: its load of CR3 has dropped every translation.
+    /// Called first thing after an entry from a guest.
     #[inline]
     pub fn entered(&self) {
-        self.in_guest.store(0, Ordering::Release);
+        self.in_guest.entered();
         self.turn();
     }
 
@@ -105,28 +105,11 @@ impl Local {
         self.turns.load(Ordering::Relaxed)
     }
 
-    /// Called last thing before an exit to a guest, whose load of CR3 drops every translation. Whoever changed a
-    /// mapping before this store is visible to them sees the processor in a guest and interrupts it; whoever
-    /// changed one later has this processor walk the tables as they are then.
+    /// Called last thing before an exit to a guest.
     #[inline]
     pub fn leaves(&self) {
-        self.in_guest.swap(FLUSH_CLOCK.load(Ordering::Relaxed), Ordering::SeqCst);
+        self.in_guest.leaves(&FLUSH_CLOCK);
     }
-
-    /// The flush clock when it last left for a guest, while it is there; else 0.
-    pub fn in_guest(&self) -> u64 {
-        self.in_guest.load(Ordering::SeqCst)
-    }
-}
-
-/// The flush clock now.
-pub fn flush_clock() -> u64 {
-    FLUSH_CLOCK.load(Ordering::Relaxed)
-}
-
-/// Advances the flush clock.
-pub fn advance_flush_clock() {
-    FLUSH_CLOCK.fetch_add(1, Ordering::SeqCst);
 }
 
 /// Whether the processors can find their own words.

@@ -1,12 +1,12 @@
 //! Translations, and the roots that guests run on. The protocol and its argument: `docs/soundness.md`.
 
-use core::sync::atomic::{Ordering, fence};
+use core::sync::atomic::Ordering;
 
 use paravane_core::addr::{
     DomainId, ENTRIES, Mfn, RESERVED_FIRST_SLOT, RESERVED_LAST_SLOT, is_reserved_slot,
 };
-use paravane_core::cmdline::MAX_CPUS;
 use paravane_core::flush::{Flush, FlushWhat, FlushWho, RootChange, Tlb};
+use paravane_core::shootdown::call_in;
 
 use super::{Cpu, Hardware};
 use crate::clock;
@@ -32,25 +32,18 @@ impl Hardware {
     /// Has every other processor that is in a guest, and of which `concerned` says so, given when it last left
     /// for there, enter the hypervisor. Returns when all have entered: the entry's load of CR3 is the flush.
     fn call_in(&self, concerned: impl Fn(&Cpu, u64) -> bool) {
-        // The clock advances first, so that a processor that is back in a guest when it is looked at again shows
-        // another time.
-        local::advance_flush_clock();
-        // What was written to tables is visible before a processor is taken to be in the hypervisor.
-        fence(Ordering::SeqCst);
         let this = local::this_cpu();
-        // By number, when it last left; 0: not called.
-        let mut called = [0; MAX_CPUS];
-        for ((cpu, since), number) in self.cpus.iter().zip(&mut called).zip(0..) {
-            let seen = cpu.local.in_guest();
-            if number != this && seen != 0 && concerned(cpu, seen) {
-                apic::send_interrupt(cpu.local.apic_id, apic::VECTOR_FLUSH);
-                *since = seen;
-            }
-        }
-        for (cpu, since) in self.cpus.iter().zip(called).filter(|(_, since)| *since != 0) {
-            let entered = clock::wait_until(ANSWER_LIMIT, || cpu.local.in_guest() != since);
-            assert!(entered, "processor {} takes no interrupt from its guest", cpu.local.number());
-        }
+        let words = self.cpus.iter().map(|cpu| &cpu.local.in_guest).enumerate();
+        call_in(
+            &local::FLUSH_CLOCK,
+            words.filter(|(number, _)| *number != this),
+            |number, since| concerned(&self.cpus[number], since),
+            |number| apic::send_interrupt(self.cpus[number].local.apic_id, apic::VECTOR_FLUSH),
+            |number, entered| {
+                let answered = clock::wait_until(ANSWER_LIMIT, entered);
+                assert!(answered, "processor {number} takes no interrupt from its guest");
+            },
+        );
     }
 }
 
@@ -60,7 +53,7 @@ impl Hardware {
 impl Tlb for Hardware {
     #[inline]
     fn flush_clock(&self) -> u64 {
-        local::flush_clock()
+        local::FLUSH_CLOCK.load(Ordering::Relaxed)
     }
 
     fn flush_stale(&self, stamp: u64) {

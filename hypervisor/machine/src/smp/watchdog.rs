@@ -78,5 +78,5 @@ pub fn look() {
 
 fn sight(local: &Local, this: usize) -> Sight {
     let rests = local.idle.load(Ordering::Relaxed) || local.waits.load(Ordering::Relaxed);
-    Sight { turns: local.turns(), busy: local.number() != this && local.in_guest() == 0 && !rests }
+    Sight { turns: local.turns(), busy: local.number() != this && local.in_guest.since() == 0 && !rests }
 }
