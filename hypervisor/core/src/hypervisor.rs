@@ -80,6 +80,8 @@ pub struct Hypervisor<M> {
     pub(crate) baseline: u64,
     /// Who ran where.
     pub trace: Trace,
+    /// Destructions that wait for other domains to unmap frames.
+    pub(crate) lent: Vec<Job>,
     /// The worst end of a domain so far.
     pub(crate) verdict: Leave,
     /// The descriptors that every ring-1 guest has besides its own.
@@ -111,6 +113,7 @@ impl<M: Machine> Hypervisor<M> {
             jobs: VecDeque::new(),
             baseline: frames.free_frames(),
             trace: Trace::default(),
+            lent: Vec::new(),
             verdict: Leave::PowerOff,
             reserved_gdt: reserved_gdt_page(Policy::Ring1, [0; 2]),
             typed: VecDeque::with_capacity(TYPED_MAX),

@@ -30,6 +30,7 @@ impl<M: Machine> Hypervisor<M> {
         let mut paging = self.paging(self.budget(call));
         let outcome = paging.mmu_update(requests, count as u32, done, domains as u32);
         self.step = paging.budget();
+        self.look_for_last_unmap();
         answer(outcome, call)
     }
 
@@ -39,6 +40,7 @@ impl<M: Machine> Hypervisor<M> {
         let mut paging = self.paging(self.budget(call));
         let outcome = paging.mmuext_op(operations, count as u32, done, domain as u32);
         self.step = paging.budget();
+        self.look_for_last_unmap();
         answer(outcome, call)
     }
 
@@ -48,6 +50,7 @@ impl<M: Machine> Hypervisor<M> {
         let mut paging = self.paging(self.budget(call));
         let outcome = paging.update_va_mapping(va, entry, flags);
         self.step = paging.budget();
+        self.look_for_last_unmap();
         answer(outcome, call)
     }
     /// `update_va_mapping_otherdomain`.

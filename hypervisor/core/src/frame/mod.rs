@@ -41,6 +41,8 @@ pub struct Account {
     pub allocated: u64,
     /// How many it may have.
     pub max: u64,
+    /// The domain is gone but for frames that others still use.
+    pub closing: bool,
 }
 
 /// Why no frame was allocated.
@@ -61,6 +63,8 @@ pub struct FrameTable {
     free_head: u32,
     free_count: u64,
     accounts: Vec<Account>,
+    /// A frame of a closing account was freed since [`Self::take_closing_freed`] was last asked.
+    closing_freed: bool,
 }
 
 impl FrameTable {
@@ -72,7 +76,7 @@ impl FrameTable {
     pub fn new(storage: &'static mut [FrameInfo]) -> Self {
         assert!(storage.len() < END as usize, "frame numbers must fit the free list's links");
         storage.fill(FrameInfo::NOT_RAM);
-        Self { frames: storage, free_head: END, free_count: 0, accounts: Vec::new() }
+        Self { frames: storage, free_head: END, free_count: 0, accounts: Vec::new(), closing_freed: false }
     }
 
     /// Gives the storage back.
@@ -155,7 +159,7 @@ impl FrameTable {
         if self.account(domain).is_some() {
             return false;
         }
-        self.accounts.push(Account { domain, allocated: 0, max });
+        self.accounts.push(Account { domain, allocated: 0, max, closing: false });
         true
     }
 
@@ -169,6 +173,19 @@ impl FrameTable {
         }
         self.accounts.swap_remove(at);
         true
+    }
+
+    /// Says that a domain is gone but for frames that others still use: from now on it is noted when one goes.
+    pub(crate) fn start_closing(&mut self, domain: DomainId) {
+        if let Some(account) = self.account_mut(domain) {
+            account.closing = true;
+        }
+    }
+
+    /// Whether a frame of a closing account was freed since this was last asked.
+    #[inline]
+    pub(crate) fn take_closing_freed(&mut self) -> bool {
+        core::mem::take(&mut self.closing_freed)
     }
 
     /// The account of a domain.

@@ -74,10 +74,10 @@ impl FrameTable {
         // Mappings that only read left no stamp, so the stamp is now.
         self.push_free(frame.index(), tlb.flush_clock());
         if let Owner::Domain(domain) = owner
-            && !shared
             && let Some(account) = self.account_mut(domain)
         {
-            account.allocated = account.allocated.saturating_sub(1);
+            account.allocated = account.allocated.saturating_sub(u64::from(!shared));
+            self.closing_freed |= account.closing;
         }
     }
 }

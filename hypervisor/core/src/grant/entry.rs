@@ -6,6 +6,7 @@
 //! A domain that keeps changing an entry is told that it is unstable after [`ATTEMPTS`]; nothing here repeats
 //! without bound.
 
+use super::Pins;
 use paravane_abi::grant::{
     GTF_ACCEPT_TRANSFER, GTF_PERMIT_ACCESS, GTF_READING, GTF_READONLY, GTF_SUB_PAGE, GTF_TRANSFER_COMMITTED,
     GTF_TRANSFER_COMPLETED, GTF_TRANSITIVE, GTF_TYPE_MASK, GTF_WRITING,
@@ -117,6 +118,20 @@ pub fn claim_v2(words: &impl EntryWords, wanted: Use) -> Result<(), Refused> {
         return Err(Refused);
     }
     Ok(())
+}
+
+/// Clears the flags of a use that has ended, as far as the uses that are left do not justify them. `v2`: they
+/// stand in the status.
+pub fn release(words: &impl EntryWords, v2: bool, left: Pins, readonly: bool) {
+    let mut flags = if left.any() { 0 } else { GTF_READING };
+    if !readonly && !left.writers() {
+        flags |= GTF_WRITING;
+    }
+    match (flags, v2) {
+        (0, _) => {}
+        (_, false) => words.clear_header_flags(flags),
+        (_, true) => words.clear_status(flags),
+    }
 }
 
 /// Commits an entry to a transfer: nothing but the type and the giver may stand in it.
@@ -298,6 +313,28 @@ mod tests {
         entry.after_status.set(Some(0x2_0005));
         assert_eq!(claim_v2(&entry, Use { pinned: true, ..WRITE }), Err(Refused));
         assert_eq!(entry.status.get(), GTF_READING);
+    }
+
+    #[test]
+    fn flags_go_with_the_last_use_that_justifies_them() {
+        let (read, write) = (Pins::host(true), Pins::host(false));
+        let both = GTF_READING | GTF_WRITING;
+        for (left, readonly, remain) in [
+            (Pins::NONE, false, 0),
+            (Pins::NONE, true, GTF_WRITING),
+            (read, false, GTF_READING),
+            (read, true, both),
+            (write, false, both),
+            (Pins::device(false), false, both),
+            (Pins::device(true), false, GTF_READING),
+        ] {
+            let entry = Racing::new(GTF_PERMIT_ACCESS | both, 2);
+            entry.status.set(both);
+            release(&entry, false, left, readonly);
+            assert_eq!((entry.flags(), entry.status.get()), (GTF_PERMIT_ACCESS | remain, both));
+            release(&entry, true, left, readonly);
+            assert_eq!((entry.flags(), entry.status.get()), (GTF_PERMIT_ACCESS | remain, remain));
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Taking an entry into use and letting it go.
 
-use paravane_abi::grant::{GTF_READING, GTF_SUB_PAGE, GTF_TRANSITIVE, GTF_TYPE_MASK, GTF_WRITING};
+use paravane_abi::grant::{GTF_SUB_PAGE, GTF_TRANSITIVE, GTF_TYPE_MASK};
 
-use super::entry::{EntryWords, Use, claim_v1, claim_v2, commit_transfer, complete_transfer};
+use super::entry::{Use, claim_v1, claim_v2, commit_transfer, complete_transfer, release};
 use super::words::Lent;
 use super::{Active, GrantError, GrantTable, Mapping, NoMemory, Pins, Version};
 use crate::addr::{DomainId, Mfn, Pfn};
@@ -183,17 +183,8 @@ impl GrantTable {
         pins: Pins,
         readonly: bool,
     ) {
-        let mut flags = if pins.any() { 0 } else { GTF_READING };
-        if !readonly && !pins.writers() {
-            flags |= GTF_WRITING;
-        }
-        if flags == 0 {
-            return;
-        }
-        let Some(words) = self.entry_words(frames, machine, reference) else { return };
-        match self.version {
-            Version::V1 => words.clear_header_flags(flags),
-            Version::V2 => words.clear_status(flags),
+        if let Some(words) = self.entry_words(frames, machine, reference) {
+            release(&words, self.version == Version::V2, pins, readonly);
         }
     }
 

@@ -191,6 +191,7 @@ impl<M: Machine> Hypervisor<M> {
             match paging.emulate_pt_write(write.entry, 8, write.apply(old), Some(old)) {
                 PtWrite::Done => {
                     self.counters.emulated += 1;
+                    self.look_for_last_unmap();
                     let due = write.commit(regs, old);
                     self.debug_due(regs, due)?;
                     return Ok(true);

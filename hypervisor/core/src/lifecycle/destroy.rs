@@ -19,10 +19,14 @@ enum Stage {
     Begin,
     /// The event channels.
     Ports,
+    /// What it has mapped of others', and its grant table.
+    Grants,
     /// This vcpu's holdings and tables, and those of the vcpus after it.
     Vcpus(usize),
     /// The memory.
     Memory(Teardown),
+    /// Others still map frames of its memory by grants.
+    Lent,
 }
 
 impl Destruction {
@@ -42,8 +46,12 @@ impl<M: Machine> Hypervisor<M> {
                 self.leave_the_world(index);
                 Stage::Ports
             }
-            Stage::Ports if self.close_ports(index) => Stage::Vcpus(0),
+            Stage::Ports if self.close_ports(index) => Stage::Grants,
             Stage::Ports => Stage::Ports,
+            Stage::Grants if self.release_grants(index, &mut { Budget::HYPERCALL }).is_ok() => {
+                Stage::Vcpus(0)
+            }
+            Stage::Grants => Stage::Grants,
             Stage::Vcpus(vcpu) if vcpu < self.domains[index].vcpus.len() => {
                 let dropped = self.drop_vcpu(index, vcpu);
                 Stage::Vcpus(vcpu + usize::from(dropped))
@@ -54,9 +62,18 @@ impl<M: Machine> Hypervisor<M> {
             }
             Stage::Memory(mut teardown) => {
                 if self.release_memory(index, &mut teardown) {
-                    return self.bury(index, again);
+                    self.frames.start_closing(domain);
+                    Stage::Lent
+                } else {
+                    Stage::Memory(teardown)
                 }
-                Stage::Memory(teardown)
+            }
+            Stage::Lent if self.frames.close_account(domain) => return self.bury(index, again),
+            // Until then the domain is kept, dead: those who map its frames unmap them by its table.
+            Stage::Lent => {
+                log::debug!("{domain}: others still map frames of its memory");
+                self.lent.push(Job::Destroy(Destruction { domain, stage }, again));
+                return Step::Done;
             }
         };
         Step::Again(Job::Destroy(Destruction { domain, stage }, again))
@@ -110,8 +127,23 @@ impl<M: Machine> Hypervisor<M> {
         teardown.run(frames, machine, &domains[index].memory, &mut budget).is_ok()
     }
 
-    /// All is given back: the domain is forgotten. Frames that another domain still maps by grant stay that
-    /// domain's account's until they are unmapped.
+    /// Goes on with the ends that wait for others to unmap frames, if one did. Asked after whatever may have taken
+    /// an entry out of a page table.
+    #[inline]
+    pub(crate) fn look_for_last_unmap(&mut self) {
+        if self.frames.take_closing_freed() {
+            self.resume_burials();
+        }
+    }
+
+    #[cold]
+    fn resume_burials(&mut self) {
+        for job in core::mem::take(&mut self.lent) {
+            self.begin(job);
+        }
+    }
+
+    /// All is given back: the domain is forgotten.
     fn bury(&mut self, index: usize, again: bool) -> Step {
         let ran = self.domains[index].ran;
         let mut domain = self.domains.remove(index);
@@ -119,7 +151,6 @@ impl<M: Machine> Hypervisor<M> {
         for number in 0..self.cpus.len() {
             self.cpu_mut(number).domain_removed(index);
         }
-        self.frames.close_account(domain.id);
         log::info!(
             "{} '{}' is gone; it ran {} us; {} frames free",
             domain.id,

@@ -12,7 +12,7 @@ pub(crate) use destroy::Destruction;
 
 use crate::build::Action;
 use crate::construct::Construction;
-use crate::domain::{Life, Shutdown};
+use crate::domain::{Domain, Life, Shutdown};
 use crate::hypervisor::{Hypervisor, Leave};
 use crate::machine::Machine;
 use crate::sched::VcpuKey;
@@ -103,6 +103,7 @@ impl<M: Machine> Hypervisor<M> {
         if let Step::Again(job) = step {
             self.jobs.push_front(job);
         }
+        self.look_for_last_unmap();
         if self.jobs.is_empty() {
             let now = self.now();
             let look = self.sched.sleep(VcpuKey::WORKER, now);
@@ -112,7 +113,9 @@ impl<M: Machine> Hypervisor<M> {
 
     /// Whether nothing can happen any more, and how it ended.
     pub(crate) fn all_over(&self) -> Option<Leave> {
-        let over = self.jobs.is_empty() && self.domains.iter().all(|domain| domain.life == Life::Preserved);
+        // What is dying without a job waits for a domain that is preserved to unmap a frame, which it won't.
+        let still = |domain: &Domain| matches!(domain.life, Life::Preserved | Life::Dying);
+        let over = self.jobs.is_empty() && self.domains.iter().all(still);
         over.then_some(self.verdict)
     }
 }

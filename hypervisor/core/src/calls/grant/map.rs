@@ -200,6 +200,7 @@ impl<M: Machine> Hypervisor<M> {
             for unmapping in done {
                 self.finish_unmapping(unmapping);
             }
+            self.look_for_last_unmap();
             if let Err(stop) = end {
                 return Err(self.end_unmapping(call, stop));
             }

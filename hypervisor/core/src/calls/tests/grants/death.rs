@@ -1,6 +1,7 @@
 //! Domains that die while they lend or map.
 
 use super::*;
+use crate::domain::{Life, Shutdown};
 use crate::frame::Owner;
 use crate::pagetable::{Budget, OpError, Teardown};
 use paravane_abi::mmu::DOMID_SELF;
@@ -19,6 +20,22 @@ impl Lending {
         let mut teardown = Teardown::new();
         while teardown.run(&mut hv.frames, &hv.machine, &memory, &mut Budget::new(steps)).is_err() {}
         count
+    }
+
+    /// A domain powers off and is destroyed, as far as that goes.
+    fn stop(&mut self, domain: usize) {
+        self.world.hv.stop_domain(domain, Shutdown::PowerOff);
+        self.work();
+    }
+
+    fn work(&mut self) {
+        for _ in 0..10_000 {
+            if self.world.hv.jobs.is_empty() {
+                return;
+            }
+            self.world.hv.work();
+        }
+        panic!("the work never ends");
     }
 
     /// Frames a domain still has, besides that of its console, which is held to the last.
@@ -185,4 +202,69 @@ fn two_that_map_each_others_frames() {
     lending.check();
     lending.forget(1);
     lending.forget(0);
+}
+
+#[test]
+fn a_destroyed_domain_is_kept_until_the_last_frame_is_unmapped() {
+    for by_hand in [false, true] {
+        let mut lending = Lending::new(1);
+        let (frame, other) = (lending.frame(0, 0), lending.frame(0, 1));
+        lending.lend(9, 0, frame);
+        lending.lend(10, 0, other);
+        let first = lending.mapped(HOST, 9, WINDOW);
+        let second = lending.mapped(DEVICE | HOST | READ, 10, WINDOW + 0x1000);
+        lending.stop(0);
+        assert_eq!((lending.world.hv.domains.len(), lending.world.hv.domains[0].life), (3, Life::Dying));
+        lending.check();
+        assert_eq!(lending.unmap(first, WINDOW, 0), GNTST_OKAY);
+        assert_eq!(lending.unmap(second, 0, other.address()), GNTST_OKAY);
+        lending.work();
+        assert_eq!(lending.world.hv.domains.len(), 3);
+        if by_hand {
+            // The guest takes the entry away itself.
+            lending.world.map(WINDOW + 0x1000, 0);
+        } else {
+            assert_eq!(lending.unmap(second, WINDOW + 0x1000, 0), GNTST_OKAY);
+        }
+        lending.work();
+        assert_eq!(lending.world.hv.domains.len(), 2);
+        assert_eq!(lending.world.hv.current_domain(), 0, "the running one moved up");
+        lending.check();
+        lending.stop(1);
+        assert_eq!(lending.world.hv.domains.len(), 1);
+        lending.check();
+    }
+}
+
+#[test]
+fn all_frames_come_back_whoever_dies_first() {
+    for order in [[0, 0], [1, 0]] {
+        let mut lending = Lending::new(2);
+        let frames = [lending.frame(0, 0), lending.frame(1, 0)];
+        lending.lend(9, 0, frames[0]);
+        lending.write(1, 9, (GTF_PERMIT_ACCESS, 1), 0, frames[1].get());
+        lending.mapped(HOST, 9, WINDOW);
+        lending.mapped(DEVICE, 9, 0);
+        lending.world.act_as(0);
+        let request =
+            GnttabMapGrantRef { host_addr: WINDOW, flags: HOST, reference: 9, dom: 2, ..Default::default() };
+        assert_eq!(lending.one(GNTTABOP_MAP_GRANT_REF, &request).status, GNTST_OKAY);
+        lending.world.act_as(2);
+        for (dead, domain) in order.into_iter().enumerate() {
+            // The first to die stays on the list for the other's sake.
+            let index = if dead == 1 && order[0] == 0 { 1 } else { domain };
+            lending.stop(index);
+            lending.check();
+        }
+        assert_eq!(lending.world.hv.domains.len(), 1);
+        lending.stop(0);
+        assert_eq!(lending.world.hv.domains.len(), 1, "it runs");
+        lending.world.hv.here.busy = false;
+        lending.world.hv.retire_if_still(0);
+        lending.work();
+        assert_eq!(
+            (lending.world.hv.domains.len(), lending.world.hv.frames.free_frames()),
+            (0, lending.world.free)
+        );
+    }
 }
