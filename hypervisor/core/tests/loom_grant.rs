@@ -42,7 +42,7 @@ struct Entry {
 
 impl EntryWords for Entry {
     fn header(&self) -> u32 {
-        self.header.load(Ordering::Relaxed)
+        self.header.load(Ordering::Acquire)
     }
 
     fn exchange_header(&self, expected: u32, new: u32) -> Result<(), u32> {

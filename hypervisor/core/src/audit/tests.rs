@@ -85,7 +85,7 @@ fn entries_no_guest_may_have_show() {
     assert_eq!(world.audit(), []);
     let foreign = world.foreign_page();
     world.machine.poke(tree.l1, 9, Pte::new(foreign, RO).0);
-    assert_eq!(entry_complaints(&world), ["another owner's frame"]);
+    assert_eq!(entry_complaints(&world), ["another domain's frame, no grant on record"]);
     world.machine.poke(tree.l1, 9, Pte::new(Mfn::new(64), RO).0);
     assert_eq!(entry_complaints(&world), ["no such frame"]);
     world.machine.poke(tree.l1, 9, 0);
@@ -155,7 +155,7 @@ fn a_stale_writable_mapping_shows() {
     let frame = Mfn::new(2);
     assert_eq!(
         world.machine.stale(&world.frames),
-        [Stale::ForeignPage { cpu: 0, address, frame, writable: true }]
+        [Stale::ForeignPage { cpu: 0, address, frame, writable: false }]
     );
 }
 

@@ -120,6 +120,9 @@ impl FrameInfo {
     /// A page of the hypervisor's that a domain may map: writable for good.
     pub(super) const SHARED: u8 = 1 << 6;
 
+    /// Another domain has mapped it by a grant, once at least since it was allocated.
+    pub(super) const LENT: u8 = 1 << 7;
+
     /// No RAM: what every frame is until the memory map says otherwise.
     pub const NOT_RAM: Self = Self {
         stamp: 0,
@@ -131,6 +134,14 @@ impl FrameInfo {
         kind: FrameType::None,
         flags: 0,
     };
+
+    #[inline]
+    pub(super) fn is_mappable_by(&self, domain: DomainId) -> bool {
+        match self.owner {
+            Owner::Domain(owner) => owner == domain || self.flags & Self::LENT != 0,
+            Owner::NotRam | Owner::Free | Owner::Hypervisor => false,
+        }
+    }
 
     /// Whose the frame is.
     #[inline]

@@ -148,10 +148,17 @@ impl FrameTable {
         self.info(frame).is_some_and(|info| info.owner == Owner::Domain(domain))
     }
 
-    /// Whether a frame is any domain's.
+    /// Notes that another domain maps a frame by a grant.
+    pub(crate) fn mark_lent(&mut self, frame: Mfn) {
+        if let Some(info) = self.frame_mut(frame) {
+            info.flags |= FrameInfo::LENT;
+        }
+    }
+
+    /// Whether `domain` may have a frame mapped: it is its own, or another's that was lent.
     #[inline]
-    pub(crate) fn is_some_domains(&self, frame: Mfn) -> bool {
-        self.info(frame).is_some_and(|info| matches!(info.owner, Owner::Domain(_)))
+    pub(crate) fn is_mappable_by(&self, frame: Mfn, domain: DomainId) -> bool {
+        self.info(frame).is_some_and(|info| info.is_mappable_by(domain))
     }
 
     /// Opens the account of a domain. False when it has one.
@@ -311,6 +318,7 @@ impl FrameTable {
         if let Some(info) = self.frame_mut(frame) {
             info.owner = Owner::Domain(to);
             info.kind = FrameType::None;
+            info.flags &= !FrameInfo::LENT;
         }
         if let Some(account) = self.account_mut(from) {
             account.allocated = account.allocated.saturating_sub(1);

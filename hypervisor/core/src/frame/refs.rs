@@ -63,7 +63,8 @@ impl FrameTable {
         let Some(info) = self.frame_mut(frame) else { return };
         info.refs = 0;
         debug_assert!(
-            info.type_count == 0 && info.flags & !(FrameInfo::SHARED | FrameInfo::VALIDATED) == 0,
+            info.type_count == 0
+                && info.flags & !(FrameInfo::SHARED | FrameInfo::VALIDATED | FrameInfo::LENT) == 0,
             "{frame} freed while in use: {info:?}"
         );
         if info.type_count != 0 {

@@ -49,12 +49,12 @@ impl FrameTable {
             .then(|| FrameWriter::new(self, frame))
     }
 
-    /// The right to write a frame that a checked page table maps writable, which is the domain's own or lent to
-    /// it: in use as writable, whoever owns it.
+    /// The right to write a frame that a checked page table of `domain`'s maps writable: its own, or one that
+    /// another lends it, in use as writable.
     #[inline]
-    pub(crate) fn mapped_writable(&self, frame: Mfn) -> Option<FrameWriter<'_>> {
+    pub(crate) fn mapped_writable(&self, frame: Mfn, domain: DomainId) -> Option<FrameWriter<'_>> {
         let info = self.info(frame)?;
-        (matches!(info.owner, Owner::Domain(_)) && info.kind == FrameType::Writable && info.type_count > 0)
+        (info.is_mappable_by(domain) && info.kind == FrameType::Writable && info.type_count > 0)
             .then(|| FrameWriter::new(self, frame))
     }
 

@@ -17,7 +17,7 @@ pub const ATTEMPTS: u32 = 5;
 
 /// The words of one entry that both sides change.
 pub trait EntryWords {
-    /// Flags, and the domain from bit 16 on, in one read.
+    /// Flags, and the domain from bit 16 on, in one read that acquires: what the owner wrote before them is seen.
     fn header(&self) -> u32;
 
     /// Replaces the header if it is `expected`; the error is what it was.

@@ -106,7 +106,9 @@ impl<M: Memory> SharedEntry<'_, M> {
 
 impl<M: Memory> EntryWords for SharedEntry<'_, M> {
     fn header(&self) -> u32 {
-        self.machine.read_word(self.frame, self.index) as u32
+        let header = self.machine.read_word(self.frame, self.index) as u32;
+        fence(Ordering::Acquire);
+        header
     }
 
     fn exchange_header(&self, expected: u32, new: u32) -> Result<(), u32> {

@@ -3,9 +3,9 @@
 //! A guest address is a claim. It is checked by walking the guest's page tables in software, as its CPU
 //! would (reserved range, P, US as the ring demands, RW for writes, NX for fetches, A and D set), from an
 //! L4 that a vcpu holds. Then the frame is read or written through the frame table: reading asks that the
-//! frame is a domain's (its own, or one that another lends it), writing that it is in use as writable, so a
-//! wrong table could at worst make the guest write pages that guests write anyway. The borrow of the frame table
-//! holds the frame meanwhile.
+//! frame is the domain's or one that was lent, writing that it is in use as writable, so a wrong table could at
+//! worst make the guest write pages that it or its neighbours write anyway. The borrow of the frame table holds
+//! the frame meanwhile.
 //!
 //! Copy arguments once, then parse the copy: the guest's other vcpus may write the page at any time.
 
@@ -145,7 +145,7 @@ impl<'a, M: Memory + Tlb> GuestMemory<'a, M> {
     #[inline]
     fn write_in_page(&self, address: u64, offset: usize, bytes: &[u8]) -> Result<(), Fault> {
         let frame = self.frame_of(address, Access::Write)?;
-        match self.frames.mapped_writable(frame) {
+        match self.frames.mapped_writable(frame, self.domain) {
             Some(writer) => {
                 self.machine.write_bytes(&writer, offset, bytes);
                 Ok(())
@@ -154,17 +154,11 @@ impl<'a, M: Memory + Tlb> GuestMemory<'a, M> {
         }
     }
 
-    /// The frame of a readable address; it is a domain's, or the walk would not count.
+    /// The frame of a readable address; it is the domain's or lent to it, or the walk would not count.
     #[inline]
     fn readable(&self, address: u64, access: Access) -> Result<Mfn, Fault> {
-        debug_assert!(
-            self.frames.is_owned_by(self.root, self.domain),
-            "{} is no table of {}",
-            self.root,
-            self.domain
-        );
         let frame = self.frame_of(address, access)?;
-        if self.frames.is_some_domains(frame) {
+        if self.frames.is_mappable_by(frame, self.domain) {
             Ok(frame)
         } else {
             Err(self.fault(address, access, Fault::PRESENT))
@@ -188,7 +182,7 @@ impl<'a, M: Memory + Tlb> GuestMemory<'a, M> {
             return self.copy_to_guest(address, &value.to_le_bytes());
         }
         let frame = self.frame_of(address, Access::Write)?;
-        match self.frames.mapped_writable(frame) {
+        match self.frames.mapped_writable(frame, self.domain) {
             Some(writer) => {
                 self.machine.write_word(&writer, word_index(address), value);
                 Ok(())
@@ -205,10 +199,10 @@ impl<'a, M: Memory + Tlb> GuestMemory<'a, M> {
         Ok(value)
     }
 
-    /// Reads a value from a frame that [`Self::translate`] named, if it is a domain's.
+    /// Reads a value from a frame that [`Self::translate`] named, if it is the domain's or lent to it.
     #[inline]
     pub(crate) fn read_frame<T: FromBytes + IntoBytes>(&self, frame: Mfn, offset: usize) -> Option<T> {
-        if !self.frames.is_some_domains(frame) {
+        if !self.frames.is_mappable_by(frame, self.domain) {
             return None;
         }
         let mut value = T::new_zeroed();

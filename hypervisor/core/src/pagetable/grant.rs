@@ -96,6 +96,9 @@ impl<M: Memory + Tlb> Paging<'_, M> {
             self.frames.put_ref(self.machine, frame);
             return Err(NoMapping);
         }
+        if granter != self.domain.id {
+            self.frames.mark_lent(frame);
+        }
         self.write_slot(slot, entry);
         self.validator().0.put_page(slot.entry);
         Ok(())
