@@ -33,7 +33,7 @@
 //!
 //! `syscall` in ring 3 enters the `CALLBACKTYPE_syscall` address in ring 1 with RSP = the stack set by `stack_switch`,
 //! RCX = the program's RIP, R11 = its RFLAGS, RFLAGS = 0x202 and every other register as it was. The program's RSP is the
-//! u64 at [`USER_RSP_SLOT`], valid until the next `syscall` on this CPU. Events are not masked.
+//! u64 at [`USER_RSP_SLOT`], valid until this vcpu's next `syscall`. Events are not masked.
 //!
 //! # Returns
 //!
@@ -124,7 +124,7 @@ pub const ENTRY_CODE_OFFSET: u64 = 0x1_2000;
 pub const ENTRY_STACK_OFFSET: u64 = 0x2_0000;
 /// Offset in the entry area of this CPU's IST stacks, writable.
 pub const ENTRY_IST_OFFSET: u64 = 0x3_0000;
-/// Virtual address of a u64: RSP of the program whose `syscall` was the latest on this CPU.
+/// Virtual address of a u64: RSP of the program whose `syscall` was the latest on this vcpu.
 pub const USER_RSP_SLOT: u64 = ENTRY_AREA + ENTRY_STACK_OFFSET;
 
 pub use crate::hypercall::HYPERVISOR_RING1_OP;

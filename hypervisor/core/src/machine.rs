@@ -91,6 +91,12 @@ pub trait Processor {
     /// Writes TSC_AUX, where the processor has it.
     fn set_tsc_aux(&mut self, value: u32);
 
+    /// The word at `USER_RSP_SLOT`: RSP of the program whose `syscall` was the latest on this processor.
+    fn user_rsp(&self) -> u64;
+
+    /// Sets that word, which a kernel in ring 1 may be about to read.
+    fn set_user_rsp(&mut self, rsp: u64);
+
     /// Sets the stack on which ring 1 is entered from ring 3: TSS.RSP1 and the `syscall` frame.
     fn set_kernel_stack(&mut self, pointer: u64);
 

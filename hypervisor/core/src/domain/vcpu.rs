@@ -121,6 +121,8 @@ pub struct Vcpu {
     pub cr4: u64,
     /// Bases of FS, user GS and kernel GS while it does not run.
     pub bases: [u64; 3],
+    /// RSP of its program at the latest `syscall`, while it does not run: its kernel may not have read it yet.
+    pub user_rsp: u64,
     /// TSC_AUX.
     pub tsc_aux: u32,
     /// Its base tables and unfinished page-table operations.
@@ -164,6 +166,7 @@ impl Vcpu {
             io_ports: 0,
             cr4: 0,
             bases: [0; 3],
+            user_rsp: 0,
             tsc_aux: 0,
             paging: VcpuPaging::new(),
             info: InfoPlace::in_shared_info(shared_info, id),

@@ -98,6 +98,7 @@ impl<M: Machine> Hypervisor<M> {
         let vcpu = &mut domains[domain].vcpus[number];
         vcpu.regs = *regs;
         vcpu.selectors = machine.data_selectors();
+        vcpu.user_rsp = machine.user_rsp();
         vcpu.bases = BASES.map(|which| machine.segment_base(which));
         if vcpu.task_switched {
             machine.set_task_switched(false);
@@ -116,6 +117,7 @@ impl<M: Machine> Hypervisor<M> {
         let vcpu = &self.domains[domain].vcpus[number];
         let machine = &mut self.machine;
         machine.set_kernel_stack(vcpu.kernel_sp);
+        machine.set_user_rsp(vcpu.user_rsp);
         machine.show_gdt(&vcpu.gdt);
         machine.set_task_switched(false);
         machine.load_fpu(&vcpu.fpu);

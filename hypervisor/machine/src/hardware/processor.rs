@@ -1,5 +1,6 @@
 //! The processor this runs on, and its devices.
 
+use paravane_abi::ring1::USER_RSP_SLOT;
 use paravane_core::addr::{DomainId, Mfn};
 use paravane_core::descriptor::{Gate, USER_CODE_ENTRIES, set_user_code_present};
 use paravane_core::machine::{FpuState, GUEST_GDT_PAGES, Processor, SegmentBase};
@@ -53,6 +54,16 @@ impl Processor for Hardware {
         if self.has_tsc_aux {
             msr::write(msr::TSC_AUX, u64::from(value));
         }
+    }
+
+    fn user_rsp(&self) -> u64 {
+        // SAFETY: the first word of this processor's entry stack, mapped in every address space.
+        unsafe { (USER_RSP_SLOT as *const u64).read_volatile() }
+    }
+
+    fn set_user_rsp(&mut self, rsp: u64) {
+        // SAFETY: as above; nothing of the hypervisor's stands so far down, or reads the word.
+        unsafe { (USER_RSP_SLOT as *mut u64).write_volatile(rsp) };
     }
 
     fn set_kernel_stack(&mut self, pointer: u64) {

@@ -28,6 +28,7 @@ pub(super) struct Told {
     pub running: Option<(DomainId, u32)>,
     pub selectors: [u16; 4],
     pub tsc_aux: u32,
+    pub user_rsp: u64,
 }
 
 /// The machine.
@@ -256,6 +257,14 @@ impl Processor for TestMachine {
 
     fn set_tsc_aux(&mut self, value: u32) {
         self.told.tsc_aux = value;
+    }
+
+    fn user_rsp(&self) -> u64 {
+        self.told.user_rsp
+    }
+
+    fn set_user_rsp(&mut self, rsp: u64) {
+        self.told.user_rsp = rsp;
     }
 
     fn flushes(&self) -> [u64; 2] {

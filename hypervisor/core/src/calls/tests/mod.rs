@@ -14,6 +14,7 @@ mod grants;
 mod machine;
 mod refusals;
 mod refused;
+mod switch;
 mod timers;
 mod vcpu_events;
 mod world;
