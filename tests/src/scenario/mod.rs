@@ -4,6 +4,7 @@
 mod attack;
 mod budget;
 mod demonstration;
+mod domains;
 mod image;
 mod rings;
 mod shell;
@@ -74,6 +75,17 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "attack/fatal", tier: Tier::Ci, run: attack::fatal },
     Scenario { name: "attack/fuzz", tier: Tier::Ci, run: attack::fuzz },
     Scenario { name: "attack/fuzz-long", tier: Tier::Full, run: attack::fuzz_long },
+    Scenario { name: "domains/isolation", tier: Tier::Ci, run: domains::isolation },
+    Scenario { name: "domains/thousand", tier: Tier::Ci, run: domains::thousand },
+    Scenario { name: "domains/overlap", tier: Tier::Ci, run: domains::overlap },
+    Scenario { name: "domains/shares", tier: Tier::Ci, run: domains::shares },
+    Scenario { name: "domains/partition", tier: Tier::Ci, run: domains::partition },
+    Scenario {
+        name: "domains/isolation-to-the-instruction",
+        tier: Tier::Full,
+        run: domains::isolation_to_the_instruction,
+    },
+    Scenario { name: "domains/ten-thousand", tier: Tier::Full, run: domains::ten_thousand },
     Scenario { name: "boot/demonstration-many", tier: Tier::Full, run: demonstration::many },
 ];
 

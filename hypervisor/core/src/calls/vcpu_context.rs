@@ -74,7 +74,8 @@ impl<M: Machine> Hypervisor<M> {
     }
 
     fn check_context(&self, context: &VcpuGuestContext) -> Result<(), Errno> {
-        let ldt = context.ldt_base as usize % PAGE_SIZE == 0 && context.ldt_ents <= LDT_ENTRIES_MAX;
+        let ldt =
+            (context.ldt_base as usize).is_multiple_of(PAGE_SIZE) && context.ldt_ents <= LDT_ENTRIES_MAX;
         // A ring-1 domain has no LDT, and one table for its kernel and its programs.
         let ring1 = context.ldt_ents == 0 && context.ctrlreg[1] == 0;
         let gdt = context.gdt_ents <= MAX_GUEST_GDT_ENTRIES;

@@ -117,7 +117,7 @@ fn what_was_configured_follows_a_stop() {
         });
         let mut regs = CpuUserRegs::default();
         assert_eq!(settle(&mut world, &mut regs), Next::Guest);
-        let id = running(&world).map(|id| crate::addr::DomainId(id)).expect("one runs");
+        let id = running(&world).map(crate::addr::DomainId).expect("one runs");
         let index = world.hv.domain_index(id).expect("it exists");
         world.hv.stop_domain(index, shutdown);
         let mut steps = 0;
@@ -142,9 +142,9 @@ fn what_was_configured_follows_a_stop() {
 fn two_processors_run_two_domains_and_interrupt_each_other() {
     let mut world = World::on_processors(2, 2, |_| {});
     let mut regs = [CpuUserRegs::default(); 2];
-    for cpu in 0..2 {
+    for (cpu, regs) in regs.iter_mut().enumerate() {
         world.on(cpu);
-        assert_eq!(settle(&mut world, &mut regs[cpu]), Next::Guest);
+        assert_eq!(settle(&mut world, regs), Next::Guest);
     }
     let second = running(&world).expect("it runs a domain");
     world.on(0);

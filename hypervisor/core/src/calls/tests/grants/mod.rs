@@ -34,6 +34,9 @@ pub(super) struct Lending {
     pub world: World,
 }
 
+/// Each frame's owner, references and uses; the words of the first domain's tables; live mappings of each domain.
+type Books = (Vec<(Owner, u32, u32)>, Vec<u64>, Vec<u32>);
+
 impl Lending {
     pub fn new(version: u32) -> Self {
         let mut lending = Self { world: World::with_spare_frames(3, 48) };
@@ -158,7 +161,7 @@ impl Lending {
     }
 
     /// All counts of all frames, the tables of the first domain, and the marks of mappings.
-    pub fn snapshot(&self) -> (Vec<(Owner, u32, u32)>, Vec<u64>, Vec<u32>) {
+    pub fn snapshot(&self) -> Books {
         let frames = &self.world.hv.frames;
         let infos = (0..frames.len() as u64).filter_map(|frame| frames.info(Mfn::new(frame)));
         let counts = infos.map(|info| (info.owner(), info.refs(), info.type_count())).collect();

@@ -112,7 +112,7 @@ fn places_without_an_l1_entry_of_ones_own() {
     let upper = l2.address() + 8 * index as u64;
     let past_end = (lending.world.hv.frames.len() as u64) << 12;
     let flags = HOST | GNTMAP_CONTAINS_PTE;
-    let places = [place + 4, place + 1, others, own_page, upper, frame.address(), past_end, u64::MAX & !7, 0];
+    let places = [place + 4, place + 1, others, own_page, upper, frame.address(), past_end, !7, 0];
     for host_addr in places {
         refused(&mut lending, &GnttabMapGrantRef { host_addr, flags, ..request }, GNTST_GENERAL_ERROR);
     }
