@@ -54,12 +54,16 @@ pub struct Setup {
 const BUILD_EXAMPLES: &str = "\
 Examples:
   cargo xtask build              print the images and their hashes
+  cargo xtask build --checked    the hypervisor that `qemu --checked` boots
   cargo xtask build --no-setup   fail with status 3 if no kernel toolchain is here";
 
 /// Options of `build`.
 #[derive(Args, Clone, Copy, Debug, Default)]
 #[command(after_help = BUILD_EXAMPLES)]
 pub struct Build {
+    /// Build the hypervisor alone, with its checks of itself (debug assertions, the order of locks)
+    #[arg(long)]
+    pub checked: bool,
     #[command(flatten)]
     pub setup: Setup,
 }
@@ -144,6 +148,9 @@ pub struct Qemu {
     /// Show QEMU's command line and the hypervisor's messages; twice for all of them
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
+    /// Boot the hypervisor that checks itself (debug assertions, the order of locks)
+    #[arg(long)]
+    pub checked: bool,
     /// Boot the images as they were built last
     #[arg(long)]
     pub no_build: bool,

@@ -256,9 +256,9 @@ pub fn join() -> ! {
 /// Starts running domains, on all processors.
 pub fn run(hypervisor: Hypervisor<Hardware>) -> ! {
     let configuration = CONFIGURATION.get();
+    watchdog::start(configuration.and_then(|it| it.watchdog));
     let mut guard = take();
     let hypervisor = guard.insert(hypervisor);
-    watchdog::start(configuration.and_then(|it| it.watchdog));
     (0..hypervisor.machine.cpus()).for_each(|cpu| hypervisor.machine.interrupt(cpu));
     while configuration.is_some_and(|it| it.stall) {
         core::hint::spin_loop();

@@ -6,6 +6,7 @@ mod budget;
 mod demonstration;
 mod domains;
 mod image;
+mod processors;
 mod rings;
 mod shell;
 mod statuses;
@@ -66,6 +67,9 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "boot/status/12-hang", tier: Tier::Ci, run: statuses::hang },
     Scenario { name: "boot/status/13-silence", tier: Tier::Ci, run: statuses::silence },
     Scenario { name: "boot/status/130-interrupted", tier: Tier::Ci, run: statuses::interrupted },
+    Scenario { name: "smp/counted", tier: Tier::Ci, run: processors::counted },
+    Scenario { name: "smp/watchdog", tier: Tier::Ci, run: processors::watched },
+    Scenario { name: "smp/checked", tier: Tier::Full, run: processors::checked },
     Scenario { name: "image/bios", tier: Tier::Ci, run: image::bios },
     Scenario { name: "image/ovmf", tier: Tier::Ci, run: image::ovmf },
     Scenario { name: "image/repeats", tier: Tier::Ci, run: image::repeats },

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use std::process::Command;
 
 /// Runs a command to its end, types some lines, and compares the status.
-fn ends(command: Command, lines: Option<&str>, wanted: Status) -> Result<Driver> {
+pub(super) fn ends(command: Command, lines: Option<&str>, wanted: Status) -> Result<Driver> {
     let stdin = if lines.is_some() { Stdin::Pipe } else { Stdin::Null };
     let mut driver = Driver::start(command, stdin)?;
     if let Some(lines) = lines {
@@ -27,7 +27,7 @@ fn judge(driver: &Driver, status: i32, wanted: Status) -> Result<()> {
     none_left(driver.id())
 }
 
-fn says(driver: &Driver, words: &str) -> Result<Outcome> {
+pub(super) fn says(driver: &Driver, words: &str) -> Result<Outcome> {
     if !driver.console.lines().iter().any(|line| line.contains(words)) {
         bail!("nothing says {words:?}:\n{}", driver.tail());
     }

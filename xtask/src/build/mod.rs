@@ -57,7 +57,13 @@ pub struct Built {
 
 /// Runs `build`.
 pub fn command(project: &Project, options: &cli::Build) -> Result<Status> {
-    let built = all(project, Bring::from_options(&options.setup))?;
+    let bring = Bring::from_options(&options.setup);
+    if options.checked {
+        let path = checked(project, bring)?;
+        println!("{}  {}", digest::of_file(&path)?, path.display());
+        return Ok(Status::Good);
+    }
+    let built = all(project, bring)?;
     for path in [&built.hypervisor, &built.guest, &built.initramfs] {
         println!("{}  {}", digest::of_file(path)?, path.display());
     }
@@ -77,7 +83,7 @@ pub fn all(project: &Project, bring: Bring) -> Result<Built> {
     };
     let mut executables = BTreeMap::new();
     for image in &IMAGES {
-        executables.insert(image.package, compile(project, &toolchain, image)?);
+        executables.insert(image.package, compile(project, &toolchain, image, &[])?);
     }
     let one = |package: &str| {
         let made = executables.get(package).and_then(|made| made.get(package).cloned());
@@ -93,6 +99,29 @@ pub fn all(project: &Project, bring: Bring) -> Result<Built> {
     let initramfs = images.join("initramfs.cpio");
     fs::write(&initramfs, initramfs::pack(&programs)?)?;
     Ok(Built { hypervisor, guest, initramfs, toolchain: toolchain.choice })
+}
+
+/// The hypervisor that checks itself, beside the other images.
+const CHECKED: &str = "paravane-checked.elf";
+
+/// Builds the hypervisor with debug assertions, which check among others the order in which locks are taken.
+pub fn checked(project: &Project, bring: Bring) -> Result<PathBuf> {
+    let toolchain = {
+        let _lock = setup::lock(project)?;
+        toolchain::need(project, bring)?
+    };
+    let options = ["--config", "profile.kernel.debug-assertions=true"];
+    let made = compile(project, &toolchain, &IMAGES[0], &options)?;
+    let made = made.get(IMAGES[0].package).context("cargo built no executable of the hypervisor")?;
+    let images = images(project);
+    fs::create_dir_all(&images).with_context(|| format!("making {}", images.display()))?;
+    place(made, &images.join(CHECKED))
+}
+
+/// The hypervisor that checks itself, as it was built last.
+pub fn checked_made(project: &Project) -> Result<PathBuf> {
+    let path = images(project).join(CHECKED);
+    if path.exists() { Ok(path) } else { Err(stop::missing(path.display(), "cargo xtask build --checked")) }
 }
 
 /// What the last build made, as it lies there.
@@ -115,12 +144,17 @@ fn place(from: &Path, to: &Path) -> Result<PathBuf> {
     Ok(to.to_path_buf())
 }
 
-/// Builds one package and gives its executables by name.
-fn compile(project: &Project, toolchain: &Toolchain, image: &Image) -> Result<BTreeMap<String, PathBuf>> {
+/// Builds one package, with more options of cargo's, and gives its executables by name.
+fn compile(
+    project: &Project,
+    toolchain: &Toolchain,
+    image: &Image,
+    options: &[&str],
+) -> Result<BTreeMap<String, PathBuf>> {
     let start = Instant::now();
     run::say(format_args!("building {} for {TARGET} with {}", image.what, toolchain.name));
     let mut command = cargo(project, toolchain, image, "build");
-    command.arg("--message-format=json-render-diagnostics");
+    command.args(options).arg("--message-format=json-render-diagnostics");
     // A terminal gets cargo's progress, a log only what is wrong.
     if !std::io::stderr().is_terminal() {
         command.arg("--quiet");

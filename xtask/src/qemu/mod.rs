@@ -47,7 +47,11 @@ pub enum Mode {
 pub fn command(project: &Project, options: &cli::Qemu) -> Result<Status> {
     check(options)?;
     let bring = Bring::from_options(&options.setup);
-    let built = if options.no_build { build::made(project)? } else { build::all(project, bring)? };
+    let mut built = if options.no_build { build::made(project)? } else { build::all(project, bring)? };
+    if options.checked {
+        built.hypervisor =
+            if options.no_build { build::checked_made(project)? } else { build::checked(project, bring)? };
+    }
     let qemu = {
         let _lock = setup::lock(project)?;
         setup::qemu::need(project, bring)?
