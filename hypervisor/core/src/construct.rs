@@ -12,7 +12,7 @@ use paravane_abi::regs::CpuUserRegs;
 use crate::addr::{DomainId, Level, Mfn, Pfn};
 use crate::build::devicetree::MachineKind;
 use crate::build::plan::Plan;
-use crate::build::populate::{Populate, StartOfDay, shared_info};
+use crate::build::populate::{Filling, Populate, StartOfDay, shared_info};
 use crate::descriptor::Policy;
 use crate::domain::{ConsolePlace, Domain, Life, Vcpu};
 use crate::event::{Backend, Port, PortTable};
@@ -103,8 +103,21 @@ enum Stage {
     Begin,
     /// The domain's frames so far, by guest frame number.
     Frames(DomainId, Vec<Mfn>),
-    /// All frames are there, filled; the tables are being checked.
+    /// All frames are there, and their contents are being written.
+    Contents(Box<Furnished>),
+    /// All frames are filled; the tables are being checked.
     Tables(Box<Filled>),
+}
+
+/// A domain that has everything but contents.
+struct Furnished {
+    id: DomainId,
+    mfns: Vec<Mfn>,
+    shared: Mfn,
+    ports: PortTable,
+    port: Port,
+    grants: GrantTable,
+    filling: Filling,
 }
 
 /// A domain whose frames are filled.
@@ -183,8 +196,13 @@ impl<M: Machine> Hypervisor<M> {
                         }
                     }
                 }
-                if step < wanted { Stage::Frames(id, mfns) } else { self.fill(plan, id, &mfns)? }
+                if step < wanted {
+                    Stage::Frames(id, mfns)
+                } else {
+                    Stage::Contents(Box::new(self.furnish(plan, id, mfns)?))
+                }
             }
+            Stage::Contents(furnished) => self.fill(plan, furnished),
             Stage::Tables(mut filled) => {
                 if !self.load_tables(&mut filled)? {
                     return Ok(Progress::Again(Stage::Tables(filled)));
@@ -239,32 +257,49 @@ impl<M: Machine> Hypervisor<M> {
         DomainId((1..).find(|id| !taken(id)).unwrap_or(u16::MAX))
     }
 
-    /// Writes the domain's first memory contents.
-    fn fill(&mut self, plan: &Plan<'_>, id: DomainId, mfns: &[Mfn]) -> Result<Stage, ConstructError> {
+    /// Makes what a domain has besides its own frames.
+    fn furnish(
+        &mut self,
+        plan: &Plan<'_>,
+        id: DomainId,
+        mfns: Vec<Mfn>,
+    ) -> Result<Furnished, ConstructError> {
         let vcpus = plan.config.vcpus;
         let shared = match self.write_shared_info(id, vcpus) {
             Ok(shared) => shared,
             Err(error) => {
-                self.abandon(id, mfns);
+                self.abandon(id, &mfns);
                 return Err(error);
             }
         };
-        let grants = match GrantTable::with_first_frame(id, GrantLimits::XEN, &mut self.frames, &self.machine)
-        {
-            Ok(grants) => grants,
-            Err(_) => {
-                self.abandon(id, mfns);
-                return Err(AllocError::OutOfMemory.into());
-            }
+        let grants = GrantTable::with_first_frame(id, GrantLimits::XEN, &mut self.frames, &self.machine);
+        let Ok(grants) = grants else {
+            self.frames.release_shared(&self.machine, shared);
+            self.abandon(id, &mfns);
+            return Err(AllocError::OutOfMemory.into());
         };
         let mut ports = PortTable::new(id, vcpus, PORT_MAX);
         let port = ports.bind_backend(Backend::Console).map_err(ConstructError::Tables)?;
-        let mut memory = Frames { table: &mut self.frames, machine: &self.machine, domain: id, mfns };
-        let start = plan.populate(shared, port, &mut memory);
-        let console = ConsolePlace { frame: mfns[start.console.get() as usize], port, held: false };
-        let memory = DomainMemory::new(id, PagingPolicy::Ring1, vcpus);
-        let paging = VcpuPaging::new();
-        Ok(Stage::Tables(Box::new(Filled { id, shared, console, ports, grants, start, memory, paging })))
+        Ok(Furnished { id, mfns, shared, ports, port, grants, filling: Filling::START })
+    }
+
+    /// One bounded step of writing the domain's first memory contents.
+    fn fill(&mut self, plan: &Plan<'_>, mut furnished: Box<Furnished>) -> Stage {
+        let Furnished { id, mfns, shared, port, filling, .. } = &mut *furnished;
+        let mut memory = Frames { table: &mut self.frames, machine: &self.machine, domain: *id, mfns };
+        match plan.fill(*filling, *shared, *port, &mut memory) {
+            Err(next) => {
+                *filling = next;
+                Stage::Contents(furnished)
+            }
+            Ok(start) => {
+                let Furnished { id, mfns, shared, ports, port, grants, .. } = *furnished;
+                let console = ConsolePlace { frame: mfns[start.console.get() as usize], port, held: false };
+                let memory = DomainMemory::new(id, PagingPolicy::Ring1, plan.config.vcpus);
+                let paging = VcpuPaging::new();
+                Stage::Tables(Box::new(Filled { id, shared, console, ports, grants, start, memory, paging }))
+            }
+        }
     }
 
     fn write_shared_info(&mut self, id: DomainId, vcpus: u32) -> Result<Mfn, ConstructError> {

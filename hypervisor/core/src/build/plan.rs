@@ -8,7 +8,7 @@ use super::bundle::{self, BundleError};
 use super::devicetree::{self, ConfigError, DomainConfig, MachineKind};
 use super::elf::{ElfError, KernelImage};
 use super::layout::{Layout, LayoutError};
-use super::populate::{self, Identity, Populate, StartOfDay};
+use super::populate::{Filling, Identity, Populate, Source, StartOfDay};
 use crate::addr::Mfn;
 use crate::boot::Module;
 use crate::event::Port;
@@ -112,10 +112,28 @@ impl<'a> Plan<'a> {
         Ok(Self { config, machine, image, ramdisk, layout })
     }
 
-    /// Fills the domain's frames.
+    /// Fills the domain's frames, all at once.
     pub fn populate(&self, shared_info: Mfn, console_port: Port, memory: &mut impl Populate) -> StartOfDay {
+        let mut filling = Filling::START;
+        loop {
+            match self.fill(filling, shared_info, console_port, memory) {
+                Ok(start) => return start,
+                Err(next) => filling = next,
+            }
+        }
+    }
+
+    /// Fills the domain's frames one bounded step on: how far it came, or where the first vcpu starts.
+    pub fn fill(
+        &self,
+        filling: Filling,
+        shared_info: Mfn,
+        console_port: Port,
+        memory: &mut impl Populate,
+    ) -> Result<StartOfDay, Filling> {
         let cmdline = &self.config.cmdline;
         let identity = Identity { machine: self.machine, shared_info, console_port, cmdline };
-        populate::populate(&self.image, self.ramdisk, &self.layout, &identity, memory)
+        let Self { image, ramdisk, layout, .. } = self;
+        Source { image, ramdisk, layout, identity }.fill(filling, memory)
     }
 }

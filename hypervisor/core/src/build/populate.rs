@@ -65,47 +65,122 @@ const SLOT: usize = 32;
 /// `int3`: what lies between the slots (a kernel that jumps there should notice).
 const INT3: u8 = 0xcc;
 
-/// Fills the domain. `image` must be the one `layout` was planned for, and `ramdisk` as long as planned.
-pub fn populate(
-    image: &KernelImage<'_>,
-    ramdisk: &[u8],
-    layout: &Layout,
-    identity: &Identity<'_>,
-    memory: &mut impl Populate,
-) -> StartOfDay {
-    for segment in &image.segments {
-        write_at(memory, layout, segment.va, segment.data);
-        zero_at(memory, layout, segment.va + segment.data.len() as u64, segment.zeros);
+/// Bytes written in one bounded step of filling a domain.
+const STEP_BYTES: usize = 256 << 10;
+
+/// How far the filling of a domain's frames has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filling {
+    /// This segment of the kernel, from this byte of its data and zeros on.
+    Segment(usize, u64),
+    /// The ramdisk, from this page on.
+    Ramdisk(u64),
+    /// The p2m, from this page on.
+    P2m(u64),
+    /// The page tables, from this one on.
+    Tables(usize),
+    /// What is left: the hypercall page, start info and the pages beside it.
+    Rest,
+}
+
+impl Filling {
+    /// Nothing is filled.
+    pub const START: Self = Self::Segment(0, 0);
+}
+
+/// What a domain is filled from, and by: `image` must be the one `layout` was planned for, and `ramdisk` as long as
+/// planned.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// The kernel.
+    pub image: &'a KernelImage<'a>,
+    /// The ramdisk.
+    pub ramdisk: &'a [u8],
+    /// Where everything goes.
+    pub layout: &'a Layout,
+    /// What the builder does not know by itself.
+    pub identity: Identity<'a>,
+}
+
+impl Source<'_> {
+    /// One bounded step: how far it came, or where the first vcpu starts when all is filled.
+    pub fn fill(&self, filling: Filling, memory: &mut impl Populate) -> Result<StartOfDay, Filling> {
+        let Self { image, ramdisk, layout, identity } = self;
+        let pages = (STEP_BYTES / PAGE_SIZE) as u64;
+        Err(match filling {
+            Filling::Segment(index, from) if index < image.segments.len() => {
+                let segment = &image.segments[index];
+                let (data, len) = (segment.data, segment.data.len() as u64 + segment.zeros);
+                let end = len.min(from + STEP_BYTES as u64);
+                let filled = data.len() as u64;
+                if from < filled {
+                    write_at(
+                        memory,
+                        layout,
+                        segment.va + from,
+                        &data[from as usize..end.min(filled) as usize],
+                    );
+                }
+                let zeros = from.max(filled);
+                zero_at(memory, layout, segment.va + zeros, end.saturating_sub(zeros));
+                if end < len { Filling::Segment(index, end) } else { Filling::Segment(index + 1, 0) }
+            }
+            Filling::Segment(..) => Filling::Ramdisk(0),
+            Filling::Ramdisk(first) => {
+                let rest = ramdisk.get(first as usize * PAGE_SIZE..).unwrap_or_default();
+                match layout.ramdisk.filter(|_| !rest.is_empty()) {
+                    Some(place) => {
+                        for (page, pfn) in
+                            rest.chunks(PAGE_SIZE).zip(place.pfn.get() + first..).take(pages as usize)
+                        {
+                            memory.write(Pfn::new(pfn), 0, page);
+                        }
+                        Filling::Ramdisk(first + pages)
+                    }
+                    None => Filling::P2m(0),
+                }
+            }
+            Filling::P2m(first) if first * (ENTRIES as u64) < layout.nr_pages => {
+                (first..first + pages).for_each(|page| write_p2m_page(layout, memory, page));
+                Filling::P2m(first + pages)
+            }
+            Filling::P2m(_) => Filling::Tables(0),
+            Filling::Tables(first) => {
+                let mut count = 0;
+                for table in layout.tables().skip(first).take(TABLES_A_STEP) {
+                    let contents = table_contents(layout, table, identity.machine, memory);
+                    memory.write(table.pfn, 0, contents.as_bytes());
+                    count += 1;
+                }
+                if count == TABLES_A_STEP { Filling::Tables(first + count) } else { Filling::Rest }
+            }
+            Filling::Rest => return Ok(self.finish(memory)),
+        })
     }
-    if let Some(place) = layout.ramdisk {
-        for (index, page) in ramdisk.chunks(PAGE_SIZE).enumerate() {
-            memory.write(Pfn::new(place.pfn.get() + index as u64), 0, page);
+
+    /// The last step.
+    fn finish(&self, memory: &mut impl Populate) -> StartOfDay {
+        let Self { image, layout, identity, .. } = self;
+        if let Some(va) = image.notes.hypercall_page {
+            write_at(memory, layout, va, &hypercall_page(identity.machine));
         }
-    }
-    write_p2m(layout, memory);
-    for table in layout.tables() {
-        let contents = table_contents(layout, table, identity.machine, memory);
-        memory.write(table.pfn, 0, contents.as_bytes());
-    }
-    if let Some(va) = image.notes.hypercall_page {
-        write_at(memory, layout, va, &hypercall_page(identity.machine));
-    }
-    let console = page_at(layout, layout.console);
-    let xenstore = page_at(layout, layout.xenstore);
-    for va in [layout.start_info, layout.xenstore, layout.console, layout.stack_end - PAGE_SIZE as u64] {
-        zero_at(memory, layout, va, PAGE_SIZE as u64);
-    }
-    let info = start_info(layout, identity, memory.mfn(console));
-    write_at(memory, layout, layout.start_info, info.as_bytes());
-    StartOfDay {
-        entry: image.notes.entry,
-        rsp: layout.stack_end,
-        rsi: layout.start_info,
-        l4: memory.mfn(layout.l4()),
-        l4_pfn: layout.l4(),
-        nr_page_tables: layout.nr_page_tables,
-        console,
-        xenstore,
+        let console = page_at(layout, layout.console);
+        let xenstore = page_at(layout, layout.xenstore);
+        for va in [layout.start_info, layout.xenstore, layout.console, layout.stack_end - PAGE_SIZE as u64] {
+            zero_at(memory, layout, va, PAGE_SIZE as u64);
+        }
+        let info = start_info(layout, identity, memory.mfn(console));
+        write_at(memory, layout, layout.start_info, info.as_bytes());
+        StartOfDay {
+            entry: image.notes.entry,
+            rsp: layout.stack_end,
+            rsi: layout.start_info,
+            l4: memory.mfn(layout.l4()),
+            l4_pfn: layout.l4(),
+            nr_page_tables: layout.nr_page_tables,
+            console,
+            xenstore,
+        }
     }
 }
 
@@ -162,18 +237,20 @@ fn start_info(layout: &Layout, identity: &Identity<'_>, console: Mfn) -> StartIn
     info
 }
 
-fn write_p2m(layout: &Layout, memory: &mut impl Populate) {
-    let mut first = 0;
-    let mut page = layout.p2m_pfn.get();
-    while first < layout.nr_pages {
-        let mut entries = [0u64; ENTRIES];
-        for (entry, pfn) in entries.iter_mut().zip(first..layout.nr_pages) {
-            *entry = memory.mfn(Pfn::new(pfn)).get();
-        }
-        memory.write(Pfn::new(page), 0, entries.as_bytes());
-        first += ENTRIES as u64;
-        page += 1;
+/// Page tables written in one bounded step: each looks up all its entries.
+const TABLES_A_STEP: usize = 16;
+
+/// Writes a page of the p2m, if there is one of that number.
+fn write_p2m_page(layout: &Layout, memory: &mut impl Populate, page: u64) {
+    let first = page * ENTRIES as u64;
+    if first >= layout.nr_pages {
+        return;
     }
+    let mut entries = [0u64; ENTRIES];
+    for (entry, pfn) in entries.iter_mut().zip(first..layout.nr_pages) {
+        *entry = memory.mfn(Pfn::new(pfn)).get();
+    }
+    memory.write(Pfn::new(layout.p2m_pfn.get() + page), 0, entries.as_bytes());
 }
 
 /// A table's entries. Page tables are mapped read-only, everything else writable; supervisor pages for a ring-1 kernel,
