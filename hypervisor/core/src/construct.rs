@@ -7,9 +7,10 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use paravane_abi::errno::Errno;
+use paravane_abi::memory::{E820_RAM, E820Entry};
 use paravane_abi::regs::CpuUserRegs;
 
-use crate::addr::{DomainId, Level, Mfn, Pfn};
+use crate::addr::{DomainId, Level, Mfn, PAGE_SHIFT, Pfn};
 use crate::build::devicetree::MachineKind;
 use crate::build::plan::Plan;
 use crate::build::populate::{Filling, Populate, StartOfDay, shared_info};
@@ -359,7 +360,11 @@ impl<M: Machine> Hypervisor<M> {
             ran: 0,
             plan: Arc::clone(plan),
             watchdogs: Default::default(),
-            max_pfn: plan.layout.nr_pages - 1,
+            memory_map: Vec::from([E820Entry {
+                addr: 0,
+                size: plan.layout.nr_pages << PAGE_SHIFT,
+                kind: E820_RAM,
+            }]),
         });
         self.refresh(self.domains.len() - 1, 0);
     }

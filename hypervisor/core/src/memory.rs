@@ -75,4 +75,7 @@ pub trait Memory {
 
     /// Records the guest frame number of a machine frame.
     fn set_m2p(&self, frame: Mfn, pfn: Pfn);
+
+    /// The first frame of the `extent`th 2 MiB of that table, which has as many as the number of frames asks for.
+    fn m2p_extent(&self, extent: u64) -> Mfn;
 }

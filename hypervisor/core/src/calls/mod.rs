@@ -10,7 +10,6 @@ mod descriptor;
 mod event;
 mod grant;
 mod memory;
-mod memory_refused;
 mod mmu;
 mod multicall;
 mod older;

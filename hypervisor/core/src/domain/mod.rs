@@ -19,6 +19,7 @@ use crate::descriptor::Policy;
 use crate::event::{Port, PortTable};
 use crate::grant::GrantTable;
 use crate::pagetable::DomainMemory;
+use paravane_abi::memory::E820Entry;
 
 /// Why a domain stopped, by its own account or the hypervisor's (`SHUTDOWN_*`, `xen/sched.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,8 +127,8 @@ pub struct Domain {
     pub plan: Arc<Plan<'static>>,
     /// When its watchdog timers bite, in system time (`SCHEDOP_watchdog`).
     pub watchdogs: [Option<u64>; WATCHDOGS],
-    /// The highest guest frame number with a frame behind it.
-    pub max_pfn: u64,
+    /// Its memory map, as it is told when it asks (`XENMEM_memory_map`).
+    pub memory_map: Vec<E820Entry>,
 }
 
 impl Domain {

@@ -93,9 +93,12 @@ pub struct FrameInfo {
     pub(super) refs: u32,
     /// Uses of the frame as `kind`, each of which also holds a reference.
     pub(super) type_count: u32,
-    /// Next frame on the free list.
+    /// Next block of free frames.
     pub(super) next: u32,
+    /// The block before.
+    pub(super) prev: u32,
     pub(super) owner: Owner,
+    /// Of a partial state. Of a free frame: the order of the block it begins, or [`Self::INSIDE`].
     pub(super) partial_index: u16,
     pub(super) kind: FrameType,
     pub(super) flags: u8,
@@ -123,17 +126,26 @@ impl FrameInfo {
     /// Another domain has mapped it by a grant, once at least since it was allocated.
     pub(super) const LENT: u8 = 1 << 7;
 
+    /// In place of an order: the frame begins no block.
+    pub(super) const INSIDE: u16 = u16::MAX;
+
     /// No RAM: what every frame is until the memory map says otherwise.
     pub const NOT_RAM: Self = Self {
         stamp: 0,
         refs: 0,
         type_count: 0,
         next: super::END,
+        prev: super::END,
         owner: Owner::NotRam,
         partial_index: 0,
         kind: FrameType::None,
         flags: 0,
     };
+
+    /// Whether this is the first of a block of 2^`order` free frames.
+    pub(super) fn is_free_block(&self, order: u32) -> bool {
+        self.owner == Owner::Free && u32::from(self.partial_index) == order
+    }
 
     #[inline]
     pub(super) fn is_mappable_by(&self, domain: DomainId) -> bool {

@@ -10,6 +10,8 @@
 //! running on other CPUs meanwhile change accessed and dirty bits of tables and the contents of writable
 //! frames, nothing else.
 
+mod detached;
+mod free;
 mod info;
 mod refs;
 #[cfg(test)]
@@ -17,6 +19,8 @@ mod tests;
 mod types;
 mod writer;
 
+pub(crate) use detached::Detached;
+pub use free::MAX_ORDER;
 pub use info::{Direction, FrameInfo, FrameType, Owner, Partial};
 pub use refs::RefError;
 pub use types::TypeError;
@@ -28,9 +32,12 @@ use crate::flush::Tlb;
 use crate::memory::Memory;
 use alloc::vec::Vec;
 use core::ops::Range;
+use free::FreeLists;
 
-/// End of the free list.
+/// End of a list of free blocks.
 const END: u32 = u32::MAX;
+/// No limit to where frames lie.
+pub const ANYWHERE: u32 = u64::BITS;
 
 /// How many frames a domain has and may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +67,7 @@ pub enum AllocError {
 #[derive(Debug)]
 pub struct FrameTable {
     frames: &'static mut [FrameInfo],
-    free_head: u32,
-    free_count: u64,
+    free: FreeLists,
     accounts: Vec<Account>,
     /// A frame of a closing account was freed since [`Self::take_closing_freed`] was last asked.
     closing_freed: bool,
@@ -76,7 +82,7 @@ impl FrameTable {
     pub fn new(storage: &'static mut [FrameInfo]) -> Self {
         assert!(storage.len() < END as usize, "frame numbers must fit the free list's links");
         storage.fill(FrameInfo::NOT_RAM);
-        Self { frames: storage, free_head: END, free_count: 0, accounts: Vec::new(), closing_freed: false }
+        Self { frames: storage, free: FreeLists::EMPTY, accounts: Vec::new(), closing_freed: false }
     }
 
     /// Gives the storage back.
@@ -110,11 +116,11 @@ impl FrameTable {
     }
 
     /// Makes frames given by [`Self::add_hypervisor`] available for allocation: boot modules after use.
-    pub fn release_hypervisor_range(&mut self, tlb: &impl Tlb, range: Range<Mfn>) {
+    pub fn release_hypervisor_range(&mut self, machine: &(impl Memory + Tlb), range: Range<Mfn>) {
         let end = range.end.index().min(self.frames.len());
         for index in (range.start.index()..end).rev() {
             if self.frames[index].owner == Owner::Hypervisor {
-                self.free_hypervisor(tlb, Mfn::new(index as u64));
+                self.free_hypervisor(machine, Mfn::new(index as u64));
             }
         }
     }
@@ -133,7 +139,7 @@ impl FrameTable {
     /// Frames on the free list.
     #[inline]
     pub fn free_frames(&self) -> u64 {
-        self.free_count
+        self.free.count
     }
 
     /// The record of a frame, RAM or not.
@@ -216,20 +222,20 @@ impl FrameTable {
 
     /// Allocates a frame to the hypervisor, filled with zeros.
     pub fn alloc_hypervisor<M: Memory + Tlb>(&mut self, machine: &M) -> Option<Mfn> {
-        let frame = self.pop_free(machine, Owner::Hypervisor, FrameInfo::ALLOCATED)?;
+        let frame = self.pop_free(machine, Owner::Hypervisor, FrameInfo::ALLOCATED, 0, ANYWHERE)?;
         let writer = self.hypervisor_writer(frame)?;
         machine.zero(&writer);
         Some(frame)
     }
 
     /// Frees a frame of the hypervisor's. False when it is none or still referred to.
-    pub fn free_hypervisor(&mut self, tlb: &impl Tlb, frame: Mfn) -> bool {
+    pub fn free_hypervisor(&mut self, machine: &(impl Memory + Tlb), frame: Mfn) -> bool {
         let Some(info) = self.frames.get_mut(frame.index()) else { return false };
         if info.owner != Owner::Hypervisor || info.refs != 1 {
             return false;
         }
         info.flags &= !FrameInfo::ALLOCATED;
-        self.put_ref(tlb, frame);
+        self.put_ref(machine, frame);
         true
     }
 
@@ -239,18 +245,33 @@ impl FrameTable {
         machine: &M,
         domain: DomainId,
     ) -> Result<Mfn, AllocError> {
+        self.alloc_extent(machine, domain, 0, ANYWHERE)
+    }
+
+    /// Allocates 2^`order` contiguous frames to a domain, all of them or none, filled with zeros. They are aligned to
+    /// their number and lie below frame 2^`bits`. `order` is at most [`MAX_ORDER`].
+    pub fn alloc_extent<M: Memory + Tlb>(
+        &mut self,
+        machine: &M,
+        domain: DomainId,
+        order: u32,
+        bits: u32,
+    ) -> Result<Mfn, AllocError> {
+        let count = 1u64.checked_shl(order).ok_or(AllocError::OutOfMemory)?;
         let account = self.account_mut(domain).ok_or(AllocError::NoDomain)?;
-        if account.allocated >= account.max {
+        if account.max.saturating_sub(account.allocated) < count {
             return Err(AllocError::OverLimit);
         }
-        let frame = self
-            .pop_free(machine, Owner::Domain(domain), FrameInfo::ALLOCATED)
+        let first = self
+            .pop_free(machine, Owner::Domain(domain), FrameInfo::ALLOCATED, order, bits)
             .ok_or(AllocError::OutOfMemory)?;
-        machine.zero(&FrameWriter::of_unused(self, frame));
-        if let Some(account) = self.account_mut(domain) {
-            account.allocated += 1;
+        for frame in (first.get()..first.get() + count).map(Mfn::new) {
+            machine.zero(&FrameWriter::of_unused(self, frame));
         }
-        Ok(frame)
+        if let Some(account) = self.account_mut(domain) {
+            account.allocated += count;
+        }
+        Ok(first)
     }
 
     /// Allocates a page of the hypervisor's that `domain` may map, writable (`shared_info`, rings): it
@@ -262,7 +283,9 @@ impl FrameTable {
     ) -> Result<Mfn, AllocError> {
         self.account(domain).ok_or(AllocError::NoDomain)?;
         let flags = FrameInfo::ALLOCATED | FrameInfo::SHARED | FrameInfo::VALIDATED;
-        let frame = self.pop_free(machine, Owner::Domain(domain), flags).ok_or(AllocError::OutOfMemory)?;
+        let frame = self
+            .pop_free(machine, Owner::Domain(domain), flags, 0, ANYWHERE)
+            .ok_or(AllocError::OutOfMemory)?;
         let info = &mut self.frames[frame.index()];
         info.kind = FrameType::Writable;
         info.type_count = 1;
@@ -273,25 +296,30 @@ impl FrameTable {
     /// Gives up the allocation of a domain's frame (`XENMEM_decrease_reservation`, teardown): it is freed
     /// when its last other reference goes. False when it is not the domain's, already given up, or a
     /// shared page of the hypervisor's.
-    pub fn release_allocation(&mut self, tlb: &impl Tlb, frame: Mfn, domain: DomainId) -> bool {
+    pub fn release_allocation(
+        &mut self,
+        machine: &(impl Memory + Tlb),
+        frame: Mfn,
+        domain: DomainId,
+    ) -> bool {
         let Some(info) = self.frames.get_mut(frame.index()) else { return false };
         if info.owner != Owner::Domain(domain) || !info.allocated() || info.shared() {
             return false;
         }
         info.flags &= !FrameInfo::ALLOCATED;
-        self.put_ref(tlb, frame);
+        self.put_ref(machine, frame);
         true
     }
 
     /// Gives up a page made by [`Self::alloc_shared`]: it is freed when the domain's last mapping goes.
-    pub fn release_shared(&mut self, tlb: &impl Tlb, frame: Mfn) -> bool {
+    pub fn release_shared(&mut self, machine: &(impl Memory + Tlb), frame: Mfn) -> bool {
         let Some(info) = self.frames.get_mut(frame.index()) else { return false };
         if !info.shared() || !info.allocated() {
             return false;
         }
         info.flags &= !FrameInfo::ALLOCATED;
-        self.put_writable(tlb, frame);
-        self.put_ref(tlb, frame);
+        self.put_writable(machine, frame);
+        self.put_ref(machine, frame);
         true
     }
 
@@ -334,32 +362,23 @@ impl FrameTable {
         self.info(frame).is_some_and(|info| info.shared() && info.allocated() && info.refs == 1)
     }
 
-    fn push_free(&mut self, index: usize, stamp: u64) {
-        self.frames[index] =
-            FrameInfo { stamp, owner: Owner::Free, next: self.free_head, ..FrameInfo::NOT_RAM };
-        self.free_head = index as u32;
-        self.free_count += 1;
-    }
-
-    fn pop_free(&mut self, tlb: &impl Tlb, owner: Owner, flags: u8) -> Option<Mfn> {
-        let index = self.free_head as usize;
-        let info = self.frames.get_mut(index)?;
-        self.free_head = info.next;
-        self.free_count -= 1;
-        let stamp = info.stamp;
-        *info = FrameInfo { owner, refs: 1, flags, ..FrameInfo::NOT_RAM };
-        // The former owner's CPUs may still have it in their TLBs.
-        tlb.flush_stale(stamp);
-        Some(Mfn::new(index as u64))
-    }
-
-    /// The frames of the free list, in order; at most as many as there are records, should it be a ring.
-    pub(crate) fn free_list(&self) -> impl Iterator<Item = Mfn> + '_ {
-        let mut next = self.free_head;
-        (0..=self.frames.len()).map_while(move |_| {
-            let index = next;
-            next = self.frames.get(index as usize)?.next;
-            Some(Mfn::new(u64::from(index)))
-        })
+    /// Takes free frames: 2^`order`, aligned to their number, below 2^`bits`. Each gets a reference.
+    fn pop_free(
+        &mut self,
+        machine: &(impl Memory + Tlb),
+        owner: Owner,
+        flags: u8,
+        order: u32,
+        bits: u32,
+    ) -> Option<Mfn> {
+        let first = self.take_block(order, bits)?;
+        let mut stamp = 0;
+        for info in &mut self.frames[first..first + (1 << order)] {
+            stamp = stamp.max(info.stamp);
+            *info = FrameInfo { owner, refs: 1, flags, ..FrameInfo::NOT_RAM };
+        }
+        // The former owners' CPUs may still have them in their TLBs.
+        machine.flush_stale(stamp);
+        Some(Mfn::new(first as u64))
     }
 }

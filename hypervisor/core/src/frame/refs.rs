@@ -1,8 +1,9 @@
 //! References: what keeps a frame from being freed.
 
 use super::{FrameInfo, FrameTable, Owner};
-use crate::addr::{DomainId, Mfn};
+use crate::addr::{DomainId, Mfn, Pfn};
 use crate::flush::Tlb;
+use crate::memory::Memory;
 
 /// Counts are refused from here on, well before they could wrap. The rest is for references that must not
 /// fail: the one a partial state takes for itself.
@@ -48,18 +49,18 @@ impl FrameTable {
 
     /// Gives a reference back. With the last one the frame is freed.
     #[inline]
-    pub fn put_ref(&mut self, tlb: &impl Tlb, frame: Mfn) {
+    pub fn put_ref(&mut self, machine: &(impl Memory + Tlb), frame: Mfn) {
         let Some(info) = self.frame_mut(frame) else { return };
         debug_assert!(info.refs > 0, "{frame} has no reference to give back");
         if info.refs > 1 {
             info.refs -= 1;
         } else if info.refs == 1 {
-            self.free(tlb, frame);
+            self.free(machine, frame);
         }
     }
 
     #[cold]
-    fn free(&mut self, tlb: &impl Tlb, frame: Mfn) {
+    fn free(&mut self, machine: &(impl Memory + Tlb), frame: Mfn) {
         let Some(info) = self.frame_mut(frame) else { return };
         info.refs = 0;
         debug_assert!(
@@ -73,7 +74,9 @@ impl FrameTable {
         }
         let (owner, shared) = (info.owner, info.shared());
         // Mappings that only read left no stamp, so the stamp is now.
-        self.push_free(frame.index(), tlb.flush_clock());
+        self.push_free(frame.index(), machine.flush_clock());
+        // It stands for nobody's page any more, and whoever gets it next says for which it does.
+        machine.set_m2p(frame, Pfn::INVALID);
         if let Owner::Domain(domain) = owner
             && let Some(account) = self.account_mut(domain)
         {

@@ -280,7 +280,7 @@ impl GrantTable {
     }
 
     /// Gives up the frames shared with the guest. Each is freed when its last mapping goes.
-    pub(crate) fn release_shared<M: Tlb>(&mut self, frames: &mut FrameTable, machine: &M) {
+    pub(crate) fn release_shared<M: Memory + Tlb>(&mut self, frames: &mut FrameTable, machine: &M) {
         for frame in self.shared.drain(..).chain(self.status.drain(..)) {
             frames.release_shared(machine, frame);
         }

@@ -44,7 +44,7 @@ impl<const WORDS: usize> Store<WORDS> {
     }
 
     /// Gives the last frame back. False when there is none.
-    pub fn shrink<M: Tlb>(&mut self, frames: &mut FrameTable, machine: &M) -> bool {
+    pub fn shrink<M: Memory + Tlb>(&mut self, frames: &mut FrameTable, machine: &M) -> bool {
         match self.frames.pop() {
             Some(frame) => frames.free_hypervisor(machine, frame),
             None => false,

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use paravane_core::addr::{ENTRIES, Mfn, PAGE_SIZE, Pfn};
+use paravane_core::addr::{ENTRIES, Mfn, PAGE_SHIFT, PAGE_SIZE, Pfn};
 use paravane_core::memory::{FrameWriter, Memory};
 
 use super::Hardware;
@@ -131,5 +131,10 @@ impl Memory for Hardware {
         assert!(frame < self.end, "M2P entry of {frame}");
         // SAFETY: as in `m2p`.
         unsafe { direct_map::pointer::<u64>(self.m2p).add(frame.index()).write_volatile(pfn.get()) }
+    }
+
+    fn m2p_extent(&self, extent: u64) -> Mfn {
+        // The table is one piece of memory, aligned to 2 MiB: a page for each entry of an L1 table.
+        Mfn::new((self.m2p >> PAGE_SHIFT) + extent * ENTRIES as u64)
     }
 }

@@ -1,14 +1,11 @@
 //! What calls answer and do on good use, beside events, timers and batches.
 
 use super::world::*;
-use crate::addr::{Mfn, Pfn};
 use crate::descriptor::Gate;
 use crate::domain::Callback;
-use crate::memory::Memory;
 use paravane_abi::callback::*;
 use paravane_abi::errno::Errno;
 use paravane_abi::hypercall::*;
-use paravane_abi::memory::*;
 use paravane_abi::physdev::*;
 use paravane_abi::ring1::Ring1Counters;
 use paravane_abi::trap::{TrapFlags, TrapInfo};
@@ -56,98 +53,6 @@ fn what_is_written_over_the_end_of_a_page_is_written_whole() {
     let across = LIST + 0x1ffc;
     assert_eq!(world.call(HYPERVISOR_XEN_VERSION, &[XENVER_EXTRAVERSION.into(), across]), 0);
     assert_eq!(&world.get::<[u8; 12]>(across), b".0-paravane\0");
-}
-
-fn reservation(extent_start: u64, nr_extents: u64) -> MemoryReservation {
-    MemoryReservation { extent_start, nr_extents, domid: 0x7ff0, ..Default::default() }
-}
-
-#[test]
-fn memory_goes_out_and_comes_back() {
-    let mut world = World::new();
-    let request = MemoryDomain { domid: 0x7ff0 };
-    let asked = [XENMEM_CURRENT_RESERVATION, XENMEM_MAXIMUM_RESERVATION, XENMEM_MAXIMUM_GPFN];
-    for (command, answer) in asked.into_iter().zip([PAGES, PAGES, PAGES - 1]) {
-        assert_eq!(world.op(HYPERVISOR_MEMORY_OP, command, &request), answer as i64);
-        assert_eq!(world.op(HYPERVISOR_MEMORY_OP, command, &MemoryDomain { domid: 1 }), answer as i64);
-        world.op_refused(HYPERVISOR_MEMORY_OP, command, &MemoryDomain { domid: 9 }, Errno::ESRCH);
-    }
-    // 70 frames that nothing maps, in two steps; the 71st is no frame of the guest's.
-    let frames: Vec<u64> = (1024..1094).map(|pfn| world.frame(pfn).get()).chain([1]).collect();
-    world.put(LIST, frames.as_slice());
-    let free = world.hv.frames.free_frames();
-    assert_eq!(world.op(HYPERVISOR_MEMORY_OP, XENMEM_DECREASE_RESERVATION, &reservation(LIST, 71)), 70);
-    assert_eq!((world.preempted, world.hv.frames.free_frames()), (1, free + 70));
-    world.audit();
-    let request = MemoryDomain { domid: 0x7ff0 };
-    assert_eq!(world.op(HYPERVISOR_MEMORY_OP, XENMEM_CURRENT_RESERVATION, &request), PAGES as i64 - 70);
-
-    let pfns: Vec<u64> = (2000..2080).collect();
-    world.put(LIST, pfns.as_slice());
-    assert_eq!(world.op(HYPERVISOR_MEMORY_OP, XENMEM_POPULATE_PHYSMAP, &reservation(LIST, 80)), 70);
-    world.audit();
-    for (index, pfn) in pfns.iter().enumerate().take(70) {
-        let frame = Mfn::new(world.get(LIST + 8 * index as u64));
-        assert!(world.hv.frames.is_owned_by(frame, world.domain().id));
-        assert_eq!(world.hv.machine.m2p(frame), Pfn::new(*pfn));
-    }
-    assert_eq!(world.get::<u64>(LIST + 8 * 70), 2070, "no frame, no write");
-    assert_eq!(world.op(HYPERVISOR_MEMORY_OP, XENMEM_MAXIMUM_GPFN, &request), 2069);
-}
-
-#[test]
-fn frames_taken_without_a_place_stand_for_none() {
-    let mut world = World::new();
-    let frame = world.frame(1030).get();
-    world.put(LIST, &frame);
-    assert_eq!(world.op(HYPERVISOR_MEMORY_OP, XENMEM_DECREASE_RESERVATION, &reservation(LIST, 1)), 1);
-    assert_eq!(world.op(HYPERVISOR_MEMORY_OP, XENMEM_INCREASE_RESERVATION, &reservation(LIST, 1)), 1);
-    let frame = Mfn::new(world.get(LIST));
-    assert_eq!(world.hv.machine.m2p(frame), Pfn::INVALID);
-    world.audit();
-}
-
-#[test]
-fn extents_that_cannot_be_done_are_not_done() {
-    let mut world = World::with_domains(2);
-    world.set_up();
-    let frame = world.frame(1030).get();
-    world.put(LIST, &[frame; 2]);
-    let good = reservation(LIST, 1);
-    let commands = [XENMEM_INCREASE_RESERVATION, XENMEM_DECREASE_RESERVATION, XENMEM_POPULATE_PHYSMAP];
-    let bad = [
-        reservation(LIST, 0),
-        reservation(LIST, u64::MAX),
-        reservation(HOLE, 1),
-        reservation(READ_ONLY, 1),
-        reservation(BAD[3], 1),
-        MemoryReservation { domid: 2, ..good },
-        MemoryReservation { domid: 9, ..good },
-        MemoryReservation { extent_order: 9, ..good },
-    ];
-    for (command, request) in commands.into_iter().flat_map(|command| bad.map(|request| (command, request))) {
-        world.put(ARG, &request);
-        assert_eq!(world.untouched(HYPERVISOR_MEMORY_OP, &[command.into(), ARG]), 0, "{command} {request:?}");
-        // An extent beyond the last one: so many were done before.
-        let resumed = u64::from(command) | 5 << MEMOP_EXTENT_SHIFT;
-        world.put(ARG, &MemoryReservation { nr_extents: request.nr_extents.min(5), ..request });
-        assert_eq!(world.untouched(HYPERVISOR_MEMORY_OP, &[resumed, ARG]), 5);
-    }
-    // Of a frame given twice only one is given; a foreign one is not.
-    let foreign = (0..world.hv.frames.len() as u64).map(Mfn::new);
-    let id = world.hv.domains[1].id;
-    let foreign = foreign.into_iter().find(|frame| world.hv.frames.is_owned_by(*frame, id)).unwrap();
-    world.put(LIST + 8, &[frame, foreign.get()]);
-    assert_eq!(world.op(HYPERVISOR_MEMORY_OP, XENMEM_DECREASE_RESERVATION, &reservation(LIST, 2)), 1);
-    assert_eq!(world.op(HYPERVISOR_MEMORY_OP, XENMEM_DECREASE_RESERVATION, &reservation(LIST + 16, 1)), 0);
-    world.audit();
-    for command in asked() {
-        world.op_refused(HYPERVISOR_MEMORY_OP, command, &MemoryDomain { domid: 2 }, Errno::EPERM);
-    }
-}
-
-fn asked() -> [u32; 3] {
-    [XENMEM_CURRENT_RESERVATION, XENMEM_MAXIMUM_RESERVATION, XENMEM_MAXIMUM_GPFN]
 }
 
 #[test]

@@ -187,6 +187,10 @@ impl Memory for TestMachine {
     fn set_m2p(&self, frame: Mfn, pfn: Pfn) {
         self.fake.set_m2p(frame, pfn);
     }
+
+    fn m2p_extent(&self, extent: u64) -> Mfn {
+        self.fake.m2p_extent(extent)
+    }
 }
 
 impl Tlb for TestMachine {

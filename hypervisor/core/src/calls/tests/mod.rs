@@ -12,6 +12,7 @@ mod fuzz;
 mod good;
 mod grants;
 mod machine;
+mod memory;
 mod refusals;
 mod refused;
 mod switch;

@@ -3,7 +3,7 @@
 use super::world::*;
 use paravane_abi::errno::Errno;
 use paravane_abi::hypercall::*;
-use paravane_abi::memory::XENMEM_EXCHANGE;
+use paravane_abi::memory::XENMEM_MAXIMUM_RAM_PAGE;
 use paravane_abi::multicall::MulticallEntry;
 use std::vec::Vec;
 
@@ -22,9 +22,9 @@ fn pointer_index(call: u64) -> Option<usize> {
     }
 }
 
-/// Sub-operations of `memory_op` that would write an answer, if a PV domain got one.
+/// Sub-operations of `memory_op` that would write an answer, if a PV domain got one, or if there were anything to do.
 const REFUSED_MEMORY: [&str; 6] =
-    ["memory_map", "set_pod_target", "get_pod_target", "access_op", "get_vnumainfo", "acquire_resource"];
+    ["exchange", "set_pod_target", "get_pod_target", "access_op", "get_vnumainfo", "acquire_resource"];
 
 /// Sub-operations that answer something else before they look at their argument, and what.
 fn not_looked_at(call: u64, name: &str) -> Option<i64> {
@@ -34,8 +34,7 @@ fn not_looked_at(call: u64, name: &str) -> Option<i64> {
             return Some(0);
         }
         // Others' business, or not offered: refused unseen.
-        (HYPERVISOR_MEMORY_OP, "machphys_mfn_list" | "machine_memory_map") => Errno::EPERM,
-        (HYPERVISOR_MEMORY_OP, "exchange") => Errno::ENOSYS,
+        (HYPERVISOR_MEMORY_OP, "machine_memory_map") => Errno::EPERM,
         (HYPERVISOR_MEMORY_OP, "machphys_compat_mfn_list") => Errno::EOPNOTSUPP,
         (HYPERVISOR_XEN_VERSION, "build_id") => Errno::EPERM,
         (HYPERVISOR_SCHED_OP, "pin_override") => Errno::EPERM,
@@ -158,5 +157,5 @@ fn a_known_number_has_upper_bits_that_nobody_looks_at() {
     // Xen's sub-operations are C ints; memory_op's command is a long.
     assert_eq!(world.call(HYPERVISOR_XEN_VERSION, &[1 << 32, 0]), 0x4_0011);
     assert_eq!(world.call(HYPERVISOR_SCHED_OP, &[1 << 32, 0]), 0);
-    world.refused(HYPERVISOR_MEMORY_OP, &[u64::from(XENMEM_EXCHANGE), ARG], Errno::ENOSYS);
+    world.refused(HYPERVISOR_MEMORY_OP, &[u64::from(XENMEM_MAXIMUM_RAM_PAGE) | 1 << 32, ARG], Errno::EINVAL);
 }

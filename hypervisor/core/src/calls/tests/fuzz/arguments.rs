@@ -106,6 +106,30 @@ impl Fuzz {
         if self.random.one_in(8) { self.address() } else { ARG }
     }
 
+    /// The request of a `memory_op`.
+    fn memory_request(&mut self, command: u64, domain: u64) {
+        let extents = matches!(command, 0 | 1 | 6 | 11);
+        if !extents {
+            return self.put(ARG, domain);
+        }
+        // Extents of the domain's own, most often of one frame; for an exchange, of two sizes.
+        let orders = self.random.of(&[[0, 0], [0, 0], [0, 1], [1, 0], [2, 0], [0, 3], [1, 9]]);
+        let count = self.random.below(4) << orders[1];
+        let flags = self.random.of(&[0, 0, 0, 0, 32, 20, 12, 1 << 16, 1 << 17 | 1 << 8]);
+        let lists = [self.address(), self.address()];
+        for (half, order) in orders.into_iter().enumerate() {
+            let count = if half == 0 { count } else { count << orders[0] >> orders[1] };
+            for (n, word) in [lists[half], count, order | flags << 32, domain].into_iter().enumerate() {
+                self.put(ARG + 32 * half as u64 + 8 * n as u64, word);
+            }
+        }
+        self.put(ARG + 64, 0);
+        for n in 0..count.min(64) {
+            let frame = self.random.of(&self.spare).get();
+            self.put(lists[0].wrapping_add(8 * n), frame);
+        }
+    }
+
     /// A call, its name, and its arguments.
     pub(super) fn call(&mut self) -> (u64, String, [u64; 6]) {
         let row = self.random.of(&ROWS.iter().collect::<Vec<_>>());
@@ -168,19 +192,8 @@ impl Fuzz {
                 self.put(ARG, first | port << 32);
                 args[1] = self.pointer();
             }
-            HYPERVISOR_MEMORY_OP if args[0] > 1 && args[0] != 6 => {
-                self.put(ARG, domain);
-                args[1] = self.pointer();
-            }
             HYPERVISOR_MEMORY_OP => {
-                // Extents of one frame, of the domain's own.
-                let (list, count) = (self.address(), self.random.below(4));
-                let shape = if self.random.one_in(8) { 1 } else { 0 };
-                for (n, word) in [list, count, shape, domain].into_iter().enumerate() {
-                    self.put(ARG + 8 * n as u64, word);
-                }
-                let frame = self.random.of(&self.spare).get();
-                self.put(list, frame);
+                self.memory_request(args[0], domain);
                 args[1] = self.pointer();
             }
             HYPERVISOR_VCPU_OP => {

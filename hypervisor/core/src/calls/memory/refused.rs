@@ -4,20 +4,16 @@
 use paravane_abi::errno::Errno;
 use paravane_abi::hypercall::memory_op::MemoryCommand;
 use paravane_abi::memory::{
-    AddToPhysmap, AddToPhysmapBatch, ForeignMemoryMap, MEMOP_EXTENT_SHIFT, MemAccessOp, MemAcquireResource,
-    MemoryMap, MemoryReservation, PodTarget, RemoveFromPhysmap, ReservedDeviceMemory,
-    ReservedDeviceMemoryMap, VnumaTopologyInfo, XENMAPSPACE_GMFN_FOREIGN, XENMAPSPACE_GMFN_RANGE,
-    XENMEM_RDM_ALL,
+    AddToPhysmap, AddToPhysmapBatch, MEMOP_EXTENT_SHIFT, MemAccessOp, MemAcquireResource, MemoryReservation,
+    PodTarget, RemoveFromPhysmap, ReservedDeviceMemory, ReservedDeviceMemoryMap, VnumaTopologyInfo,
+    XENMAPSPACE_GMFN_FOREIGN, XENMAPSPACE_GMFN_RANGE, XENMEM_RDM_ALL,
 };
 use paravane_abi::mmu::DOMID_SELF;
 
-use super::{Answer, Call, Stop, is_guest_range};
+use super::super::{Answer, Call, Stop, is_guest_range};
 use crate::addr::DomainId;
 use crate::hypervisor::Hypervisor;
 use crate::machine::Machine;
-
-/// Most entries of a memory map (Xen's E820MAX).
-const MAP_ENTRIES: u32 = 1024;
 
 impl<M: Machine> Hypervisor<M> {
     /// A sub-operation of `memory_op` that changes nothing.
@@ -50,12 +46,6 @@ impl<M: Machine> Hypervisor<M> {
             }
             // What the architecture's part of Xen serves is not continued, so no extent can be named.
             _ if done != 0 => Err(Errno::ENOSYS.into()),
-            MemoryCommand::MemoryMapGet => {
-                // The domain was given no map: it has one range of RAM, as its pages count.
-                let _: MemoryMap = self.read_guest(pointer)?;
-                Err(Errno::ENOSYS.into())
-            }
-            MemoryCommand::SetMemoryMap => self.set_memory_map(pointer),
             MemoryCommand::SetPodTarget | MemoryCommand::GetPodTarget => {
                 let request: PodTarget = self.read_guest(pointer)?;
                 self.find(request.domid)?;
@@ -64,14 +54,14 @@ impl<M: Machine> Hypervisor<M> {
             MemoryCommand::GetSharingFreedPages | MemoryCommand::GetSharingSharedPages => Ok(0),
             // There are no 32-bit domains.
             MemoryCommand::MachphysCompatMfnList => Err(Errno::EOPNOTSUPP.into()),
-            MemoryCommand::MachphysMfnList | MemoryCommand::MachineMemoryMap => Err(Errno::EPERM.into()),
+            MemoryCommand::MachineMemoryMap => Err(Errno::EPERM.into()),
             // Paging out and sharing, which ordinary builds of Xen leave out; the rest is served elsewhere.
             _ => Err(Errno::ENOSYS.into()),
         }
     }
 
     /// ESRCH unless the domain exists.
-    pub(super) fn find(&self, domid: u16) -> Result<(), Stop> {
+    pub(in crate::calls) fn find(&self, domid: u16) -> Result<(), Stop> {
         if domid == DOMID_SELF || self.domain_index(DomainId(domid)).is_some() {
             return Ok(());
         }
@@ -79,7 +69,7 @@ impl<M: Machine> Hypervisor<M> {
     }
 
     /// ESRCH unless the domain exists, EPERM when it is the caller.
-    pub(super) fn check_other(&self, domid: u16) -> Result<(), Stop> {
+    pub(in crate::calls) fn check_other(&self, domid: u16) -> Result<(), Stop> {
         if self.domain_index(DomainId(domid)).is_none() {
             return Err(Errno::ESRCH.into());
         }
@@ -147,16 +137,6 @@ impl<M: Machine> Hypervisor<M> {
             return Err(Errno::EINVAL.into());
         }
         self.check_other(request.domid)?;
-        Err(Errno::EPERM.into())
-    }
-
-    /// Xen keeps a map that a domain sets for itself, to give it back. Here the builder alone describes a domain's memory.
-    fn set_memory_map(&self, pointer: u64) -> Answer {
-        let request: ForeignMemoryMap = self.read_guest(pointer)?;
-        if request.map.nr_entries > MAP_ENTRIES {
-            return Err(Errno::EINVAL.into());
-        }
-        self.find(request.domid)?;
         Err(Errno::EPERM.into())
     }
 }
