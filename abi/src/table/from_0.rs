@@ -72,11 +72,11 @@ macro_rules! __hypercall_rows_from_0 {
         read($crate::memory::MemoryReservation) any [EFAULT EINVAL ESRCH EPERM]
         "Gives extents back, by mfn; gives the number of extents done.";
     2 maximum_ram_page MaximumRamPage XENMEM_MAXIMUM_RAM_PAGE [XENMEM_maximum_ram_page]
-        none() any [] "Gives the largest mfn of RAM in the machine.";
+        none() any [EINVAL] "Gives the number of the machine's frames: one more than the largest mfn.";
     3 current_reservation CurrentReservation XENMEM_CURRENT_RESERVATION [XENMEM_current_reservation]
-        read($crate::memory::MemoryDomain) any [EFAULT ESRCH EPERM] "Gives the domain's pages.";
+        read($crate::memory::MemoryDomain) any [EFAULT EINVAL ESRCH EPERM] "Gives the domain's pages.";
     4 maximum_reservation MaximumReservation XENMEM_MAXIMUM_RESERVATION [XENMEM_maximum_reservation]
-        read($crate::memory::MemoryDomain) any [EFAULT ESRCH EPERM] "Gives the most pages the domain may have.";
+        read($crate::memory::MemoryDomain) any [EFAULT EINVAL ESRCH EPERM] "Gives the most pages the domain may have.";
     5 machphys_mfn_list MachphysMfnList XENMEM_MACHPHYS_MFN_LIST [XENMEM_machphys_mfn_list]
         both($crate::memory::MachphysMfnList) any [EFAULT]
         "Lists the mfns of the machine-to-physical table's 2 MiB extents.";
@@ -91,7 +91,7 @@ macro_rules! __hypercall_rows_from_0 {
     10 machine_memory_map MachineMemoryMap XENMEM_MACHINE_MEMORY_MAP [XENMEM_machine_memory_map]
         both($crate::memory::MemoryMap) control [EFAULT EINVAL EPERM] "Gives the machine's memory map.";
     11 exchange Exchange XENMEM_EXCHANGE [XENMEM_exchange]
-        both($crate::memory::MemoryExchange) any [EFAULT EINVAL ENOMEM ENOSYS ESRCH EPERM]
+        both($crate::memory::MemoryExchange) any [EFAULT EINVAL ENOMEM ESRCH EPERM]
         "Exchanges extents for others of another size or place.";
     12 machphys_mapping MachphysMappingGet XENMEM_MACHPHYS_MAPPING [XENMEM_machphys_mapping]
         write($crate::memory::MachphysMapping) any [EFAULT] "Gives the address range of the machine-to-physical table.";
@@ -99,7 +99,7 @@ macro_rules! __hypercall_rows_from_0 {
         read($crate::memory::ForeignMemoryMap) any [EFAULT EINVAL ENOMEM EPERM ESRCH]
         "Sets a domain's memory map, of at most 1024 entries; a domain may set its own.";
     14 maximum_gpfn MaximumGpfn XENMEM_MAXIMUM_GPFN [XENMEM_maximum_gpfn]
-        read($crate::memory::MemoryDomain) any [EFAULT ESRCH EPERM] "Gives the domain's largest pfn.";
+        read($crate::memory::MemoryDomain) any [EFAULT EINVAL ESRCH EPERM] "Gives the domain's largest pfn.";
     15 remove_from_physmap RemoveFromPhysmapOne XENMEM_REMOVE_FROM_PHYSMAP [XENMEM_remove_from_physmap]
         read($crate::memory::RemoveFromPhysmap) any [EACCES EFAULT EINVAL ESRCH]
         "Takes a page out of a translated domain's memory; `EACCES` for a PV domain.";
