@@ -130,7 +130,8 @@ fn single_step(report: &mut Report) {
 }
 
 fn breakpoints_on_everything(report: &mut Report) {
-    let shared = crate::memory::shared() as u64;
+    // The words of pending events: the vcpu's own words are touched by the stubs.
+    let shared = crate::memory::shared() as u64 + 0x800;
     // Nothing of the core touches these while no subject runs: its breakpoints would hit there.
     let places = [subject::kernel_stack() - 64, crate::entries::kernel_stack(0) - 64, USER_DATA, shared];
     let code = [subject::kernel_code(), crate::memory::USER_CODE];

@@ -92,9 +92,7 @@ fn prepare(world: &World, random: &mut Random, request: &Request) {
                 arena::grant(random.below(24) as usize, word);
             }
         }
-        nr::HYPERVISOR_SCHED_OP if matches!(request.arguments[0] as u32, 1 | 3) => {
-            arena::wake_at(1);
-        }
+        _ if calls::sleeps(request) => arena::wake_at(1),
         _ => {}
     }
 }
@@ -169,7 +167,7 @@ fn batch(world: &mut World, random: &mut Random, tally: &mut Tally, shown: bool)
             request.arguments[0] = 3;
         }
         // A batch has nobody to wake it.
-        if request.number == nr::HYPERVISOR_SCHED_OP && matches!(request.arguments[0] as u32, 1 | 3) {
+        if calls::sleeps(&request) {
             request.arguments[0] = 0;
         }
         // Each call has its own share of the page; lists are shared, as the last one left them.

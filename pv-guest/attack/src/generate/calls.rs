@@ -282,6 +282,12 @@ fn special(world: &World, random: &mut Random, request: &mut Request) {
             request.arguments[1] = if random.once_in(2) { 0 } else { random.sized() };
             request.arguments[2] = random.pick(&world.reserved);
         }
+        // The older form takes the reason for shutting down as a value.
+        nr::HYPERVISOR_SCHED_OP_COMPAT => match request.arguments[0] & 0xffff_ffff {
+            1 if world.fifo => request.arguments[0] = 0,
+            2 => request.arguments[0] = 0,
+            _ => {}
+        },
         nr::HYPERVISOR_SCHED_OP => tame_sched(world, random, request),
         nr::HYPERVISOR_VCPU_OP => tame_vcpu(world, random, request),
         _ => {}
@@ -323,6 +329,16 @@ fn extended(world: &World, random: &mut Random, request: &mut Request, offset: u
     request.put(offset, command);
     request.put(offset + 8, frame);
     request.put(offset + 16, second);
+}
+
+/// Whether a call sleeps until an event or a time.
+pub fn sleeps(request: &Request) -> bool {
+    let command = request.arguments[0] as u32;
+    match request.number & 0xffff_ffff {
+        nr::HYPERVISOR_SCHED_OP => matches!(command, 1 | 3),
+        nr::HYPERVISOR_SCHED_OP_COMPAT => command == 1,
+        _ => false,
+    }
 }
 
 /// Shutting down, and sleeping without an end, would only end the fuzzer.
@@ -392,6 +408,7 @@ mod tests {
                 nr::HYPERVISOR_SCHED_OP if matches!(command, 2 | 4 | 5) => {
                     assert!(world.reserved.contains(&request.arguments[1]));
                 }
+                nr::HYPERVISOR_SCHED_OP_COMPAT => assert_ne!(command, 2),
                 nr::HYPERVISOR_VCPU_OP if matches!(command, 1 | 2) => assert_ne!(request.arguments[1], 0),
                 nr::HYPERVISOR_UPDATE_VA_MAPPING => {
                     assert_ne!(request.arguments[0] >> 39 & 511, super::super::CORE_SLOT);
