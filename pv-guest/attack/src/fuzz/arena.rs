@@ -22,7 +22,9 @@ use pv_attack_logic::generate::{ARENA, ARENA_READ_ONLY, SLOTS, World};
 
 use crate::attacks::{HYPERVISOR, copy_of_root, subject};
 use crate::hypercall::{map, mmuext, operation, raw, set_entry};
-use crate::memory::{KERNEL, NX, Page, READ, STRUCTURES, USER_CODE, USER_DATA, WINDOW, memory, shared, take};
+use crate::memory::{
+    KERNEL, NX, Page, READ, STRUCTURES, USER_CODE, USER_DATA, WINDOW, clear_events, memory, shared, take,
+};
 
 /// Where runstate and time are kept while nobody has said otherwise.
 #[unsafe(link_section = ".bss.page")]
@@ -253,6 +255,8 @@ pub fn bind_timer() {
 
 /// Asks for the timer's event at a system time.
 pub fn wake_at(time: u64) {
+    // An event that is pending already is not raised again.
+    clear_events();
     bind_timer();
     raw(nr::HYPERVISOR_SET_TIMER_OP, [time, 0, 0, 0, 0]);
 }

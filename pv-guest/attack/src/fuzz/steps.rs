@@ -2,6 +2,7 @@
 
 use core::cell::UnsafeCell;
 
+use paravane_abi::event::EVTCHNOP_INIT_CONTROL;
 use paravane_abi::hypercall as nr;
 use paravane_abi::hypercall::ROWS;
 use paravane_abi::multicall::MulticallEntry;
@@ -15,7 +16,7 @@ use pv_attack_logic::tally::{Outcome, Tally};
 use super::arena::{self, Touched};
 use crate::attacks::subject;
 use crate::guard::{self, Guard, NOTHING, Start};
-use crate::memory::{STRUCTURES, USER_CODE, clear_events, shared};
+use crate::memory::{STRUCTURES, USER_CODE, shared};
 use crate::say;
 
 const WRITE: usize = 64;
@@ -26,7 +27,7 @@ const IRETQ: usize = 68;
 const OTHER_NUMBER: usize = 69;
 
 /// Most calls in a batch.
-const BATCH: usize = 12;
+const BATCH: usize = 8;
 /// Bytes of structures for each call of a batch.
 const SHARE: usize = 256;
 
@@ -52,6 +53,12 @@ fn place(request: &Request, offset: usize, length: usize) {
     let to = (STRUCTURES + offset as u64) as *mut u8;
     // SAFETY: the pages for structures, which nobody else uses.
     unsafe { core::ptr::copy_nonoverlapping(request.bytes.as_ptr(), to, length.min(SCRATCH)) };
+}
+
+/// Whether a call changes to the FIFO form of events, whose queues lie in memory that steps write: nothing is sure to
+/// come by them.
+fn starts_fifo(request: &Request) -> bool {
+    request.number == nr::HYPERVISOR_EVENT_CHANNEL_OP && request.arguments[0] as u32 == EVTCHNOP_INIT_CONTROL
 }
 
 /// The kind that a call is counted as.
@@ -127,9 +134,7 @@ fn call(world: &mut World, random: &mut Random, tally: &mut Tally, shown: bool) 
         say!("fuzz: gave {:#x}, vector {:#x}", end.regs.rax, end.vector);
     }
     count(tally, kind(request.number), &end);
-    if request.number == nr::HYPERVISOR_EVENT_CHANNEL_OP && request.command == Some(11) && end.regs.rax == 0 {
-        world.fifo = true;
-    }
+    world.fifo |= starts_fifo(&request) && end.regs.rax == 0;
     harvest(world, random, &request, &end);
     arena::touched_by(request.number)
 }
@@ -171,7 +176,7 @@ fn batch(world: &mut World, random: &mut Random, tally: &mut Tally, shown: bool)
             request.arguments[0] = 0;
         }
         // Each call has its own share of the page; lists are shared, as the last one left them.
-        let offset = index * SHARE % (2048 / SHARE * SHARE);
+        let offset = index * SHARE;
         // SAFETY: the pages for structures.
         unsafe {
             let to = (STRUCTURES + offset as u64) as *mut u8;
@@ -185,6 +190,8 @@ fn batch(world: &mut World, random: &mut Random, tally: &mut Tally, shown: bool)
         if shown {
             show("in a batch", &request);
         }
+        // Before it is known whether it succeeds: a later call of the batch may not matter, a later step must not sleep.
+        world.fifo |= starts_fifo(&request);
         touched = touched.max(arena::touched_by(request.number));
         *kind_of = kind(request.number);
         let entry = MulticallEntry { op: request.number, result: u64::MAX, args: request.arguments };
@@ -232,7 +239,6 @@ fn program(world: &mut World, random: &mut Random, tally: &mut Tally, shown: boo
     let code = instructions::program(random);
     let mut start =
         if random.once_in(4) { subject::user32(code.bytes()) } else { subject::user(code.bytes()) };
-    clear_events();
     arena::wake_at(world.now + 2_000_000);
     registers(world, random, &mut start);
     if !random.once_in(8) {
@@ -333,7 +339,6 @@ fn iret(world: &mut World, random: &mut Random, tally: &mut Tally, shown: bool) 
         unsafe { (start.rsp as *mut u64).add(index).write_volatile(word) };
     }
     start.regs.rax = nr::HYPERVISOR_IRET;
-    clear_events();
     arena::wake_at(world.now + 2_000_000);
     let end = run("iret", &[], &start, shown);
     finish(tally, IRET, &end);
@@ -349,7 +354,6 @@ fn iretq(world: &mut World, random: &mut Random, tally: &mut Tally, shown: bool)
         start.rsp = world.word(random);
     }
     registers(world, random, &mut start);
-    clear_events();
     arena::wake_at(world.now + 2_000_000);
     let end = run("iretq", &[], &start, shown);
     finish(tally, IRETQ, &end);

@@ -255,6 +255,10 @@ fn special(world: &World, random: &mut Random, request: &mut Request) {
             }
         }
         nr::HYPERVISOR_MMUEXT_OP => {
+            // What lies elsewhere could load a root without the core.
+            if request.arguments[0] != world.scratch {
+                request.arguments[0] = random.pick(&world.reserved);
+            }
             for index in 0..4 {
                 extended(world, random, request, index * 24);
             }
