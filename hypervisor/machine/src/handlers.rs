@@ -16,6 +16,7 @@ use crate::clock;
 use crate::cpu::local::{self, Local, Lock};
 use crate::device::exit::{self, Reason};
 use crate::device::{apic, pic, serial};
+use crate::digest;
 use crate::entry::{self, Frame, area};
 use crate::hardware::Hardware;
 use crate::smp::{stop, watchdog};
@@ -237,6 +238,7 @@ fn end(hypervisor: &Hypervisor<Hardware>, why: Leave) -> ! {
         let wrong = hypervisor.recount();
         assert!(wrong.is_empty(), "audit: {} counts are wrong, the first: {}", wrong.len(), wrong[0]);
         log::info!("audit: all counts agree");
+        digest::compare();
     }
     exit::leave(match why {
         Leave::PowerOff => Reason::PowerOff,
@@ -256,6 +258,9 @@ pub fn join() -> ! {
 /// Starts running domains, on all processors.
 pub fn run(hypervisor: Hypervisor<Hardware>) -> ! {
     let configuration = CONFIGURATION.get();
+    if configuration.is_some_and(|it| it.audit) {
+        digest::remember();
+    }
     watchdog::start(configuration.and_then(|it| it.watchdog));
     let mut guard = take();
     let hypervisor = guard.insert(hypervisor);

@@ -9,6 +9,7 @@ mod boot;
 mod clock;
 mod cpu;
 mod device;
+mod digest;
 mod direct_map;
 mod domains;
 mod entry;

@@ -53,8 +53,8 @@ const TRIED: &[&str] = &[
     "xsa-402",
 ];
 
-/// The hypervisor's words when all its books agree at the end.
-const AUDIT: &str = "audit: all counts agree";
+/// The hypervisor's words when all its books agree at the end, and when nobody has written what is not to be written.
+const AUDIT: [&str; 2] = ["audit: all counts agree", "audit: the hypervisor is unchanged"];
 
 /// Starts the attacking kernel with these words on its command line, every count checked at the end.
 fn start(context: &Context, words: &str, more: &[&str]) -> Result<Driver> {
@@ -75,6 +75,10 @@ fn has_line(driver: &Driver, words: &str) -> Result<()> {
     bail!("no line says {words:?}:\n{}", driver.tail())
 }
 
+fn audited(driver: &Driver) -> Result<()> {
+    AUDIT.into_iter().try_for_each(|words| has_line(driver, words))
+}
+
 /// All attacks that a domain survives, in one boot.
 pub fn survived(context: &Context) -> Result<Outcome> {
     let mut driver = start(context, "", &[])?;
@@ -82,7 +86,7 @@ pub fn survived(context: &Context) -> Result<Outcome> {
     if status != 0 {
         bail!("status {status}:\n{}\n{}", driver.console.failed_lines().join("\n"), driver.tail());
     }
-    has_line(&driver, AUDIT)?;
+    audited(&driver)?;
     let ok = driver.console.ok_lines();
     for name in TRIED {
         let wanted = format!("attack.{name}");
@@ -109,7 +113,7 @@ fn one(context: &Context, attack: &Fatal) -> Result<()> {
         bail!("status {status}, not {}:\n{}", Status::GuestCrash.code(), driver.tail());
     }
     has_line(&driver, attack.report)?;
-    has_line(&driver, AUDIT)?;
+    audited(&driver)?;
     none_left(driver.id())
 }
 
@@ -152,7 +156,7 @@ fn fuzz_for(context: &Context, seed: u64, wanted: u64) -> Result<Outcome> {
         if status != 0 && !crashed {
             bail!("status {status} of {words}:\n{}", driver.tail());
         }
-        has_line(&driver, AUDIT)?;
+        audited(&driver)?;
         none_left(driver.id())?;
         let run = fuzzed(driver.console.lines()).with_context(|| format!("no line of {words}'s steps"))?;
         (calls, done) = (calls + run.calls, done + run.done);

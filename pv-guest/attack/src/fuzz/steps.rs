@@ -9,7 +9,7 @@ use paravane_abi::multicall::MulticallEntry;
 use paravane_abi::regs::rflags::TF;
 use paravane_abi::ring1::{ENTRY_AREA, ENTRY_CODE_OFFSET};
 use pv_attack_logic::generate::calls::{self, Request};
-use pv_attack_logic::generate::{SCRATCH, World, instructions};
+use pv_attack_logic::generate::{NEVER_OWN, SCRATCH, World, instructions};
 use pv_attack_logic::random::Random;
 use pv_attack_logic::tally::{Outcome, Tally};
 
@@ -277,7 +277,7 @@ fn privileged(world: &mut World, random: &mut Random, tally: &mut Tally, shown: 
     arena::wake_at(1);
     registers(world, random, &mut start);
     if instructions::loads_root(&code) {
-        let none = random.pick(&world.foreign) << 12;
+        let none = random.pick(&world.foreign[..NEVER_OWN]) << 12;
         start.regs.rax = random.pick(&[world.roots[0] << 12, world.roots[1] << 12, none]);
         // A prefix may make it R8.
         start.regs.r8 = start.regs.rax;

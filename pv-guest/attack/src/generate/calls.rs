@@ -4,7 +4,7 @@
 use paravane_abi::hypercall as nr;
 use paravane_abi::hypercall::{Argument, ROWS, Row, SubRow};
 
-use super::{DONE, LISTS, SCRATCH, World, structures};
+use super::{DONE, LISTS, NEVER_OWN, SCRATCH, World, structures};
 use crate::random::Random;
 
 /// A call to be made.
@@ -303,7 +303,7 @@ fn extended(world: &World, random: &mut Random, request: &mut Request, offset: u
     let command = if random.once_in(32) { random.below(64) } else { random.below(21) };
     let frame = match command {
         // The running root must go on running the core.
-        5 if random.once_in(4) => random.pick(&world.foreign),
+        5 if random.once_in(4) => random.pick(&world.foreign[..NEVER_OWN]),
         5 => random.pick(&world.roots),
         0..=4 if !random.once_in(8) => world.own_table(random),
         // The core's own root stays pinned, and its tables keep their content.

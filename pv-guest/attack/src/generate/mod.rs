@@ -28,6 +28,9 @@ pub const LISTS: usize = 2048;
 /// Where a count of what was done is stored.
 pub const DONE: u64 = 4000;
 
+/// The first of [`World::foreign`] that could become the domain's: those before are no free memory.
+pub const NEVER_OWN: usize = 6;
+
 /// What the generators know of the domain.
 #[derive(Clone, Debug)]
 pub struct World {
