@@ -18,6 +18,8 @@ pub mod dirent;
 #[path = "process/elf.rs"]
 pub mod elf;
 pub mod errno;
+#[path = "role/exchange/flow.rs"]
+pub mod flow;
 #[path = "mm/layout.rs"]
 pub mod layout;
 #[path = "tty/line.rs"]

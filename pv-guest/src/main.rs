@@ -16,6 +16,7 @@ mod cpu;
 mod cpu_ops;
 mod event;
 mod fs;
+mod grant;
 mod hash;
 mod info;
 mod lesson;

@@ -1,7 +1,7 @@
 //! Raw hypercalls, one stub for each row of the ABI's table: a call into the page that the hypervisor filled, which
 //! hides the instruction.
 //!
-//! A slot takes its arguments in RDI, RSI, RDX, R10 and R8, returns in RAX, and keeps every other register.
+//! A slot takes its arguments in RDI, RSI, RDX, R10 and R8, returns in RAX, and keeps every register besides.
 
 use core::arch::asm;
 use core::ptr;
@@ -18,13 +18,15 @@ unsafe extern "C" {
 macro_rules! invoke {
     ($number:literal, $($register:tt $value:expr),*) => {{
         let result: i64;
-        // SAFETY: the slot is a function that keeps all registers but RAX; the stub's caller vouches for its effect.
+        // SAFETY: the slot is a function that keeps all registers but RAX and the arguments'; the stub's caller vouches for its
+        // effect.
         unsafe {
             asm!(
                 "call {page} + {offset}",
                 page = sym hypercall_page,
                 offset = const $number * SLOT_SIZE,
-                $(in($register) $value as u64,)*
+                // A call that was interrupted and went on leaves its arguments changed.
+                $(inlateout($register) $value as u64 => _,)*
                 lateout("rax") result,
             );
         }

@@ -29,10 +29,22 @@ static NR_PAGES: AtomicU64 = AtomicU64::new(0);
 /// Names the P2M list.
 ///
 /// # Safety
-/// `list` is readable for `nr_pages` entries, holds this domain's mfns, and is not written while it is in use.
+/// `list` is readable for `nr_pages` entries, holds this domain's mfns, and is written by [`set_mfn`] alone.
 pub unsafe fn set_p2m(list: *mut u64, nr_pages: u64) {
     NR_PAGES.store(nr_pages, Ordering::Relaxed);
     P2M.store(list, Ordering::Relaxed);
+}
+
+/// Marks an entry of the P2M without a frame (`INVALID_P2M_ENTRY`).
+const NO_MFN: u64 = u64::MAX;
+
+/// Sets the machine's number for a frame of this guest's; `None` for one it has given away.
+pub fn set_mfn(pfn: Pfn, mfn: Option<Mfn>) {
+    assert!(pfn.0 < nr_pages(), "pfn {:#x} is not ours", pfn.0);
+    let value = mfn.map_or(NO_MFN, |mfn| mfn.0);
+    // SAFETY: `set_p2m` vouched for `nr_pages` entries; the direct map maps the list writable, and the kernel lock keeps
+    // readers away.
+    unsafe { P2M.load(Ordering::Relaxed).add(pfn.0 as usize).write(value) };
 }
 
 /// The number of frames this guest has.

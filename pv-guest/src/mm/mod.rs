@@ -1,12 +1,14 @@
 //! Memory: frames, page tables, address spaces, and the kernel's own memory.
 
 pub mod addr;
+pub mod balloon;
 mod boot;
 mod cache;
 pub mod fault;
 mod fork;
 pub mod frames;
 pub mod heap;
+pub mod place;
 pub mod space;
 pub mod table;
 pub mod user;

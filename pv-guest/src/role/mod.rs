@@ -2,6 +2,8 @@
 //! with several domains is tested and measured with. Each prints one line, `ok NAME ...` or `FAILED NAME ...`, and ends
 //! the domain.
 
+mod balloon;
+mod exchange;
 mod hammer;
 pub mod load;
 mod ticker;
@@ -49,6 +51,9 @@ pub fn run_if_any(has_programs: bool) {
         Some(Role::Idle) => load::idle(),
         Some(Role::CrashIret) => load::crash_iret(),
         Some(Role::Hammer) => hammer::run(),
+        Some(Role::ExchangeA) => exchange::produce(),
+        Some(Role::ExchangeB) => exchange::consume(),
+        Some(Role::Balloon) => balloon::run(),
         Some(Role::Ticker) => ticker::run(),
         Some(Role::Parallel) if has_programs => return,
         Some(Role::Parallel) => report(Role::Parallel, false, format_args!("there are no programs")),

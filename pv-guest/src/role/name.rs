@@ -17,10 +17,16 @@ pub enum Role {
     Idle,
     /// Has the first program divide a job among threads.
     Parallel,
+    /// Lends frames to another domain and sends a stream through them.
+    ExchangeA,
+    /// Takes that stream.
+    ExchangeB,
+    /// Gives memory away and takes it again.
+    Balloon,
 }
 
 /// All of them, by name.
-const NAMES: [(&str, Role); 7] = [
+const NAMES: [(&str, Role); 10] = [
     ("spin", Role::Spin),
     ("hammer", Role::Hammer),
     ("crash-iret", Role::CrashIret),
@@ -28,6 +34,9 @@ const NAMES: [(&str, Role); 7] = [
     ("reboot", Role::Reboot),
     ("idle", Role::Idle),
     ("parallel", Role::Parallel),
+    ("exchange-a", Role::ExchangeA),
+    ("exchange-b", Role::ExchangeB),
+    ("balloon", Role::Balloon),
 ];
 
 impl Role {
