@@ -14,8 +14,10 @@ const MISSED_MOST: u64 = TICKS / 100;
 
 /// Runs domains to their end and checks the status.
 fn run(context: &Context, options: &[&str], guests: &[String], status: Status) -> Result<Driver> {
-    let mut args =
-        vec!["-v", "--memory", "24M", "--hypervisor-append", "paravane.audit paravane.trace=10000"];
+    let mut args = vec!["-v", "--hypervisor-append", "paravane.audit paravane.trace=10000"];
+    if !options.contains(&"--memory") {
+        args.extend(["--memory", "24M"]);
+    }
     args.extend(options);
     args.extend(guests.iter().flat_map(|guest| ["--guest", guest.as_str()]));
     let mut driver = Driver::start(context.qemu(&args), Stdin::Null)?;
@@ -223,4 +225,67 @@ pub fn partition(context: &Context) -> Result<Outcome> {
     let early = others.filter(|turn| Some(turn.start) < first_end).count();
     ensure!(early == 0, "{early} turns of others on its processor");
     Ok(Outcome::Passed(format!("its processor was its own for {own} us")))
+}
+
+/// Two domains move memory from one to the other through grants, mapped and copied, and events; both compute a digest.
+fn exchanged(context: &Context, mib: u32, version: u32) -> Result<String> {
+    let guests = [
+        guest(&format!("name=a,domid=1,extra=role=exchange-a peer=2 mib={mib} grants={version}")),
+        guest("name=b,domid=2,extra=role=exchange-b peer=1"),
+    ];
+    let driver = run(context, &["--smp", "2", "--memory", "48M", "--silence", "400"], &guests, Status::Good)?;
+    let digest = |role: &str| {
+        let found = line(&driver, &format!("ok {role} "))?;
+        let words = found.split_whitespace();
+        let digest = words.skip_while(|word| *word != "digest").nth(1).map(str::to_owned);
+        digest.with_context(|| format!("no digest in `{found}`"))
+    };
+    let (one, other) = (digest("exchange-a")?, digest("exchange-b")?);
+    ensure!(one == other, "the digests {one} and {other} differ");
+    Ok(format!("{mib} MiB by grants of version {version}, digest {one}"))
+}
+
+/// A part of what [`exchange_whole`] moves.
+pub fn exchange(context: &Context) -> Result<Outcome> {
+    let parts = [exchanged(context, 64, 1)?, exchanged(context, 32, 2)?];
+    Ok(Outcome::Passed(parts.join("; ")))
+}
+
+/// A gibibyte.
+pub fn exchange_whole(context: &Context) -> Result<Outcome> {
+    let parts = [exchanged(context, 1024, 1)?, exchanged(context, 1024, 2)?];
+    Ok(Outcome::Passed(parts.join("; ")))
+}
+
+/// Two domains hand memory to each other through the hypervisor.
+pub fn balloon(context: &Context) -> Result<Outcome> {
+    let guests = [guest("name=a,extra=role=balloon"), guest("name=b,extra=role=balloon")];
+    let driver = run(context, &["--smp", "2"], &guests, Status::Good)?;
+    let lines: Vec<&String> =
+        driver.console.lines().iter().filter(|line| line.starts_with("ok balloon ")).collect();
+    ensure!(lines.len() == 2, "{} of 2 domains say that all is well", lines.len());
+    Ok(Outcome::Passed(lines[0].clone()))
+}
+
+/// A guest of four vcpus on four processors: a job divided among threads has the right answer fifty times over, and in
+/// the demonstration vcpus go down and come up.
+pub fn four_vcpus(context: &Context) -> Result<Outcome> {
+    let options = ["--smp", "4", "--vcpus", "4", "--memory", "64M"];
+    let driver = run(context, &options, &[guest("name=job,extra=role=parallel")], Status::Good)?;
+    let parallel = line(&driver, "ok parallel ")?.to_owned();
+    ensure!(number_before(&parallel, "times")? == 50, "{parallel}");
+    let driver = context.demonstrate(&[
+        "--smp",
+        "4",
+        "--vcpus",
+        "4",
+        "--hypervisor-append",
+        "paravane.audit",
+        "-v",
+    ])?;
+    let (cpus, hotplug) = (line(&driver, "ok cpus ")?, line(&driver, "ok hotplug ")?);
+    ensure!(number_before(cpus, "cpus")? == 4, "{cpus}");
+    ensure!(number_before(hotplug, "times")? >= 100, "{hotplug}");
+    line(&driver, "audit: all counts agree")?;
+    Ok(Outcome::Passed(format!("{parallel}; {hotplug}")))
 }

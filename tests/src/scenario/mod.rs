@@ -84,6 +84,10 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "domains/overlap", tier: Tier::Ci, run: domains::overlap },
     Scenario { name: "domains/shares", tier: Tier::Ci, run: domains::shares },
     Scenario { name: "domains/partition", tier: Tier::Ci, run: domains::partition },
+    Scenario { name: "domains/four-vcpus", tier: Tier::Ci, run: domains::four_vcpus },
+    Scenario { name: "domains/exchange", tier: Tier::Ci, run: domains::exchange },
+    Scenario { name: "domains/balloon", tier: Tier::Ci, run: domains::balloon },
+    Scenario { name: "domains/exchange-whole", tier: Tier::Full, run: domains::exchange_whole },
     Scenario {
         name: "domains/isolation-to-the-instruction",
         tier: Tier::Full,
