@@ -77,3 +77,12 @@ global_asm!(
     ring1 = const ring1::MODE_PV_RING1,
     stack = const CORE_STACK,
 );
+
+unsafe extern "C" {
+    static hypercall_page: u8;
+}
+
+/// The page with the hypervisor's stubs.
+pub fn hypercall_page_address() -> u64 {
+    &raw const hypercall_page as u64
+}
