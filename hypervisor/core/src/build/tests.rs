@@ -41,6 +41,15 @@ impl Elf {
         elf
     }
 
+    /// A kernel of one page, mapped from `base` on.
+    pub(crate) fn small_kernel(base: u64) -> Self {
+        let mut elf = Self::empty();
+        elf.text(XEN_ELFNOTE_XEN_VERSION, "xen-3.0").text(XEN_ELFNOTE_LOADER, "generic");
+        elf.number(XEN_ELFNOTE_VIRT_BASE, base).number(XEN_ELFNOTE_ENTRY, base + 0x100);
+        elf.load(0, vec![0x90; 0x200], 0x1000);
+        elf
+    }
+
     pub(crate) fn note(&mut self, owner: &str, kind: u32, desc: &[u8]) -> &mut Self {
         for word in [owner.len() as u32 + 1, desc.len() as u32, kind] {
             self.notes.extend(word.to_le_bytes());

@@ -26,6 +26,9 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 /// Pages of the domain; the first 1024 are mapped from BASE on.
 pub(super) const PAGES: u64 = 1100;
+/// Pages of a small domain; the first 160 are mapped from [`SMALL_BASE`] on.
+pub(super) const SMALL_PAGES: u64 = 176;
+const SMALL_BASE: u64 = TOP - 160 * PAGE_SIZE as u64;
 /// Where requests are put.
 pub(super) const ARG: u64 = BASE + 0x38_0000;
 /// The same, for larger lists: from here to [`TOP`] all is writable and unused.
@@ -91,8 +94,23 @@ impl World {
         Self::constructed(cpus, count, 32, change)
     }
 
+    /// As [`Self::with_spare_frames`], of domains of [`SMALL_PAGES`], in which only what lies from [`ARG`] on can be
+    /// used: quickly counted again.
+    pub fn small(count: u16, spare: usize) -> Self {
+        let frames = (SMALL_PAGES as usize + spare) * usize::from(count);
+        let mut world = Self::empty(1, count, frames);
+        (1..=count)
+            .for_each(|id| world.construct_from(Elf::small_kernel(SMALL_BASE), SMALL_PAGES, id, |_| {}));
+        world.awake(count)
+    }
+
     fn built(count: u16, spare: usize, change: impl Fn(&mut DomainConfig)) -> Self {
-        let mut world = Self::constructed(1, count, spare, change);
+        Self::constructed(1, count, spare, change).awake(count)
+    }
+
+    /// The first domain runs.
+    fn awake(self, count: u16) -> Self {
+        let mut world = self;
         // The others sleep.
         for other in 1..usize::from(count) {
             world.hv.domains[other].vcpus[0].state = RunState::Blocked;
@@ -104,22 +122,29 @@ impl World {
     }
 
     fn constructed(cpus: usize, count: u16, spare: usize, change: impl Fn(&mut DomainConfig)) -> Self {
-        let frames = (PAGES as usize + spare) * usize::from(count);
-        let (fake, table) = FakeMachine::with_frames(frames, cpus.max(count.into()), 4);
-        let clock = Clock::new(1_000_000_000, 0).unwrap();
-        let hv = Hypervisor::new(TestMachine::new(fake, cpus), table, clock, (1, 2), Settings::default());
-        let free = hv.frames.free_frames();
-        let mut world = Self { hv, preempted: 0, free };
+        let mut world = Self::empty(cpus, count, (PAGES as usize + spare) * usize::from(count));
         (1..=count).for_each(|id| world.construct(id, &change));
         world
     }
 
+    /// No domain yet, and so many frames.
+    fn empty(cpus: usize, count: u16, frames: usize) -> Self {
+        let (fake, table) = FakeMachine::with_frames(frames, cpus.max(count.into()), 4);
+        let clock = Clock::new(1_000_000_000, 0).unwrap();
+        let hv = Hypervisor::new(TestMachine::new(fake, cpus), table, clock, (1, 2), Settings::default());
+        let free = hv.frames.free_frames();
+        Self { hv, preempted: 0, free }
+    }
+
     /// Makes one more domain.
     pub fn construct(&mut self, id: u16, change: impl Fn(&mut DomainConfig)) {
-        let mut elf = Elf::kernel();
+        self.construct_from(Elf::kernel(), PAGES, id, change);
+    }
+
+    fn construct_from(&mut self, mut elf: Elf, pages: u64, id: u16, change: impl Fn(&mut DomainConfig)) {
         elf.note("Paravane", 1, &1u64.to_le_bytes());
         let file: &'static [u8] = elf.build().leak();
-        let mut config = DomainConfig::new("guest", PAGES * 4, 1);
+        let mut config = DomainConfig::new("guest", pages * 4, 1);
         (config.machine, config.domid) = (Some(MachineKind::PvRing1), id);
         change(&mut config);
         self.hv.construct(Plan::new(config, file, &[]).unwrap()).unwrap();

@@ -11,7 +11,7 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 
 /// What is chosen next.
-pub(super) struct Random(pub u64);
+pub(in crate::calls::tests) struct Random(pub u64);
 
 impl Random {
     /// Xorshift (Marsaglia, 2003): plenty for choosing.

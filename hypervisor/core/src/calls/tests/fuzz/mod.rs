@@ -1,7 +1,7 @@
 //! A guest that does anything: hypercalls with arguments that are nearly right, writes to its memory,
 //! exceptions, time. Whatever it does, nothing panics, the registers stay a guest's, and all counts agree.
 
-mod arguments;
+pub(super) mod arguments;
 
 use super::world::*;
 use crate::addr::Mfn;

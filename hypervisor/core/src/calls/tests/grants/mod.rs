@@ -4,6 +4,7 @@ mod cache;
 mod copy;
 mod death;
 mod map;
+mod random;
 mod refusals;
 mod table;
 mod transfer;
