@@ -20,9 +20,10 @@ const FOUND_MISSED: i32 = 2;
 const FOUND_TIMEOUTS: i32 = 3;
 
 /// Tests that a mutant is not run against: seconds each without optimisation, and about other modules or at random.
-const LONG_TESTS: [&str; 3] = [
+const LONG_TESTS: [&str; 4] = [
     "every_exception_goes_to_its_handler",
     "emulate::tests::random",
+    "grants::random",
     "whatever_a_guest_does_all_counts_agree",
 ];
 
