@@ -207,7 +207,7 @@ mod tests {
                 for bits in 0..14 {
                     let mut table = table(ram.clone());
                     let fits = |block: u64| {
-                        block % (1 << order) == 0 && block + (1 << order) <= ram.end.min(1 << bits)
+                        block.is_multiple_of(1 << order) && block + (1 << order) <= ram.end.min(1 << bits)
                     };
                     let mut expected = (ram.start..ram.end).filter(|block| fits(*block)).count();
                     while let Some(block) = take(&mut table, order, bits) {
