@@ -5,6 +5,7 @@ use crate::calls::tests::world::BAD;
 use paravane_abi::errno::Errno;
 use paravane_abi::hypercall::*;
 use paravane_abi::mmu::*;
+use paravane_abi::multicall::MulticallEntry;
 
 #[test]
 fn a_mapping_is_an_l1_entry_with_the_rights_asked_for() {
@@ -318,5 +319,70 @@ fn a_list_that_cannot_be_written_is_seen_before_anything_is_mapped() {
     let end = lending.world.call(HYPERVISOR_GRANT_TABLE_OP, &[GNTTABOP_MAP_GRANT_REF.into(), list, 2]);
     assert_eq!(end, Errno::EFAULT.to_ret());
     assert_eq!(lending.world.get::<GnttabMapGrantRef>(list).status, GNTST_OKAY);
+    lending.check();
+}
+
+#[test]
+fn in_a_multicall_the_calls_share_one_step() {
+    let mut lending = Lending::new(1);
+    let frame = lending.frame(0, 0);
+    for n in 0..100 {
+        lending.lend(9 + n, 0, frame);
+    }
+    let request =
+        |n: u32| GnttabMapGrantRef { flags: DEVICE | READ, reference: 9 + n, dom: 1, ..Default::default() };
+    let requests: Vec<_> = (0..300).map(|n| request(n % 100)).collect();
+    lending.world.put(LIST, requests.as_slice());
+    let entry = |count: u64, list: u64| MulticallEntry {
+        op: HYPERVISOR_GRANT_TABLE_OP,
+        result: 77,
+        args: [GNTTABOP_MAP_GRANT_REF.into(), list, count, 0, 0, 0],
+    };
+    let calls = [entry(200, LIST), entry(0x8000_0000, LIST), entry(100, LIST + 200 * 32)];
+    lending.world.put(ARG, &calls);
+    let before = lending.world.preempted;
+    assert_eq!(lending.world.call(HYPERVISOR_MULTICALL, &[ARG, 3]), 0);
+    assert!(
+        lending.world.preempted > before + 1,
+        "300 elements in {} steps",
+        lending.world.preempted - before
+    );
+    let done: [MulticallEntry; 3] = lending.world.get(ARG);
+    assert_eq!(done.map(|call| call.result as i64), [0, Errno::EINVAL.to_ret(), 0]);
+    let handles: Vec<u32> =
+        (0..300).map(|n| lending.world.get::<GnttabMapGrantRef>(LIST + 32 * n).handle).collect();
+    assert_eq!(handles, (0..300).collect::<Vec<_>>());
+    assert_eq!((lending.counts(frame), lending.grants(1).mappings()), ((301, 0), 300));
+    lending.check();
+}
+
+#[test]
+fn reserved_entries_stay_in_use_through_a_change_of_version() {
+    let mut lending = Lending::new(1);
+    let frame = lending.frame(0, 0);
+    lending.lend(3, 0, frame);
+    let (read, write) = (lending.mapped(HOST | READ, 3, WINDOW), lending.mapped(HOST, 3, WINDOW + 0x1000));
+    lending.world.act_as(0);
+    lending.set_version(2);
+    assert_eq!(lending.marks(0, 3), GTF_READING | GTF_WRITING);
+    lending.world.act_as(1);
+    assert_eq!(lending.unmap(write, WINDOW + 0x1000, 0), GNTST_OKAY);
+    assert_eq!(lending.marks(0, 3), GTF_READING);
+    lending.world.act_as(0);
+    lending.set_version(1);
+    lending.world.act_as(1);
+    assert_eq!(lending.marks(0, 3), GTF_READING);
+    let again = lending.mapped(HOST, 3, WINDOW + 0x1000);
+    for (handle, address) in [(read, WINDOW), (again, WINDOW + 0x1000)] {
+        assert_eq!(lending.unmap(handle, address, 0), GNTST_OKAY);
+    }
+    assert_eq!(lending.marks(0, 3), 0);
+    // Past the reserved ones an entry in use keeps the version.
+    lending.lend(8, 0, frame);
+    lending.mapped(HOST | READ, 8, WINDOW);
+    lending.world.act_as(0);
+    lending.world.put(ARG, &GnttabSetVersion { version: 2 });
+    assert_eq!(lending.op(GNTTABOP_SET_VERSION, 1), Errno::EBUSY.to_ret());
+    assert_eq!(lending.world.get::<GnttabSetVersion>(ARG).version, 1);
     lending.check();
 }
