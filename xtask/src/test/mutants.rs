@@ -141,7 +141,8 @@ fn try_share(
     // that compiles quickly.
     let jobs = std::thread::available_parallelism()?.get().min(4).to_string();
     command.args(["--no-shuffle", "--colors=never", "--profile", "mutants", "--jobs", &jobs]);
-    command.args(["--timeout", MUTANT_SECONDS, "--", "--lib", "--"]);
+    // The unit tests alone, for both the build and the run: an argument after `--` would reach the run only.
+    command.args(["--cargo-arg=--lib", "--timeout", MUTANT_SECONDS, "--", "--"]);
     command.args(module.tests);
     for test in LONG_TESTS {
         command.args(["--skip", test]);
@@ -161,6 +162,8 @@ fn mutants(project: &Project, tool: &Path, module: &Module) -> Result<Command> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = tool.parent().into_iter().map(Into::into).chain(std::env::split_paths(&path));
     command.env("PATH", std::env::join_paths(folders)?);
+    // For the manifest of `core`.
+    command.env("RUSTFLAGS", "--cfg mutants");
     command.args(["mutants", "--package", "paravane-core", "--exclude", "**/fake.rs"]);
     command.arg("--file").arg(format!("hypervisor/core/src/{}/**/*.rs", module.folder));
     Ok(command)
