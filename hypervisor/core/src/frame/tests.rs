@@ -355,3 +355,87 @@ fn modules_can_be_given_back_after_use() {
     assert_eq!(info(&frames, Mfn::new(0)).owner(), Owner::Hypervisor);
     assert_eq!(frames.alloc_hypervisor(&machine), Some(Mfn::new(1)));
 }
+
+#[test]
+fn what_is_lent_can_be_mapped_by_others() {
+    let (machine, mut frames) = world();
+    let frame = page(&machine, &mut frames);
+    assert!(frames.is_mappable_by(frame, D1) && !frames.is_mappable_by(frame, D2));
+    frames.mark_lent(frame);
+    assert!(frames.is_mappable_by(frame, D1) && frames.is_mappable_by(frame, D2));
+    // The mark is one of several, and goes with the frame's owner.
+    assert!(info(&frames, frame).allocated());
+    assert!(frames.release_allocation(&machine, frame, D1));
+    assert_eq!(page(&machine, &mut frames), frame);
+    assert!(!frames.is_mappable_by(frame, D2));
+    let hypervisors = frames.alloc_hypervisor(&machine).unwrap();
+    frames.mark_lent(hypervisors);
+    assert!(!frames.is_mappable_by(hypervisors, D1) && !frames.is_mappable_by(Mfn::new(1 << 40), D1));
+}
+
+#[test]
+fn frames_of_a_closing_account_are_heard_of_when_they_go() {
+    let (machine, mut frames) = world();
+    let (first, second) = (page(&machine, &mut frames), page(&machine, &mut frames));
+    assert!(frames.release_allocation(&machine, first, D1));
+    assert!(!frames.take_closing_freed(), "nobody waits for it");
+    frames.start_closing(D1);
+    let others = frames.alloc_domain(&machine, D2).unwrap();
+    assert!(frames.release_allocation(&machine, others, D2));
+    assert!(!frames.take_closing_freed(), "another account's");
+    assert!(frames.release_allocation(&machine, second, D1));
+    assert!(frames.take_closing_freed());
+    assert!(!frames.take_closing_freed(), "asked once");
+}
+
+#[test]
+fn headroom_counts_what_is_given_in_return() {
+    let (machine, mut frames) = world();
+    for _ in 0..5 {
+        page(&machine, &mut frames);
+    }
+    assert!(frames.has_headroom(D1, D2) && frames.has_headroom(D1, D1));
+    page(&machine, &mut frames);
+    assert!(!frames.has_headroom(D1, D2));
+    assert!(frames.has_headroom(D1, D1), "it has one less by then");
+    assert!(frames.set_max(D1, 5));
+    assert!(!frames.has_headroom(D1, D1));
+    assert!(!frames.has_headroom(DomainId(9), D1));
+}
+
+#[test]
+fn a_frame_is_given_with_its_contents_and_counted() {
+    let (machine, mut frames) = world();
+    let frame = page(&machine, &mut frames);
+    machine.poke(frame, 5, 0x1e57);
+    frames.mark_lent(frame);
+    let allocated = |frames: &FrameTable, domain| frames.account(domain).unwrap().allocated;
+    assert!(!frames.give(&machine, frame, D2, D1), "not the giver's");
+    assert!(!frames.give(&machine, frame, D1, DomainId(9)), "nobody's account");
+    frames.get_ref(frame, D1).unwrap();
+    assert!(!frames.give(&machine, frame, D1, D2), "in use");
+    frames.put_ref(&machine, frame);
+    assert_eq!((allocated(&frames, D1), allocated(&frames, D2)), (1, 0));
+    let flushes = machine.counters().full_flushes;
+    assert!(frames.give(&machine, frame, D1, D2));
+    assert!(machine.counters().full_flushes > flushes, "somebody may remember how to reach it");
+    assert_eq!((allocated(&frames, D1), allocated(&frames, D2)), (0, 1));
+    assert!(frames.is_owned_by(frame, D2) && !frames.is_mappable_by(frame, D1));
+    assert_eq!(machine.read_word(frame, 5), 0x1e57);
+    assert_eq!(info(&frames, frame).kind(), FrameType::None);
+    let shared = frames.alloc_shared(&machine, D2).unwrap();
+    assert!(!frames.give(&machine, shared, D2, D1), "the hypervisor's");
+}
+
+#[test]
+fn a_shared_page_is_unmapped_while_only_its_allocation_holds_it() {
+    let (machine, mut frames) = world();
+    let (shared, own) = (frames.alloc_shared(&machine, D1).unwrap(), page(&machine, &mut frames));
+    assert!(frames.is_unmapped_shared(shared) && !frames.is_unmapped_shared(own));
+    assert!(frames.is_unused(own, D1) && !frames.is_unused(own, D2) && !frames.is_unused(shared, D1));
+    frames.get_ref(shared, D1).unwrap();
+    frames.get_ref(own, D1).unwrap();
+    assert!(!frames.is_unmapped_shared(shared) && !frames.is_unused(own, D1));
+    assert!(frames.release_shared(&machine, shared));
+    assert!(!frames.is_unmapped_shared(shared), "given up, but referred to");
+}
