@@ -11,7 +11,6 @@ use paravane_abi::memory::{E820_RAM, E820Entry};
 use paravane_abi::regs::CpuUserRegs;
 
 use crate::addr::{DomainId, Level, Mfn, PAGE_SHIFT, Pfn};
-use crate::build::devicetree::MachineKind;
 use crate::build::plan::Plan;
 use crate::build::populate::{Filling, Populate, StartOfDay, shared_info};
 use crate::descriptor::Policy;
@@ -22,7 +21,7 @@ use crate::grant::{GrantLimits, GrantTable};
 use crate::hypervisor::{Hypervisor, Leave};
 use crate::lifecycle::{Job, Step};
 use crate::machine::Machine;
-use crate::pagetable::{Budget, DomainMemory, OpError, Paging, PagingPolicy, VcpuPaging};
+use crate::pagetable::{Budget, DomainMemory, OpError, Paging, VcpuPaging};
 use crate::sched;
 use crate::time::TimePublisher;
 
@@ -35,8 +34,6 @@ const FRAMES_A_STEP: u64 = 64;
 /// Why a planned domain could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConstructError {
-    /// The machine kind is not built yet.
-    Machine(MachineKind),
     /// A domain with that number exists.
     Exists,
     /// There is not enough memory.
@@ -50,7 +47,6 @@ pub enum ConstructError {
 impl fmt::Display for ConstructError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Machine(kind) => write!(f, "this hypervisor runs no {} guests", kind.name()),
             Self::Exists => write!(f, "a domain of that number exists"),
             Self::Memory(AllocError::OutOfMemory) => write!(f, "the machine has too little free memory"),
             Self::Memory(error) => write!(f, "no memory: {error:?}"),
@@ -216,9 +212,6 @@ impl<M: Machine> Hypervisor<M> {
 
     /// Opens the books of a new domain.
     fn admit_domain(&mut self, plan: &Plan<'_>) -> Result<DomainId, ConstructError> {
-        if plan.machine != MachineKind::PvRing1 {
-            return Err(ConstructError::Machine(plan.machine));
-        }
         let id = match plan.config.domid {
             0 => self.free_id(),
             id => DomainId(id),
@@ -296,7 +289,7 @@ impl<M: Machine> Hypervisor<M> {
             Ok(start) => {
                 let Furnished { id, mfns, shared, ports, port, grants, .. } = *furnished;
                 let console = ConsolePlace { frame: mfns[start.console.get() as usize], port, held: false };
-                let memory = DomainMemory::new(id, PagingPolicy::Ring1, plan.config.vcpus);
+                let memory = DomainMemory::new(id, plan.machine.paging(), plan.config.vcpus);
                 let paging = VcpuPaging::new();
                 Stage::Tables(Box::new(Filled { id, shared, console, ports, grants, start, memory, paging }))
             }
@@ -341,11 +334,11 @@ impl<M: Machine> Hypervisor<M> {
         let Filled { id, shared, console, ports, grants, start, memory, paging } = filled;
         let mut vcpus: Vec<Vcpu> =
             (0..plan.config.vcpus).map(|number| Vcpu::new(number, shared, now)).collect();
-        first_state(&mut vcpus[0], &start, paging);
+        first_state(&mut vcpus[0], plan.machine.policy(), &start, paging);
         self.domains.push(Domain {
             id,
             name: plan.config.name.clone(),
-            policy: Policy::Ring1,
+            policy: plan.machine.policy(),
             memory,
             ports,
             grants,
@@ -371,13 +364,13 @@ impl<M: Machine> Hypervisor<M> {
 }
 
 /// The first vcpu as the kernel's entry point expects it.
-fn first_state(vcpu: &mut Vcpu, start: &StartOfDay, paging: VcpuPaging) {
+fn first_state(vcpu: &mut Vcpu, policy: Policy, start: &StartOfDay, paging: VcpuPaging) {
     vcpu.regs = CpuUserRegs {
         rip: start.entry,
         rsp: start.rsp,
         rsi: start.rsi,
-        cs: Policy::Ring1.kernel_code(),
-        ss: Policy::Ring1.kernel_stack(),
+        cs: policy.kernel_code(),
+        ss: policy.kernel_stack(),
         rflags: 0x202,
         ..CpuUserRegs::default()
     };

@@ -2,6 +2,7 @@
 //! drop, and the hardware interface that discharges them.
 
 use crate::addr::{DomainId, Mfn, VirtAddr};
+use crate::emulate::Mode;
 
 /// Which translations go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,8 +111,8 @@ pub trait Tlb {
     /// Copies a changed L4 entry into every per-CPU root made from that L4.
     fn root_changed(&self, domain: DomainId, change: RootChange);
 
-    /// The running vcpu's base tables changed: from now on its per-CPU root is a copy of `kernel` (and of
-    /// `user` while in user mode, where the paging policy has two). The old tables may be reused at once,
-    /// so no CPU may walk a copy of them for this vcpu any more. `None`: no table of the guest.
-    fn base_changed(&self, domain: DomainId, kernel: Option<Mfn>, user: Option<Mfn>);
+    /// A base table of the running vcpu's changed: from now on this CPU's root for that half of the guest is a
+    /// copy of `l4`. The old table may be reused at once, so this CPU may not walk a copy of it any more.
+    /// `None`: no table of the guest. Where one table serves both halves it is the kernel's.
+    fn base_changed(&self, domain: DomainId, half: Mode, l4: Option<Mfn>);
 }

@@ -20,6 +20,18 @@ pub enum SegmentBase {
     GsKernel,
 }
 
+/// Which of a guest's tables it runs on, and which of its GS bases is the live one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Live {
+    /// One table serves kernel and programs, and GS is the programs': a kernel in ring 1.
+    #[default]
+    Shared,
+    /// The kernel's of each: a kernel in ring 3.
+    Kernel,
+    /// The programs' of each, under a kernel in ring 3.
+    User,
+}
+
 /// x87 and SSE state as `fxsave64` stores it (SDM vol. 1, 10.5.1).
 #[repr(C, align(16))]
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -71,6 +83,9 @@ pub trait Processor {
 
     /// Makes another processor enter the hypervisor soon and look what it is to do. It does not wait.
     fn interrupt(&self, cpu: usize);
+
+    /// Says which half of the guest runs from the next return on.
+    fn set_live(&mut self, live: Live);
 
     /// Says whose vcpu this processor is about to run: flushes for it come here. `None`: nobody's.
     fn set_running(&mut self, vcpu: Option<(DomainId, u32)>);

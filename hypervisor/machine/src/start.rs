@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use paravane_abi::mmu::MACH2PHYS_VIRT_START;
+use paravane_abi::pte::PteFlags;
 use paravane_abi::ring1::ENTRY_AREA;
 use paravane_core::addr::Mfn;
 use paravane_core::cmdline::Options;
@@ -64,7 +65,7 @@ extern "C" fn boot_main(information: u64, magic: u32) -> ! {
     start_processors(&memory, &mut machine.spaces);
     COM1_PORT.lock().enable_receive_interrupt();
 
-    let cpus = machine.spaces.into_iter().map(|space| Cpu::new(space.local, space.guest_root, space.area));
+    let cpus = machine.spaces.into_iter().map(|space| Cpu::new(space.local, space.guest_roots, space.area));
     let hardware = Hardware::new(machine.end, machine.m2p, cpus.collect());
     domains::start(hardware, &mut memory, &info, &options)
 }
@@ -102,8 +103,8 @@ struct Space {
     local: &'static Local,
     /// Root of the tables that ring 0 runs on.
     root: u64,
-    /// Root of those that a guest runs on.
-    guest_root: u64,
+    /// Roots of those that a guest's kernel and its programs run on.
+    guest_roots: [u64; 2],
     stacks: Stacks,
     area: EntryArea,
 }
@@ -146,15 +147,20 @@ fn build_space(
     stacks: Stacks,
 ) -> Space {
     let mut area = EntryArea::new(memory, &mut tables);
-    let guest_root = tables::new_table(memory);
-    for slot in [slot_of(MACH2PHYS_VIRT_START), slot_of(ENTRY_AREA)] {
+    let guest_roots = [tables::new_table(memory), tables::new_table(memory)];
+    let share = |root: u64, slot: u64| {
+        // Ring 3 sees the M2P only under a kernel that runs there: `Cpu::show_m2p`.
+        let entry = tables.root_entry(slot) & !PteFlags::USER.bits();
         // SAFETY: a slot of the new root, which nothing uses yet.
-        unsafe { direct_map::pointer::<u64>(guest_root + slot * 8).write(tables.root_entry(slot)) };
-    }
+        unsafe { direct_map::pointer::<u64>(root + slot * 8).write(entry) };
+    };
+    guest_roots.iter().for_each(|root| share(*root, slot_of(ENTRY_AREA)));
+    // Programs under a kernel in ring 3 are not shown the M2P, as under Xen.
+    share(guest_roots[0], slot_of(MACH2PHYS_VIRT_START));
     let local: &Local = Box::leak(Box::new(Local::new(number, apic_id, area.writable_gdt())));
-    handlers::fill(area.cpu(), tables.root(), guest_root, stacks, local);
+    handlers::fill(area.cpu(), tables.root(), guest_roots[0], stacks, local);
     interrupts::write_idt(&area);
-    Space { local, root: tables.root(), guest_root, stacks, area }
+    Space { local, root: tables.root(), guest_roots, stacks, area }
 }
 
 /// Brings up the other processors, and forgets those that do not come.
@@ -231,6 +237,6 @@ fn build_m2p(memory: &mut MemoryMap, tables: &mut Tables, end: Mfn) -> u64 {
     let physical = memory.allocate(bytes, LARGE).expect("no RAM for the machine-to-physical table");
     // SAFETY: just allocated.
     unsafe { direct_map::pointer::<u8>(physical).write_bytes(0xff, bytes as usize) };
-    tables.map_range(memory, MACH2PHYS_VIRT_START, physical, bytes, tables::READ);
+    tables.map_range(memory, MACH2PHYS_VIRT_START, physical, bytes, tables::READ_USER);
     physical
 }

@@ -14,8 +14,13 @@ pub const READ_EXECUTE: PteFlags = PteFlags::PRESENT.union(PteFlags::ACCESSED);
 pub const READ: PteFlags = READ_EXECUTE.union(PteFlags::NX);
 /// Writable data.
 pub const READ_WRITE: PteFlags = READ.union(PteFlags::RW).union(PteFlags::DIRTY);
+/// Read-only data that a guest's ring 3 may see, where the root's entry lets it.
+pub const READ_USER: PteFlags = READ.union(PteFlags::USER);
 /// Device registers.
 pub const DEVICE: PteFlags = READ_WRITE.union(PteFlags::PCD).union(PteFlags::PWT);
+
+/// An entry for a table: rights are the leaf's.
+const TABLE: PteFlags = PteFlags::PRESENT.union(PteFlags::RW).union(PteFlags::USER).union(PteFlags::ACCESSED);
 
 /// A page-table tree under construction.
 pub struct Tables {
@@ -71,9 +76,7 @@ impl Tables {
             // SAFETY: `slot` lies in a table of this tree, which only this builder reaches.
             table = unsafe {
                 if slot.read() & PteFlags::PRESENT.bits() == 0 {
-                    slot.write(
-                        new_table(map) | (PteFlags::PRESENT | PteFlags::RW | PteFlags::ACCESSED).bits(),
-                    );
+                    slot.write(new_table(map) | TABLE.bits());
                 }
                 // The contents of a large page are no table.
                 assert!(slot.read() & PteFlags::PSE.bits() == 0, "a large page maps {virt:#x} already");

@@ -11,6 +11,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::descriptor::Policy;
+use crate::pagetable::PagingPolicy;
+
 use super::fdt::{self, Event, Fdt, FdtError, Writer};
 use super::policy::{self, Actions, Share};
 
@@ -38,6 +41,22 @@ pub enum MachineKind {
 }
 
 impl MachineKind {
+    /// Where its kernel runs.
+    pub const fn policy(self) -> Policy {
+        match self {
+            Self::PvRing1 => Policy::Ring1,
+            Self::PvRing3 => Policy::Ring3,
+        }
+    }
+
+    /// What its page tables may say.
+    pub const fn paging(self) -> PagingPolicy {
+        match self {
+            Self::PvRing1 => PagingPolicy::Ring1,
+            Self::PvRing3 => PagingPolicy::Ring3,
+        }
+    }
+
     /// The name used on command lines and in the device tree.
     pub const fn name(self) -> &'static str {
         match self {

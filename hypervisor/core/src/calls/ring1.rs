@@ -4,12 +4,16 @@ use paravane_abi::errno::Errno;
 use paravane_abi::ring1::RING1_OP_READ_COUNTERS;
 
 use super::{Answer, Call};
+use crate::descriptor::Policy;
 use crate::hypervisor::Hypervisor;
 use crate::machine::Machine;
 
 impl<M: Machine> Hypervisor<M> {
     /// `ring1_op`.
     pub(super) fn ring1_op(&mut self, call: &mut Call<'_>) -> Answer {
+        if self.domain().policy != Policy::Ring1 {
+            return Err(Errno::ENOSYS.into());
+        }
         match call.args[0] as u32 {
             RING1_OP_READ_COUNTERS => {
                 let mut counters = self.counters;

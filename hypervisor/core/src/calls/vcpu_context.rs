@@ -11,7 +11,7 @@ use zerocopy::IntoBytes;
 use super::{Answer, Stop};
 use crate::addr::{ENTRIES, Mfn, PAGE_SIZE, VirtAddr};
 use crate::debugreg::DebugRegs;
-use crate::descriptor::fixup;
+use crate::descriptor::{Policy, fixup};
 use crate::domain::{Callback, Callbacks, TRAPS};
 use crate::emulate::Mode;
 use crate::hypervisor::Hypervisor;
@@ -77,7 +77,7 @@ impl<M: Machine> Hypervisor<M> {
         let ldt =
             (context.ldt_base as usize).is_multiple_of(PAGE_SIZE) && context.ldt_ents <= LDT_ENTRIES_MAX;
         // A ring-1 domain has no LDT, and one table for its kernel and its programs.
-        let ring1 = context.ldt_ents == 0 && context.ctrlreg[1] == 0;
+        let ring1 = self.domain().policy == Policy::Ring3 || context.ldt_ents == 0 && context.ctrlreg[1] == 0;
         let gdt = context.gdt_ents <= MAX_GUEST_GDT_ENTRIES;
         let fits = addresses_are_canonical(context) && ldt && ring1 && gdt;
         if fits { Ok(()) } else { Err(Errno::EINVAL) }
@@ -93,14 +93,20 @@ impl<M: Machine> Hypervisor<M> {
 
     fn load_context_tables(&mut self, vcpu: usize, context: &VcpuGuestContext) -> Result<(), Stop> {
         let base = Mfn::new(cr3_to_mfn(context.ctrlreg[3]));
-        if self.domain().vcpus[vcpu].paging.base() == Some(base) {
-            return Ok(());
+        let user = (context.ctrlreg[1] != 0).then(|| Mfn::new(cr3_to_mfn(context.ctrlreg[1])));
+        let stop = |error| match error {
+            OpError::Again => Stop::AGAIN,
+            OpError::Refused(error) => Stop::from(error),
+        };
+        if self.domain().vcpus[vcpu].paging.base() != Some(base) {
+            self.paging_of(vcpu).set_base(base).map_err(stop)?;
         }
-        match self.paging_of(vcpu).set_base(base) {
-            Ok(()) => Ok(()),
-            Err(OpError::Again) => Err(Stop::AGAIN),
-            Err(OpError::Refused(error)) => Err(error.into()),
-        }
+        self.paging_of(vcpu).set_user_base(user).map_err(|error| {
+            if matches!(error, OpError::Refused(_)) {
+                self.unload_context_tables(vcpu);
+            }
+            stop(error)
+        })
     }
 
     /// Gives the tables of a refused context back. The L4 is in use elsewhere or pinned, as every L4 that was
@@ -137,6 +143,7 @@ impl<M: Machine> Hypervisor<M> {
         let callback = |address, mask| Some(Callback { address, mask_events: context.flags & mask != 0 });
         let vcpu = &mut self.domain_mut().vcpus[number];
         vcpu.regs = regs;
+        vcpu.half = mode;
         vcpu.selectors = [regs.ds, regs.es, regs.fs, regs.gs];
         vcpu.iopl = iopl;
         for (vector, (to, from)) in vcpu.traps.iter_mut().zip(context.trap_ctxt).enumerate().take(TRAPS) {

@@ -9,6 +9,7 @@ use paravane_abi::trap::TrapInfo;
 
 use crate::addr::Mfn;
 use crate::debugreg::DebugRegs;
+use crate::emulate::Mode;
 use crate::event::Place;
 use crate::machine::{FpuState, GUEST_GDT_PAGES};
 use crate::pagetable::VcpuPaging;
@@ -83,6 +84,8 @@ pub struct Vcpu {
     pub id: u32,
     /// General registers while it does not run; while it does, they stand on the entry stack.
     pub regs: CpuUserRegs,
+    /// Which half of it runs, where the ring does not tell: under a kernel in ring 3.
+    pub half: Mode,
     /// Whether it can run.
     pub state: RunState,
     /// It has been brought up, and not taken down (`VCPUOP_up`, `VCPUOP_down`).
@@ -147,6 +150,7 @@ impl Vcpu {
         Self {
             id,
             regs: CpuUserRegs::default(),
+            half: Mode::Kernel,
             state: RunState::Runnable,
             up: false,
             awake: false,

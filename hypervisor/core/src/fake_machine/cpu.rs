@@ -2,6 +2,7 @@
 
 use super::FakeMachine;
 use crate::addr::{DomainId, ENTRIES, Level, Mfn, PAGE_SIZE, VirtAddr, is_reserved_slot};
+use crate::emulate::Mode;
 use crate::flush::RootChange;
 use crate::frame::{FrameTable, FrameType, Owner};
 use crate::memory::Memory;
@@ -58,13 +59,35 @@ struct Translation {
     rights: u64,
 }
 
+/// The tables of one half of a guest.
+#[derive(Debug)]
+struct Root {
+    base: Option<Mfn>,
+    /// The copy of the base L4 that the CPU walks.
+    entries: Vec<u64>,
+}
+
+impl Root {
+    fn new() -> Self {
+        Self { base: None, entries: vec![0; ENTRIES] }
+    }
+
+    fn load(&mut self, base: Option<Mfn>, machine: &FakeMachine) {
+        self.base = base;
+        for (slot, entry) in self.entries.iter_mut().enumerate() {
+            let source = base.filter(|_| !is_reserved_slot(slot));
+            *entry = source.map_or(0, |base| machine.read_word(base, slot));
+        }
+    }
+}
+
 /// A CPU.
 #[derive(Debug)]
 pub(super) struct Cpu {
     domain: Option<DomainId>,
-    base: Option<Mfn>,
-    /// The copy of the base L4 that the CPU walks.
-    root: Vec<u64>,
+    /// Those of the kernel, and of the programs where they have their own.
+    kernel: Root,
+    user: Root,
     last_flush: u64,
     pages: BTreeMap<u64, Translation>,
     tables: BTreeSet<(Mfn, Level)>,
@@ -74,8 +97,8 @@ impl Cpu {
     pub(super) fn new() -> Self {
         Self {
             domain: None,
-            base: None,
-            root: vec![0; ENTRIES],
+            kernel: Root::new(),
+            user: Root::new(),
             last_flush: 0,
             pages: BTreeMap::new(),
             tables: BTreeSet::new(),
@@ -106,29 +129,34 @@ impl Cpu {
         self.pages.contains_key(&(address & !(PAGE_SIZE as u64 - 1)))
     }
 
-    pub(super) fn load(&mut self, domain: DomainId, base: Option<Mfn>, machine: &FakeMachine) {
+    pub(super) fn load(&mut self, domain: DomainId, half: Mode, base: Option<Mfn>, machine: &FakeMachine) {
+        if self.domain != Some(domain) {
+            // The other half's table is another domain's.
+            self.user.load(None, machine);
+            self.kernel.load(None, machine);
+        }
         self.domain = Some(domain);
-        self.base = base;
-        for (slot, entry) in self.root.iter_mut().enumerate() {
-            let source = base.filter(|_| !is_reserved_slot(slot));
-            *entry = source.map_or(0, |base| machine.read_word(base, slot));
+        match half {
+            Mode::Kernel => self.kernel.load(base, machine),
+            Mode::User => self.user.load(base, machine),
         }
     }
 
     pub(super) fn root_changed(&mut self, change: RootChange) {
-        if self.base == Some(change.l4) {
-            self.root[change.slot] = change.entry;
+        for root in [&mut self.kernel, &mut self.user] {
+            if root.base == Some(change.l4) {
+                root.entries[change.slot] = change.entry;
+            }
         }
     }
 
-    /// Caches all that the root reaches.
+    /// Caches all that the roots reach.
     pub(super) fn fill(&mut self, machine: &FakeMachine) {
-        if self.base.is_none() {
-            return;
-        }
         let rights = Pte::RW | Pte::US;
-        let root: Vec<(usize, u64)> =
-            self.root.iter().copied().enumerate().filter(|(_, entry)| *entry != 0).collect();
+        let present = |root: &Root| {
+            root.entries.iter().copied().enumerate().filter(|(_, entry)| *entry != 0).collect::<Vec<_>>()
+        };
+        let root = [&self.kernel, &self.user].map(present).concat();
         for (slot, entry) in root {
             self.fill_below(machine, Pte(entry), Level::L3, place(0, slot, Level::L4), rights);
         }
@@ -166,18 +194,19 @@ impl Cpu {
         if let Some(cached) = self.pages.get(&va.page().get()) {
             return (cached.rights & must == must).then_some(cached.frame);
         }
-        self.base?;
+        let root = if user && self.user.base.is_some() { &mut self.user } else { &mut self.kernel };
+        root.base?;
         let mut table = None;
         for level in Level::DOWN {
             let slot = va.slot(level);
-            let entry = Pte(table.map_or(self.root[slot], |table| machine.read_word(table, slot)));
+            let entry = Pte(table.map_or(root.entries[slot], |table| machine.read_word(table, slot)));
             if !entry.has(must | Pte::P) {
                 return None;
             }
             let marks = Pte::A | if write && level == Level::L1 { Pte::D } else { 0 };
             match table {
                 Some(table) => machine.poke(table, slot, entry.0 | marks),
-                None => self.root[slot] |= marks,
+                None => root.entries[slot] |= marks,
             }
             table = Some(entry.frame());
         }
@@ -208,10 +237,11 @@ impl Cpu {
                 found.push(Stale::NoTable { cpu, frame, level });
             }
         }
-        if let Some(base) = self.base {
+        for root in [&self.kernel, &self.user] {
+            let Some(base) = root.base else { continue };
             let differs = |slot: &usize| {
                 !is_reserved_slot(*slot)
-                    && (self.root[*slot] ^ machine.read_word(base, *slot)) & !(Pte::A | Pte::D) != 0
+                    && (root.entries[*slot] ^ machine.read_word(base, *slot)) & !(Pte::A | Pte::D) != 0
             };
             found.extend((0..ENTRIES).filter(differs).map(|slot| Stale::Root { cpu, slot }));
         }

@@ -11,6 +11,7 @@ mod cpu;
 pub use cpu::Stale;
 
 use crate::addr::{DomainId, ENTRIES, Mfn, PAGE_SIZE, Pfn};
+use crate::emulate::Mode;
 use crate::flush::{Flush, FlushWhat, FlushWho, RootChange, Tlb};
 use crate::frame::{FrameInfo, FrameTable};
 use crate::memory::{FrameWriter, Memory};
@@ -313,11 +314,11 @@ impl Tlb for FakeMachine {
         }
     }
 
-    fn base_changed(&self, domain: DomainId, kernel: Option<Mfn>, _user: Option<Mfn>) {
+    fn base_changed(&self, domain: DomainId, half: Mode, l4: Option<Mfn>) {
         self.count(|counters| counters.base_changes += 1);
         let mut cpus = self.cpus.borrow_mut();
         let cpu = &mut cpus[self.current.get()];
-        cpu.load(domain, kernel, self);
+        cpu.load(domain, half, l4, self);
         // Loading CR3 is a complete flush, as no entry is global.
         self.flush_cpu(cpu);
     }

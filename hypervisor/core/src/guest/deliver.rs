@@ -5,11 +5,12 @@ use zerocopy::IntoBytes;
 
 use crate::bounce::{self, Entry, Kind, Origin};
 use crate::crash::Reason;
+use crate::descriptor::Policy;
 use crate::domain::upcall;
 use crate::emulate::vector::PAGE_FAULT;
 use crate::emulate::{Fault, Mode};
 use crate::hypervisor::{Hypervisor, Next};
-use crate::machine::Machine;
+use crate::machine::{Live, Machine, SegmentBase};
 
 /// Trap-table flag: mask events on entry (`TI_SET_IF`, bit 2).
 const TRAP_MASKS_EVENTS: u8 = 4;
@@ -17,8 +18,38 @@ const TRAP_MASKS_EVENTS: u8 = 4;
 impl<M: Machine> Hypervisor<M> {
     /// Which half of the guest the registers belong to.
     #[inline]
-    pub(super) fn mode(&self, regs: &CpuUserRegs) -> Mode {
-        if regs.cs & 3 == 3 { Mode::User } else { Mode::Kernel }
+    pub(crate) fn mode(&self, regs: &CpuUserRegs) -> Mode {
+        match self.domain().policy {
+            Policy::Ring1 if regs.cs & 3 == 3 => Mode::User,
+            Policy::Ring1 => Mode::Kernel,
+            Policy::Ring3 => self.vcpu().half,
+        }
+    }
+
+    /// The other half of the guest goes on. Where both run in ring 3 it has its own table and GS base.
+    pub(super) fn set_mode(&mut self, half: Mode) {
+        if self.domain().policy == Policy::Ring3 && self.vcpu().half != half {
+            self.vcpu_mut().half = half;
+            self.load_half();
+        }
+    }
+
+    /// Tells the machine which half of the guest runs.
+    pub(super) fn load_half(&mut self) {
+        let live = match (self.domain().policy, self.vcpu().half) {
+            (Policy::Ring1, _) => Live::Shared,
+            (Policy::Ring3, Mode::Kernel) => Live::Kernel,
+            (Policy::Ring3, Mode::User) => Live::User,
+        };
+        self.machine.set_live(live);
+    }
+
+    /// Which of the guest's GS bases is the live one.
+    pub(super) fn live_gs(&self) -> SegmentBase {
+        match (self.domain().policy, self.vcpu().half) {
+            (Policy::Ring3, Mode::Kernel) => SegmentBase::GsKernel,
+            _ => SegmentBase::GsUser,
+        }
     }
 
     /// Gives the guest an exception.
@@ -64,6 +95,7 @@ impl<M: Machine> Hypervisor<M> {
             self.shared().set_upcall_mask(place, frame.upcall_mask);
         }
         frame.enter(regs);
+        self.set_mode(Mode::Kernel);
         Ok(())
     }
 
@@ -84,12 +116,14 @@ impl<M: Machine> Hypervisor<M> {
         self.deliver_event(regs, masked)
     }
 
-    /// An event is pending: ring 3 always takes it, ring 1 unless it masks them; and if it does, its way to
-    /// ring 3 leads through the hypervisor (invariant 8).
+    /// An event is pending. Under a kernel in ring 1, ring 3 always takes it, and ring 1 unless it masks them; and
+    /// if it does, its way to ring 3 leads through the hypervisor (invariant 8). Under a kernel in ring 3 the mask
+    /// alone decides, as in Xen: every way to a program sets it.
     #[cold]
     fn deliver_event(&mut self, regs: &mut CpuUserRegs, masked: bool) -> Next {
-        if masked && self.mode(regs) == Mode::Kernel {
-            self.show_user_code(false);
+        let ring1 = self.domain().policy == Policy::Ring1;
+        if masked && (!ring1 || self.mode(regs) == Mode::Kernel) {
+            self.show_user_code(!ring1);
             return Next::Guest;
         }
         let callback = self.vcpu().callbacks.event;

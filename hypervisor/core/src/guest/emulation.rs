@@ -65,8 +65,14 @@ impl<M: Machine> Hypervisor<M> {
         match effect {
             MsrEffect::Ignored => {}
             MsrEffect::FsBase(base) => self.machine.set_segment_base(SegmentBase::Fs, base),
-            MsrEffect::GsBase(base) => self.machine.set_segment_base(SegmentBase::GsUser, base),
-            MsrEffect::GsBaseInactive(base) => self.machine.set_segment_base(SegmentBase::GsKernel, base),
+            MsrEffect::GsBase(base) => self.machine.set_segment_base(self.live_gs(), base),
+            MsrEffect::GsBaseInactive(base) => {
+                let inactive = match self.live_gs() {
+                    SegmentBase::GsKernel => SegmentBase::GsUser,
+                    _ => SegmentBase::GsKernel,
+                };
+                self.machine.set_segment_base(inactive, base);
+            }
             MsrEffect::TscAux(value) => {
                 self.vcpu_mut().tsc_aux = value;
                 self.machine.set_tsc_aux(value);
@@ -146,6 +152,7 @@ impl<M: Machine> Hypervisor<M> {
         let user_table = self.domain().policy == Policy::Ring1 || paging.user_base().is_some();
         let to = iret::hypercall(self.domain().policy, &context, user_table, self.architectural_iopl())?;
         to.enter(regs);
+        self.set_mode(to.mode);
         if let Some(masked) = to.upcall_mask {
             self.shared().set_upcall_mask(self.vcpu().info, masked);
         }
@@ -173,7 +180,7 @@ impl<M: Machine> Hypervisor<M> {
         let bytes = self.fetch(regs, &mut buffer);
         let bases = SegmentBases {
             fs: self.machine.segment_base(SegmentBase::Fs),
-            gs: self.machine.segment_base(SegmentBase::GsUser),
+            gs: self.machine.segment_base(self.live_gs()),
         };
         let write = match emulate::page_table_write(bytes, regs, address, bases) {
             Ok(write) => write,

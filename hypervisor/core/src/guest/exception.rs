@@ -5,9 +5,10 @@ use paravane_abi::regs::CpuUserRegs;
 use super::emulation::Applied;
 use crate::bounce::{Entry, Kind};
 use crate::crash::Reason;
-use crate::descriptor::{USER_CS32, USER_CS64};
+use crate::descriptor::{Policy, USER_CS32, USER_CS64};
+use crate::domain::Callback;
 use crate::emulate::vector::{DEBUG, INVALID_OPCODE, NOT_PRESENT, PAGE_FAULT, PROTECTION};
-use crate::emulate::{self, Emulated, Fault, MAX_LENGTH, SoftInterrupt};
+use crate::emulate::{self, Emulated, Fault, MAX_LENGTH, Mode, SoftInterrupt};
 use crate::guest_memory::GuestMemory;
 use crate::hypervisor::Hypervisor;
 use crate::machine::Machine;
@@ -31,6 +32,10 @@ impl<M: Machine> Hypervisor<M> {
     /// Handles an exception; `fault_address` is CR2 for a page fault.
     pub fn exception(&mut self, regs: &mut CpuUserRegs, fault_address: u64) {
         self.enter();
+        if regs.entry_vector == VECTOR_SYSCALL && self.mode(regs) == Mode::Kernel {
+            // Ring 1 has a gate of its own, and no `syscall` comes from there: this kernel runs in ring 3.
+            return self.hypercall(regs);
+        }
         self.counters.exceptions += 1;
         self.counters.total_entries += 1;
         let handled = match regs.entry_vector {
@@ -44,8 +49,8 @@ impl<M: Machine> Hypervisor<M> {
             vector if vector == u32::from(INVALID_OPCODE) => self.invalid_opcode(regs),
             vector if vector == u32::from(DEBUG) => self.debug_trap(regs),
             DEVICE_NOT_AVAILABLE => self.device_not_available(regs),
-            VECTOR_SYSCALL => self.refuse_syscall(regs),
-            VECTOR_SYSCALL32 => self.syscall32(regs),
+            VECTOR_SYSCALL => self.system_call(regs, self.vcpu().callbacks.syscall),
+            VECTOR_SYSCALL32 => self.system_call(regs, self.vcpu().callbacks.syscall32),
             _ => self.reflect(regs),
         };
         if let Err(reason) = handled {
@@ -59,9 +64,11 @@ impl<M: Machine> Hypervisor<M> {
         self.inject(regs, Fault::INVALID_OPCODE)
     }
 
-    /// `syscall` of a 32-bit program: bounced, since its return address says nothing of its ring.
-    fn syscall32(&mut self, regs: &mut CpuUserRegs) -> Result<(), Reason> {
-        let registered = self.vcpu().callbacks.syscall32.filter(|callback| callback.address != 0);
+    /// `syscall` of a program under a kernel in ring 3, or of a 32-bit one under any kernel, as its return address
+    /// says nothing of its ring.
+    fn system_call(&mut self, regs: &mut CpuUserRegs, callback: Option<Callback>) -> Result<(), Reason> {
+        let ring1_entry = regs.entry_vector == VECTOR_SYSCALL && self.domain().policy == Policy::Ring1;
+        let registered = callback.filter(|callback| callback.address != 0 && !ring1_entry);
         let Some(callback) = registered else { return self.refuse_syscall(regs) };
         let entry =
             Entry { handler: callback.address, mask_events: callback.mask_events, kind: Kind::SystemCall };
@@ -79,7 +86,7 @@ impl<M: Machine> Hypervisor<M> {
     pub(super) fn running_memory(&self, regs: &CpuUserRegs) -> Option<GuestMemory<'_, M>> {
         let domain = self.domain();
         let paging = &self.vcpu().paging;
-        if regs.cs & 3 == 3 {
+        if self.mode(regs) == Mode::User {
             let root = paging.user_base().or(paging.base())?;
             Some(GuestMemory::user(&self.frames, &self.machine, domain.id, root))
         } else {
@@ -104,7 +111,10 @@ impl<M: Machine> Hypervisor<M> {
         use crate::guest_memory::Fault as Code;
         const TABLE_WRITE: u32 = Code::PRESENT | Code::WRITE;
         let kind = regs.error_code & (TABLE_WRITE | Code::FETCH);
-        if regs.cs & 3 != 3 && kind == TABLE_WRITE && self.emulate_table_write(regs, address)? {
+        if self.mode(regs) == Mode::Kernel
+            && kind == TABLE_WRITE
+            && self.emulate_table_write(regs, address)?
+        {
             return Ok(());
         }
         self.inject(regs, Fault::page(address, regs.error_code))

@@ -5,8 +5,9 @@ use paravane_abi::trap::TrapInfo;
 
 use crate::addr::VirtAddr;
 use crate::crash::{Reason, Report};
-use crate::descriptor::direct_gate;
+use crate::descriptor::{Policy, direct_gate};
 use crate::domain::Shutdown;
+use crate::emulate::Mode;
 use crate::hypervisor::Hypervisor;
 use crate::machine::{Machine, SegmentBase};
 
@@ -17,6 +18,8 @@ impl<M: Machine> Hypervisor<M> {
     /// Points `syscall` at the running vcpu's callback.
     pub(crate) fn load_syscall_entry(&mut self) {
         let registered = self.vcpu().callbacks.syscall.map(|callback| callback.address);
+        // A kernel in ring 3 makes its hypercalls by `syscall` too: all of them come to the hypervisor.
+        let registered = registered.filter(|_| self.domain().policy == Policy::Ring1);
         // Address 0 takes the callback away, as in Xen. Nothing enters the kernel in the hypervisor's range:
         // Xen takes such an address too, and the fetch faults; here `syscall` does not exist then.
         let entry = registered.filter(|address| *address != 0 && VirtAddr::is_guest(*address));
@@ -73,7 +76,11 @@ impl<M: Machine> Hypervisor<M> {
             domain: self.domain().id.0,
             vcpu: self.vcpu().id,
             reason,
-            context: if regs.cs & 3 == 3 { "program, ring 3" } else { "kernel, ring 1" },
+            context: match (self.mode(regs), self.domain().policy) {
+                (Mode::User, _) => "program, ring 3",
+                (Mode::Kernel, Policy::Ring1) => "kernel, ring 1",
+                (Mode::Kernel, Policy::Ring3) => "kernel, ring 3",
+            },
             regs,
             control: [view.cr0(), view.cr2(), view.cr3(), view.cr4()],
             bases: [base(SegmentBase::Fs), base(SegmentBase::GsUser), base(SegmentBase::GsKernel)],

@@ -2,6 +2,8 @@
 
 use paravane_abi::regs::CpuUserRegs;
 
+use crate::descriptor::Policy;
+use crate::emulate::Mode;
 use crate::hypervisor::{Hypervisor, Next};
 use crate::machine::{Machine, SegmentBase};
 use crate::sched::VcpuKey;
@@ -112,7 +114,11 @@ impl<M: Machine> Hypervisor<M> {
     /// Loads the vcpu that runs from now on.
     fn load_vcpu(&mut self) {
         let (id, paging) = (self.domain().id, &self.vcpu().paging);
-        self.machine.base_changed(id, paging.base(), paging.user_base());
+        self.machine.base_changed(id, Mode::Kernel, paging.base());
+        if self.domain().policy == Policy::Ring3 {
+            self.machine.base_changed(id, Mode::User, paging.user_base());
+        }
+        self.load_half();
         let (domain, number) = (self.here.domain, self.here.vcpu);
         let vcpu = &self.domains[domain].vcpus[number];
         let machine = &mut self.machine;

@@ -51,6 +51,7 @@ impl Processor {
 /// The running vcpu and its registers.
 pub(super) struct View<'a, M> {
     hypervisor: &'a Hypervisor<M>,
+    mode: Mode,
     cs: u16,
     ds_to_gs: [u16; 4],
 }
@@ -58,7 +59,12 @@ pub(super) struct View<'a, M> {
 impl<M: Machine> Hypervisor<M> {
     /// The running vcpu as the emulator sees it.
     pub(super) fn view(&self, regs: &CpuUserRegs) -> View<'_, M> {
-        View { hypervisor: self, cs: regs.cs, ds_to_gs: [regs.ds, regs.es, regs.fs, regs.gs] }
+        View {
+            hypervisor: self,
+            mode: self.mode(regs),
+            cs: regs.cs,
+            ds_to_gs: [regs.ds, regs.es, regs.fs, regs.gs],
+        }
     }
 
     /// Whether the virtual IOPL shows in frames and counts from ring 0.
@@ -114,7 +120,7 @@ impl<M: Machine> View<'_, M> {
 
 impl<M: Machine> VirtualCpu for View<'_, M> {
     fn mode(&self) -> Mode {
-        if self.cs & 3 == 3 { Mode::User } else { Mode::Kernel }
+        self.mode
     }
 
     fn code_bits(&self) -> CodeBits {
@@ -201,7 +207,7 @@ impl<M: Machine> VirtualCpu for View<'_, M> {
     fn segment_base(&self, segment: Segment) -> Option<u64> {
         match segment {
             Segment::Fs => Some(self.hypervisor.machine.segment_base(SegmentBase::Fs)),
-            Segment::Gs => Some(self.hypervisor.machine.segment_base(SegmentBase::GsUser)),
+            Segment::Gs => Some(self.hypervisor.machine.segment_base(self.hypervisor.live_gs())),
             _ if self.code_bits() == CodeBits::Bits64 => Some(0),
             Segment::Ds => self.flat(self.ds_to_gs[0]),
             Segment::Es => self.flat(self.ds_to_gs[1]),

@@ -3,6 +3,7 @@
 use super::validate::Stop;
 use super::{OpError, Paging, PagingPolicy};
 use crate::addr::{Level, Mfn};
+use crate::emulate::Mode;
 use crate::flush::{Flush, FlushWhat, FlushWho, Tlb};
 use crate::memory::Memory;
 use paravane_abi::errno::Errno;
@@ -97,7 +98,7 @@ impl<M: Memory + Tlb> Paging<'_, M> {
         }
         self.acquire_table(frame, Level::L4)?;
         let old = self.vcpu.base.replace(frame);
-        self.bases_changed(old);
+        self.base_changed(Mode::Kernel, old);
         Ok(())
     }
 
@@ -115,7 +116,7 @@ impl<M: Memory + Tlb> Paging<'_, M> {
             self.acquire_table(frame, Level::L4)?;
         }
         let old = core::mem::replace(&mut self.vcpu.user_base, frame);
-        self.bases_changed(old);
+        self.base_changed(Mode::User, old);
         Ok(())
     }
 
@@ -123,19 +124,29 @@ impl<M: Memory + Tlb> Paging<'_, M> {
     /// it returns `Ok`.
     pub fn drop_bases(&mut self) -> Result<(), OpError> {
         self.finish_pending()?;
-        while let Some(old) = self.vcpu.base.take().or_else(|| self.vcpu.user_base.take()) {
-            self.bases_changed(Some(old));
-            if self.vcpu.pending.is_some() {
-                return Err(OpError::Again);
+        for half in [Mode::Kernel, Mode::User] {
+            if let Some(old) = self.base_of(half).take() {
+                self.base_changed(half, Some(old));
+                if self.vcpu.pending.is_some() {
+                    return Err(OpError::Again);
+                }
             }
         }
         Ok(())
     }
 
+    const fn base_of(&mut self, half: Mode) -> &mut Option<Mfn> {
+        match half {
+            Mode::Kernel => &mut self.vcpu.base,
+            Mode::User => &mut self.vcpu.user_base,
+        }
+    }
+
     /// Tells the machine first: until then a CPU may walk a root copied from the old table.
-    fn bases_changed(&mut self, old: Option<Mfn>) {
+    fn base_changed(&mut self, half: Mode, old: Option<Mfn>) {
         if self.loaded {
-            self.machine.base_changed(self.domain.id, self.vcpu.base, self.vcpu.user_base);
+            let new = *self.base_of(half);
+            self.machine.base_changed(self.domain.id, half, new);
         }
         if let Some(old) = old {
             self.release_table(old, Level::L4);

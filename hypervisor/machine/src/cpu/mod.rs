@@ -102,6 +102,12 @@ pub fn load_gs(selector: u16) {
     }
 }
 
+/// Exchanges the live GS base with the other one.
+pub fn swap_gs() {
+    // SAFETY: ring 0 keeps nothing in GS.
+    unsafe { core::arch::asm!("swapgs", options(nomem, nostack, preserves_flags)) }
+}
+
 /// Loads DS, ES, FS and GS, each under the conditions of [`load_gs`].
 pub fn load_data_selectors(selectors: [u16; 4]) {
     let [ds, es, fs, gs] = selectors.map(u32::from);

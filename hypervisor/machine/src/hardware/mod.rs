@@ -8,20 +8,40 @@ mod tlb;
 use alloc::vec::Vec;
 use core::cell::Cell;
 
+use paravane_abi::mmu::MACH2PHYS_VIRT_START;
+use paravane_abi::pte::PteFlags;
 use paravane_core::addr::{DomainId, ENTRIES, Mfn};
+
+use paravane_core::emulate::Mode;
+use paravane_core::machine::Live;
 
 use crate::cpu::local::{self, Local};
 use crate::direct_map;
 use crate::entry::area::EntryArea;
 
+/// A table that guests run on: a copy of the current guest's L4 with the hypervisor's slots (invariant 1).
+struct Root {
+    /// Its physical address.
+    physical: u64,
+    /// The guest L4 that it is a copy of.
+    loaded: Cell<Option<Mfn>>,
+}
+
+impl Root {
+    fn word(&self, slot: usize) -> *mut u64 {
+        assert!(slot < ENTRIES, "L4 slot {slot}");
+        direct_map::pointer::<u64>(self.physical + slot as u64 * 8)
+    }
+}
+
 /// One processor, as far as the hypervisor's lock guards it.
 pub struct Cpu {
     local: &'static Local,
-    /// Physical address of the table that guests run on here: a copy of the current guest's L4 with the
-    /// hypervisor's slots (invariant 1).
-    guest_root: u64,
-    /// The guest L4 that `guest_root` is a copy of.
-    loaded: Cell<Option<Mfn>>,
+    /// The tables that guests run on here: that of kernels, which in ring 1 serves their programs too, and that of
+    /// programs under a kernel in ring 3.
+    roots: [Root; 2],
+    /// Which of them, and which GS base, is the live one.
+    live: Cell<Live>,
     /// Whose vcpu it runs.
     running: Cell<Option<(DomainId, u32)>>,
     area: EntryArea,
@@ -29,21 +49,34 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// Takes over what boot has laid out. `guest_root` must hold the hypervisor's slots already.
-    pub fn new(local: &'static Local, guest_root: u64, area: EntryArea) -> Self {
+    /// Takes over what boot has laid out. The roots must hold the hypervisor's slots already.
+    pub fn new(local: &'static Local, roots: [u64; 2], area: EntryArea) -> Self {
         Self {
             local,
-            guest_root,
-            loaded: Cell::new(None),
+            roots: roots.map(|physical| Root { physical, loaded: Cell::new(None) }),
+            live: Cell::new(Live::Shared),
             running: Cell::new(None),
             area,
             user_code_present: Cell::new(true),
         }
     }
 
-    fn root_word(&self, slot: usize) -> *mut u64 {
-        assert!(slot < ENTRIES, "L4 slot {slot}");
-        direct_map::pointer::<u64>(self.guest_root + slot as u64 * 8)
+    /// The table for a half of the guest.
+    const fn root(&self, half: Mode) -> &Root {
+        match half {
+            Mode::Kernel => &self.roots[0],
+            Mode::User => &self.roots[1],
+        }
+    }
+
+    /// Shows the M2P to ring 3 on the kernels' table, or only to ring 1.
+    fn show_m2p(&self, to_ring3: bool) {
+        let slot = self.root(Mode::Kernel).word((MACH2PHYS_VIRT_START >> 39 & 511) as usize);
+        // SAFETY: this processor's own root, which nobody walks while ring 0 runs on its own.
+        unsafe {
+            let entry = slot.read_volatile() & !PteFlags::USER.bits();
+            slot.write_volatile(entry | if to_ring3 { PteFlags::USER.bits() } else { 0 });
+        }
     }
 
     /// Whether it runs a vcpu of the domain's whose bit is set.

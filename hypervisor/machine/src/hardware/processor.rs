@@ -3,7 +3,8 @@
 use paravane_abi::ring1::USER_RSP_SLOT;
 use paravane_core::addr::{DomainId, Mfn};
 use paravane_core::descriptor::{Gate, USER_CODE_ENTRIES, set_user_code_present};
-use paravane_core::machine::{FpuState, GUEST_GDT_PAGES, Processor, SegmentBase};
+use paravane_core::emulate::Mode;
+use paravane_core::machine::{FpuState, GUEST_GDT_PAGES, Live, Processor, SegmentBase};
 use x86_64::registers::control::{Cr0, Cr0Flags};
 use x86_64::registers::debug::Dr6;
 
@@ -28,6 +29,22 @@ impl Processor for Hardware {
         if cpu != local::this_cpu() {
             apic::send_interrupt(self.cpus[cpu].local.apic_id, apic::VECTOR_RESCHEDULE);
         }
+    }
+
+    fn set_live(&mut self, live: Live) {
+        let old = self.this().live.replace(live);
+        if old == live {
+            return;
+        }
+        if (old == Live::Kernel) != (live == Live::Kernel) {
+            crate::cpu::swap_gs();
+        }
+        let half = if live == Live::User { Mode::User } else { Mode::Kernel };
+        let cpu = self.this_mut();
+        if half == Mode::Kernel {
+            cpu.show_m2p(live == Live::Kernel);
+        }
+        cpu.area.cpu().guest_cr3 = cpu.root(half).physical;
     }
 
     fn set_running(&mut self, vcpu: Option<(DomainId, u32)>) {
@@ -107,15 +124,23 @@ impl Processor for Hardware {
     }
 
     fn set_segment_base(&mut self, which: SegmentBase, base: u64) {
-        msr::write(base_register(which), base);
+        msr::write(self.base_register(which), base);
     }
 
     fn segment_base(&self, which: SegmentBase) -> u64 {
-        msr::read(base_register(which))
+        msr::read(self.base_register(which))
     }
 
     fn load_user_gs(&mut self, selector: u16) {
+        // The load changes the live base, and the programs' is meant.
+        let swapped = self.this().live.get() == Live::Kernel;
+        if swapped {
+            crate::cpu::swap_gs();
+        }
         crate::cpu::load_gs(selector);
+        if swapped {
+            crate::cpu::swap_gs();
+        }
     }
 
     fn set_task_switched(&mut self, set: bool) {
@@ -159,10 +184,15 @@ impl Processor for Hardware {
     }
 }
 
-fn base_register(which: SegmentBase) -> u32 {
-    match which {
-        SegmentBase::Fs => msr::FS_BASE,
-        SegmentBase::GsUser => msr::GS_BASE,
-        SegmentBase::GsKernel => msr::KERNEL_GS_BASE,
+impl Hardware {
+    /// The register that holds a base while the guest is the way it is.
+    fn base_register(&self, which: SegmentBase) -> u32 {
+        let kernel = self.this().live.get() == Live::Kernel;
+        match which {
+            SegmentBase::Fs => msr::FS_BASE,
+            SegmentBase::GsUser if !kernel => msr::GS_BASE,
+            SegmentBase::GsKernel if kernel => msr::GS_BASE,
+            SegmentBase::GsUser | SegmentBase::GsKernel => msr::KERNEL_GS_BASE,
+        }
     }
 }

@@ -5,6 +5,7 @@ use core::sync::atomic::Ordering;
 use paravane_core::addr::{
     DomainId, ENTRIES, Mfn, RESERVED_FIRST_SLOT, RESERVED_LAST_SLOT, is_reserved_slot,
 };
+use paravane_core::emulate::Mode;
 use paravane_core::flush::{Flush, FlushWhat, FlushWho, RootChange, Tlb};
 use paravane_core::shootdown::call_in;
 
@@ -76,25 +77,26 @@ impl Tlb for Hardware {
     }
 
     fn root_changed(&self, _domain: DomainId, change: RootChange) {
-        for cpu in self.cpus.iter().filter(|cpu| cpu.loaded.get() == Some(change.l4)) {
+        let roots = self.cpus.iter().flat_map(|cpu| &cpu.roots);
+        for root in roots.filter(|root| root.loaded.get() == Some(change.l4)) {
             if !is_reserved_slot(change.slot) {
                 // SAFETY: a slot of a root of ours. The processor that runs on it may be walking it, and sees the
                 // old entry or the new.
-                unsafe { cpu.root_word(change.slot).write_volatile(change.entry) };
+                unsafe { root.word(change.slot).write_volatile(change.entry) };
             }
         }
     }
 
-    fn base_changed(&self, _domain: DomainId, kernel: Option<Mfn>, _user: Option<Mfn>) {
-        let cpu = self.this();
+    fn base_changed(&self, _domain: DomainId, half: Mode, l4: Option<Mfn>) {
+        let root = self.this().root(half);
         // Copied even if it is the same frame as before: it may have been another table meanwhile.
-        cpu.loaded.set(kernel);
+        root.loaded.set(l4);
         for slots in [0..RESERVED_FIRST_SLOT, RESERVED_LAST_SLOT + 1..ENTRIES] {
-            let to = cpu.root_word(slots.start);
+            let to = root.word(slots.start);
             // SAFETY: this processor's own root, which nobody walks while ring 0 runs on its own; the L4 is RAM,
             // and the processors' changes to its A bits meanwhile make no difference to which tables it names.
             unsafe {
-                match kernel {
+                match l4 {
                     Some(l4) => {
                         let from = self.bytes(l4, slots.start * 8, slots.len() * 8).cast::<u64>();
                         core::ptr::copy_nonoverlapping(from.cast_const(), to, slots.len());

@@ -3,9 +3,10 @@
 
 use crate::addr::{DomainId, ENTRIES, Mfn, Pfn};
 use crate::descriptor::{Gate, USER_CS32, USER_CS64};
+use crate::emulate::Mode;
 use crate::fake_machine::FakeMachine;
 use crate::flush::{Flush, RootChange, Tlb};
-use crate::machine::{FpuState, GUEST_GDT_PAGES, Processor, SegmentBase};
+use crate::machine::{FpuState, GUEST_GDT_PAGES, Live, Processor, SegmentBase};
 use crate::memory::{FrameWriter, Memory};
 use core::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -29,6 +30,7 @@ pub(super) struct Told {
     pub selectors: [u16; 4],
     pub tsc_aux: u32,
     pub user_rsp: u64,
+    pub live: Live,
 }
 
 /// The machine.
@@ -210,8 +212,8 @@ impl Tlb for TestMachine {
         self.fake.root_changed(domain, change);
     }
 
-    fn base_changed(&self, domain: DomainId, kernel: Option<Mfn>, user: Option<Mfn>) {
-        self.fake.base_changed(domain, kernel, user);
+    fn base_changed(&self, domain: DomainId, half: Mode, l4: Option<Mfn>) {
+        self.fake.base_changed(domain, half, l4);
     }
 }
 
@@ -235,6 +237,10 @@ impl Processor for TestMachine {
     fn interrupt(&self, cpu: usize) {
         assert!(cpu < self.cpus() && cpu != self.this_cpu());
         self.interrupted.borrow_mut().insert(cpu);
+    }
+
+    fn set_live(&mut self, live: Live) {
+        self.told.live = live;
     }
 
     fn set_running(&mut self, vcpu: Option<(DomainId, u32)>) {

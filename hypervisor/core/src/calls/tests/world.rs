@@ -6,6 +6,7 @@ use crate::build::tests::{BASE, Elf};
 use crate::build::{DomainConfig, MachineKind, Plan};
 use crate::descriptor::{RING1_CS64, RING1_SS, USER_CS64, USER_SS};
 use crate::domain::{Domain, Life, RunState, Shutdown, Vcpu};
+use crate::emulate::Mode;
 use crate::event::Channel;
 use crate::fake_machine::FakeMachine;
 use crate::flush::Tlb;
@@ -206,7 +207,7 @@ impl World {
         let cpu = index.min(machine.cpus() - 1);
         machine.switch_to(cpu);
         if !machine.runs(cpu, id) {
-            machine.base_changed(id, base, None);
+            machine.base_changed(id, Mode::Kernel, base);
         }
     }
 

@@ -8,6 +8,7 @@ use super::*;
 use crate::addr::DomainId;
 use crate::calls::tests::world::{ARG, SMALL_PAGES};
 use crate::domain::Shutdown;
+use crate::emulate::Mode;
 use crate::fake_machine::Stale;
 use crate::flush::Tlb;
 use crate::grant::Recorded;
@@ -86,7 +87,7 @@ impl Play {
         let fake = &hv.machine.fake;
         fake.switch_to(domain);
         if !fake.runs(domain, id) {
-            fake.base_changed(id, base, None);
+            fake.base_changed(id, Mode::Kernel, base);
         }
     }
 
@@ -137,7 +138,7 @@ impl Play {
         self.alive[domain] = false;
         let fake = &self.lending.world.hv.machine.fake;
         fake.switch_to(domain);
-        fake.base_changed(DomainId(domain as u16 + 1), None, None);
+        fake.base_changed(DomainId(domain as u16 + 1), Mode::Kernel, None);
         let hv = &mut self.lending.world.hv;
         hv.here.busy = false;
         hv.stop_domain(index, Shutdown::PowerOff);
