@@ -3,6 +3,7 @@
 use paravane_abi::regs::CpuUserRegs;
 
 use super::emulation::Applied;
+use crate::addr::VirtAddr;
 use crate::bounce::{Entry, Kind};
 use crate::crash::Reason;
 use crate::descriptor::{Policy, USER_CS32, USER_CS64};
@@ -33,8 +34,7 @@ impl<M: Machine> Hypervisor<M> {
     pub fn exception(&mut self, regs: &mut CpuUserRegs, fault_address: u64) {
         self.enter();
         if regs.entry_vector == VECTOR_SYSCALL && self.mode(regs) == Mode::Kernel {
-            // Ring 1 has a gate of its own, and no `syscall` comes from there: this kernel runs in ring 3.
-            return self.hypercall(regs);
+            return self.hypercall_by_syscall(regs);
         }
         self.counters.exceptions += 1;
         self.counters.total_entries += 1;
@@ -54,6 +54,18 @@ impl<M: Machine> Hypervisor<M> {
             _ => self.reflect(regs),
         };
         if let Err(reason) = handled {
+            self.crash(regs, reason);
+        }
+    }
+
+    /// A hypercall of a kernel in ring 3: one in ring 1 has a gate of its own, and no `syscall` comes from there.
+    fn hypercall_by_syscall(&mut self, regs: &mut CpuUserRegs) {
+        self.hypercall(regs);
+        // Behind a `syscall` that ends the lower half there is no instruction. A processor refuses to return there
+        // (XSA-7 is what became of trying); QEMU 7.2 returns, and faults on the fetch.
+        if !VirtAddr::is_canonical(regs.rip)
+            && let Err(reason) = self.inject(regs, Fault::PROTECTION)
+        {
             self.crash(regs, reason);
         }
     }

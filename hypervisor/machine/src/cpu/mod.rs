@@ -102,6 +102,15 @@ pub fn load_gs(selector: u16) {
     }
 }
 
+/// Makes `sgdt` and its like fault outside ring 0, where the processor can, or lets them be executed: Xen's PV guests
+/// may, and in a kernel that knows ring 3 only they may stand anywhere. What they tell is the same everywhere.
+pub fn prevent_user_instructions(prevent: bool) {
+    if Features::detect().umip {
+        // SAFETY: ring 0 may execute them in any case.
+        unsafe { Cr4::update(|flags| flags.set(Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION, prevent)) };
+    }
+}
+
 /// Exchanges the live GS base with the other one.
 pub fn swap_gs() {
     // SAFETY: ring 0 keeps nothing in GS.

@@ -36,6 +36,9 @@ impl Processor for Hardware {
         if old == live {
             return;
         }
+        if (old == Live::Shared) != (live == Live::Shared) {
+            crate::cpu::prevent_user_instructions(live == Live::Shared);
+        }
         if (old == Live::Kernel) != (live == Live::Kernel) {
             crate::cpu::swap_gs();
         }

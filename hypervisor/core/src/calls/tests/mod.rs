@@ -15,6 +15,7 @@ mod machine;
 mod memory;
 mod refusals;
 mod refused;
+mod ring3;
 mod switch;
 mod timers;
 mod vcpu_events;
