@@ -17,12 +17,18 @@
 //! `docs/soundness.md` argues for it.
 //!
 //! With debug assertions each processor keeps the ranks it holds, and taking one out of order is a panic with both
-//! names. Without them a [`Lock`] is a spin lock and nothing else.
+//! names. Without them a [`Lock`] is a spin lock with a queue and nothing else.
+//!
+//! # Turns
+//!
+//! Processors that wait get the lock in the order in which they came, and whoever comes while somebody waits waits
+//! too. Otherwise a guest that does nothing but make hypercalls could take the lock again and again from under a
+//! processor that has waited for longer.
 
 use core::fmt;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use spin::{Mutex, MutexGuard};
 
@@ -102,17 +108,26 @@ pub fn released<H: Held>(rank: Rank) {
     }
 }
 
-/// A spin lock with a place in the order.
+/// A spin lock with a place in the order, and a queue.
 pub struct Lock<T, H> {
     rank: Rank,
     held: PhantomData<fn() -> H>,
+    /// Those who ever had to wait, and those of them who got the lock: the next one's number.
+    arrived: AtomicU32,
+    served: AtomicU32,
     inner: Mutex<T>,
 }
 
 impl<T, H: Held> Lock<T, H> {
     /// An unlocked lock.
     pub const fn new(rank: Rank, value: T) -> Self {
-        Self { rank, held: PhantomData, inner: Mutex::new(value) }
+        Self {
+            rank,
+            held: PhantomData,
+            arrived: AtomicU32::new(0),
+            served: AtomicU32::new(0),
+            inner: Mutex::new(value),
+        }
     }
 
     /// Takes the lock, waiting for it.
@@ -128,11 +143,21 @@ impl<T, H: Held> Lock<T, H> {
     #[inline]
     pub fn lock_while(&self, meanwhile: impl FnMut()) -> Guard<'_, T, H> {
         check::<H>(self.rank);
-        let inner = match self.inner.try_lock() {
+        let inner = match self.take_if_free() {
             Some(inner) => inner,
             None => self.wait(meanwhile),
         };
         self.taken(inner)
+    }
+
+    /// Takes the lock if nobody has it and nobody waits for it.
+    #[inline]
+    fn take_if_free(&self) -> Option<MutexGuard<'_, T>> {
+        // What is seen here only decides who goes first; the lock itself orders what it guards.
+        if self.arrived.load(Ordering::Relaxed) != self.served.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.inner.try_lock()
     }
 
     #[inline]
@@ -148,25 +173,29 @@ impl<T, H: Held> Lock<T, H> {
 
     #[cold]
     fn wait(&self, mut meanwhile: impl FnMut()) -> MutexGuard<'_, T> {
+        let number = self.arrived.fetch_add(1, Ordering::Relaxed);
         loop {
             meanwhile();
             // Look before the locked instruction: whoever has the lock needs its cache line.
-            if !self.inner.is_locked()
+            if self.served.load(Ordering::Relaxed) == number
+                && !self.inner.is_locked()
                 && let Some(inner) = self.inner.try_lock()
             {
+                // Only the one who has the lock, having waited for it, writes here.
+                self.served.store(number.wrapping_add(1), Ordering::Relaxed);
                 return inner;
             }
         }
     }
 
-    /// Takes the lock if nobody holds it.
+    /// Takes the lock if nobody holds it, nor waits for it.
     ///
     /// # Panics
     /// With debug assertions, as [`Self::lock`].
     #[inline]
     pub fn try_lock(&self) -> Option<Guard<'_, T, H>> {
         check::<H>(self.rank);
-        Some(self.taken(self.inner.try_lock()?))
+        Some(self.taken(self.take_if_free()?))
     }
 
     /// Whether anybody holds it just now.
@@ -224,6 +253,7 @@ mod tests {
     use super::*;
     use alloc::format;
     use alloc::string::String;
+    use alloc::vec::Vec;
     use core::sync::atomic::AtomicUsize;
     use std::sync::Arc;
     use std::thread;
@@ -358,6 +388,56 @@ mod tests {
             drop(guard);
         });
         assert_eq!(*lock.lock(), 1);
+    }
+
+    /// Two wait, one after the other; they get the lock in that order, and nobody gets it before them.
+    #[test]
+    fn those_who_wait_go_first_and_in_order() {
+        let lock = Ranked::new(Rank::Hypervisor, Vec::new());
+        let guard = lock.lock();
+        thread::scope(|scope| {
+            for number in 0..2 {
+                let waits = AtomicUsize::new(0);
+                let (lock, waits) = (&lock, Arc::new(waits));
+                let seen = waits.clone();
+                scope.spawn(move || {
+                    lock.lock_while(|| {
+                        seen.fetch_add(1, Ordering::Relaxed);
+                    })
+                    .push(number);
+                });
+                while waits.load(Ordering::Relaxed) == 0 {
+                    thread::yield_now();
+                }
+            }
+            drop(guard);
+            assert_eq!(*lock.lock(), [0, 1]);
+        });
+        assert!(lock.try_lock().is_some(), "nobody waits any more");
+    }
+
+    /// Whoever comes again and again does not keep another from the lock: once that one waits, its turn is next.
+    #[test]
+    fn one_that_comes_again_and_again_stalls_nobody() {
+        let lock = Ranked::new(Rank::Hypervisor, false);
+        let waits = AtomicUsize::new(0);
+        let mut guard = lock.lock();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                *lock.lock_while(|| {
+                    waits.fetch_add(1, Ordering::Relaxed);
+                }) = true
+            });
+            while waits.load(Ordering::Relaxed) == 0 {
+                thread::yield_now();
+            }
+            for _ in 0..2 {
+                drop(guard);
+                guard = lock.lock();
+                assert!(*guard, "it was overtaken by the one that had the lock before");
+            }
+            drop(guard);
+        });
     }
 
     #[test]
