@@ -61,7 +61,7 @@ impl Memory for Hardware {
         new: u64,
     ) -> Result<(), u64> {
         self.word(frame.frame(), index)
-            .compare_exchange(expected, new, Ordering::AcqRel, Ordering::Acquire)
+            .compare_exchange(expected, new, Ordering::SeqCst, Ordering::SeqCst)
             .map(|_| ())
     }
 
