@@ -8,6 +8,9 @@ use crate::tables::{self, Tables};
 /// Bytes of a stack, its guard page among them.
 pub const SIZE: usize = 0x1_0000;
 
+/// Bytes at the top of the stack of NMI, #DF and #MC that are an NMI's: what its handler needs is far less.
+pub const NMI_ROOM: usize = 0x4000;
+
 /// A stack in the image. Its lowest page is not mapped: an overflow is a double fault and not a corruption.
 #[repr(C, align(4096))]
 pub struct Stack([u8; SIZE]);

@@ -168,8 +168,10 @@ syscall_refused:
 syscall32_entry:
     slow_syscall {user_cs32}, {vector_syscall32}
 
-// NMI, #DF, #MC on stacks of their own: they may interrupt any of the above, so they keep the CR3 they find.
-.macro paranoid_entry vector, has_error_code
+// NMI, #DF, #MC on stacks of their own: they may interrupt any of the above, so they keep the CR3 they find. An
+// NMI may also come while one of the others is being reported, and goes back there (SDM vol. 3, 6.7.1: only NMIs
+// hold NMIs back), so it has the upper part of the handlers' stack to itself.
+.macro paranoid_entry vector, has_error_code, below
     .balign 16
     .if \has_error_code == 0
     push 0
@@ -183,6 +185,7 @@ syscall32_entry:
     mov rdi, rsp
     mov rbp, rsp
     mov rsp, [rip + cpu_nmi_stack]
+    sub rsp, \below
     call qword ptr [rip + cpu_paranoid_handler]
     mov rsp, rbp
     mov cr3, rbx
@@ -193,13 +196,13 @@ syscall32_entry:
 
 .global nmi_entry
 nmi_entry:
-    paranoid_entry 2, 0
+    paranoid_entry 2, 0, 0
 .global double_fault_entry
 double_fault_entry:
-    paranoid_entry 8, 1
+    paranoid_entry 8, 1, {nmi_room}
 .global machine_check_entry
 machine_check_entry:
-    paranoid_entry 18, 0
+    paranoid_entry 18, 0, {nmi_room}
 
 // #DB has a stack of its own because `mov ss` can defer one onto the first instruction of an entry
 // (XSA-260). From ring 0 it is dropped, and DR6 made to say that there was none (SDM vol. 3, 17.2.3: the

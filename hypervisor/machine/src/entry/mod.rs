@@ -15,6 +15,7 @@ global_asm!(
     user_cs64 = const USER_CS64 as i32,
     user_cs32 = const USER_CS32 as i32,
     exit_fault = const EXIT_FAULT,
+    nmi_room = const crate::stack::NMI_ROOM,
     vector_syscall = const VECTOR_SYSCALL,
     vector_syscall32 = const VECTOR_SYSCALL32,
 );

@@ -46,9 +46,11 @@ pub fn others() -> Alone {
     Alone::First
 }
 
-/// An NMI has come: stops here if that is what it asks for.
+/// An NMI has come: stops here if that is what it asks for. One that the machine has sent to the processor that goes
+/// on alone is not, or what that one has to say would end there.
 pub fn on_nmi(frame: &Frame) {
-    if ALONE.load(Ordering::SeqCst) == NOBODY {
+    let alone = ALONE.load(Ordering::SeqCst);
+    if alone == NOBODY || alone == local::this_cpu() {
         return;
     }
     let local: &Local = local::this();
