@@ -32,11 +32,14 @@ impl<M: Machine> Hypervisor<M> {
     }
 
     /// Serves every timer of this processor's that is due and arms it for the next. A vcpu's timers are served
-    /// by the processor it ran on last.
+    /// by the processor it ran on last; those of a domain that has stopped are left as they are.
     pub(crate) fn program_timer(&mut self) {
         let now = self.now();
         let mut next = self.here.slice_end;
         for domain in 0..self.domains.len() {
+            if !self.domains[domain].may_run() {
+                continue;
+            }
             self.expire_timers(domain, now);
             let home = self.here.number;
             let vcpus = self.domains[domain].vcpus.iter().filter(|vcpu| vcpu.home == home);

@@ -1,7 +1,7 @@
 //! Timers, and what a vcpu has registered: its information, its run state, its time.
 
 use super::world::*;
-use crate::domain::RunState;
+use crate::domain::{RunState, Shutdown};
 use crate::hypervisor::Next;
 use core::mem::offset_of;
 use paravane_abi::errno::Errno;
@@ -195,4 +195,16 @@ fn time_is_told_where_asked() {
         .read_frame(world.vcpu().info.frame, world.vcpu().info.offset + offset_of!(VcpuInfo, time))
         .unwrap();
     assert_eq!(shared.system_time_at(5_000_000), time.system_time_at(5_000_000));
+}
+
+#[test]
+fn a_domain_that_has_stopped_has_no_timers_served() {
+    let mut world = World::new();
+    let period = VcpuSetPeriodicTimer { period_ns: 1_000_000 };
+    assert_eq!(world.vcpu_op(VCPUOP_SET_PERIODIC_TIMER, &period), 0);
+    assert!(world.hv.machine.told.armed.is_some());
+    world.hv.stop_domain(0, Shutdown::Crash);
+    let timers = world.vcpu().timers;
+    after(&mut world, 10 * MS);
+    assert_eq!((world.hv.machine.told.armed, world.vcpu().timers), (None, timers));
 }
