@@ -14,12 +14,12 @@ use crate::addr::{DomainId, Level, Mfn, PAGE_SHIFT, Pfn};
 use crate::build::plan::Plan;
 use crate::build::populate::{Filling, Populate, StartOfDay, shared_info};
 use crate::descriptor::Policy;
-use crate::domain::{ConsolePlace, Domain, Life, Vcpu};
+use crate::domain::{ConsolePlace, Domain, Life, Shutdown, Vcpu};
 use crate::event::{Backend, Port, PortTable};
 use crate::frame::{AllocError, FrameTable};
 use crate::grant::{GrantLimits, GrantTable};
 use crate::hypervisor::{Hypervisor, Leave};
-use crate::lifecycle::{Job, Step};
+use crate::lifecycle::{Destruction, Job, Step};
 use crate::machine::Machine;
 use crate::pagetable::{Budget, DomainMemory, OpError, Paging, VcpuPaging};
 use crate::sched;
@@ -134,6 +134,20 @@ impl Construction {
     pub(crate) const fn new(plan: Arc<Plan<'static>>, restarts: u32) -> Self {
         Self { plan, restarts, stage: Stage::Begin }
     }
+
+    /// Frames that it takes: the domain's memory, its `shared_info`, and its grant table.
+    pub(crate) const fn frames(plan: &Plan<'_>) -> u64 {
+        plan.layout.nr_pages + 1 + GrantTable::FIRST_FRAMES
+    }
+
+    /// The first L4 once it is written, and before it is checked.
+    #[cfg(test)]
+    pub(crate) fn unchecked_l4(&self) -> Option<Mfn> {
+        match &self.stage {
+            Stage::Tables(filled) => Some(filled.start.l4),
+            Stage::Begin | Stage::Frames(..) | Stage::Contents(_) => None,
+        }
+    }
 }
 
 /// What a step of construction came to.
@@ -176,7 +190,7 @@ impl<M: Machine> Hypervisor<M> {
         stage: Stage,
     ) -> Result<Progress, ConstructError> {
         Ok(Progress::Again(match stage {
-            Stage::Begin => Stage::Frames(self.admit_domain(plan)?, Vec::new()),
+            Stage::Begin => Stage::Frames(self.admit_domain(plan, restarts)?, Vec::new()),
             Stage::Frames(id, mut mfns) => {
                 let wanted = plan.layout.nr_pages;
                 let step = wanted.min(mfns.len() as u64 + FRAMES_A_STEP);
@@ -200,26 +214,32 @@ impl<M: Machine> Hypervisor<M> {
                 }
             }
             Stage::Contents(furnished) => self.fill(plan, furnished),
-            Stage::Tables(mut filled) => {
-                if !self.load_tables(&mut filled)? {
-                    return Ok(Progress::Again(Stage::Tables(filled)));
+            Stage::Tables(mut filled) => match self.load_tables(&mut filled) {
+                Ok(false) => Stage::Tables(filled),
+                Ok(true) => {
+                    self.bring_to_life(plan, restarts, *filled);
+                    return Ok(Progress::Done);
                 }
-                self.bring_to_life(plan, restarts, *filled);
-                return Ok(Progress::Done);
-            }
+                Err(error) => {
+                    self.give_up(plan, restarts, *filled);
+                    return Err(error);
+                }
+            },
         }))
     }
 
-    /// Opens the books of a new domain.
-    fn admit_domain(&mut self, plan: &Plan<'_>) -> Result<DomainId, ConstructError> {
+    /// Opens the books of a new domain. One that is built again gets another number when its own is still that of the
+    /// one before, as it would from Xen's tools, which give each a new one.
+    fn admit_domain(&mut self, plan: &Plan<'_>, restarts: u32) -> Result<DomainId, ConstructError> {
         let id = match plan.config.domid {
             0 => self.free_id(),
+            id if restarts > 0 && self.is_taken(DomainId(id)) => self.free_id(),
             id => DomainId(id),
         };
         if self.domain_index(id).is_some() {
             return Err(ConstructError::Exists);
         }
-        if self.frames.free_frames() <= plan.layout.nr_pages {
+        if self.frames.free_frames() < Construction::frames(plan) {
             return Err(AllocError::OutOfMemory.into());
         }
         let max = plan.layout.nr_pages.max(plan.config.maxmem_kib / 4);
@@ -243,12 +263,14 @@ impl<M: Machine> Hypervisor<M> {
         self.forget_share(id, now);
     }
 
+    fn is_taken(&self, id: DomainId) -> bool {
+        self.domain_index(id).is_some() || self.frames.account(id).is_some()
+    }
+
     fn free_id(&self) -> DomainId {
-        let taken = |id: &u16| {
-            let id = DomainId(*id);
-            self.domain_index(id).is_some() || self.frames.account(id).is_some()
-        };
-        DomainId((1..).find(|id| !taken(id)).unwrap_or(u16::MAX))
+        let planned = |id: u16| self.domains.iter().any(|domain| domain.plan.config.domid == id);
+        let free = |id: &u16| !self.is_taken(DomainId(*id)) && !planned(*id);
+        DomainId((1..).find(free).unwrap_or(u16::MAX))
     }
 
     /// Makes what a domain has besides its own frames.
@@ -259,6 +281,14 @@ impl<M: Machine> Hypervisor<M> {
         mfns: Vec<Mfn>,
     ) -> Result<Furnished, ConstructError> {
         let vcpus = plan.config.vcpus;
+        let mut ports = PortTable::new(id, vcpus, PORT_MAX);
+        let port = match ports.bind_backend(Backend::Console) {
+            Ok(port) => port,
+            Err(error) => {
+                self.abandon(id, &mfns);
+                return Err(ConstructError::Tables(error));
+            }
+        };
         let shared = match self.write_shared_info(id, vcpus) {
             Ok(shared) => shared,
             Err(error) => {
@@ -272,8 +302,6 @@ impl<M: Machine> Hypervisor<M> {
             self.abandon(id, &mfns);
             return Err(AllocError::OutOfMemory.into());
         };
-        let mut ports = PortTable::new(id, vcpus, PORT_MAX);
-        let port = ports.bind_backend(Backend::Console).map_err(ConstructError::Tables)?;
         Ok(Furnished { id, mfns, shared, ports, port, grants, filling: Filling::START })
     }
 
@@ -330,6 +358,19 @@ impl<M: Machine> Hypervisor<M> {
 
     /// The domain is complete: its first vcpu may run.
     fn bring_to_life(&mut self, plan: &Arc<Plan<'static>>, restarts: u32, filled: Filled) {
+        self.enlist(plan, restarts, filled);
+        self.refresh(self.domains.len() - 1, 0);
+    }
+
+    /// The domain's tables were refused. Parts of them may be in use as such already: it ends like any other.
+    fn give_up(&mut self, plan: &Arc<Plan<'static>>, restarts: u32, filled: Filled) {
+        let id = filled.id;
+        let domain = self.enlist(plan, restarts, filled);
+        (domain.life, domain.shutdown) = (Life::Stopped, Some(Shutdown::Crash));
+        self.begin(Job::Destroy(Destruction::new(id), false));
+    }
+
+    fn enlist(&mut self, plan: &Arc<Plan<'static>>, restarts: u32, filled: Filled) -> &mut Domain {
         let now = self.now();
         let Filled { id, shared, console, ports, grants, start, memory, paging } = filled;
         let mut vcpus: Vec<Vcpu> =
@@ -359,7 +400,8 @@ impl<M: Machine> Hypervisor<M> {
                 kind: E820_RAM,
             }]),
         });
-        self.refresh(self.domains.len() - 1, 0);
+        let last = self.domains.len() - 1;
+        &mut self.domains[last]
     }
 }
 

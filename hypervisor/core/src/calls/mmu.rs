@@ -53,12 +53,14 @@ impl<M: Machine> Hypervisor<M> {
         self.look_for_last_unmap();
         answer(outcome, call)
     }
+
     /// `update_va_mapping_otherdomain`.
     pub(super) fn update_va_mapping_otherdomain(&mut self, call: &mut Call<'_>) -> Answer {
         let [va, entry, flags, domain, ..] = call.args;
         let mut paging = self.paging(self.budget(call));
         let outcome = paging.update_va_mapping_otherdomain(va, entry, flags, domain as u16);
         self.step = paging.budget();
+        self.look_for_last_unmap();
         answer(outcome, call)
     }
 }

@@ -113,6 +113,7 @@ impl<M: Machine> Hypervisor<M> {
     /// accepted without a step of validation is; what is left otherwise is finished with the next attempt.
     fn unload_context_tables(&mut self, vcpu: usize) {
         let _ = self.paging_of(vcpu).drop_bases();
+        self.look_for_last_unmap();
     }
 
     fn hold_context_gdt(

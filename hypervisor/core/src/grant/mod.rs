@@ -141,6 +141,9 @@ const fn status_frames(frames: u32) -> u32 {
 }
 
 impl GrantTable {
+    /// Frames that a table with its first frame takes.
+    pub const FIRST_FRAMES: u64 = 1 + ACTIVE_PER_FRAME as u64;
+
     /// A table without frames. [`Self::grow`] gives it its first.
     pub fn new(domain: DomainId, limits: GrantLimits) -> Self {
         Self {

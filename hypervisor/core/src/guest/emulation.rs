@@ -36,7 +36,9 @@ impl<M: Machine> Hypervisor<M> {
     /// Performs an instruction's effect.
     pub(super) fn apply(&mut self, retire: Retire) -> Applied {
         if let Effect::LoadBase(cr3) = retire.effect {
-            return match self.paging(Budget::HYPERCALL).set_base(Mfn::containing(cr3)) {
+            let set = self.paging(Budget::HYPERCALL).set_base(Mfn::containing(cr3));
+            self.look_for_last_unmap();
+            return match set {
                 Ok(()) => Applied::Done(retire),
                 Err(OpError::Again) => Applied::Again,
                 Err(OpError::Refused(_)) => Applied::Refused,

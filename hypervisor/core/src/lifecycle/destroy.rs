@@ -1,5 +1,7 @@
 //! The end of a domain: everything it had goes back, in an order in which nothing refers to what is gone.
 
+use alloc::sync::Arc;
+
 use super::{Job, Step};
 use crate::addr::DomainId;
 use crate::construct::Construction;
@@ -69,11 +71,15 @@ impl<M: Machine> Hypervisor<M> {
                 }
             }
             Stage::Lent if self.frames.close_account(domain) => return self.bury(index, again),
-            // Until then the domain is kept, dead: those who map its frames unmap them by its table.
+            // Until then the domain is kept, dead: those who map its frames unmap them by its table. They may never do
+            // so, and the domain that is to come after it does not wait for them unless it needs the memory.
             Stage::Lent => {
                 log::debug!("{domain}: others still map frames of its memory");
-                self.lent.push(Job::Destroy(Destruction { domain, stage }, again));
-                return Step::Done;
+                let Domain { plan, restarts, .. } = &self.domains[index];
+                let waits = again && self.frames.free_frames() < Construction::frames(plan);
+                let next = (again && !waits).then(|| Construction::new(Arc::clone(plan), restarts + 1));
+                self.lent.push(Job::Destroy(Destruction { domain, stage }, waits));
+                return next.map_or(Step::Done, |construction| Step::Again(Job::Build(construction)));
             }
         };
         Step::Again(Job::Destroy(Destruction { domain, stage }, again))

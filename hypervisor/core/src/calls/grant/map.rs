@@ -103,6 +103,8 @@ impl<M: Machine> Hypervisor<M> {
                 }
                 Err(error) => error.status(),
             };
+            // What was mapped there before has been let go.
+            self.look_for_last_unmap();
             self.write_guest(pointer, &request)?;
             advance::<GnttabMapGrantRef>(call);
         }

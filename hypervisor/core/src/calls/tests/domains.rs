@@ -2,9 +2,11 @@
 
 use super::world::*;
 use crate::build::Action;
+use crate::construct::Construction;
 use crate::descriptor::{RING1_CS64, USER_SS};
 use crate::domain::{RunState, Shutdown};
 use crate::hypervisor::{Leave, Next};
+use crate::lifecycle::Job;
 use crate::machine::FpuState;
 use paravane_abi::errno::Errno;
 use paravane_abi::hypercall::*;
@@ -12,6 +14,7 @@ use paravane_abi::regs::CpuUserRegs;
 use paravane_abi::sched::*;
 use paravane_abi::vcpu::*;
 use std::boxed::Box;
+use std::sync::Arc;
 use std::vec::Vec;
 use zerocopy::IntoBytes;
 
@@ -100,6 +103,39 @@ fn a_domain_that_asks_for_it_is_built_again_and_nothing_is_lost() {
     world.hv.stop_domain(0, Shutdown::Reboot);
     world.audit();
     assert_eq!(world.end(&mut regs), Leave::Reboot);
+}
+
+/// Tables that the builder wrote are checked like a guest's. Should they be refused, all goes back that was taken.
+#[test]
+fn a_domain_whose_first_tables_are_refused_leaves_nothing() {
+    // At once, and after much of them has been accepted.
+    for slot in [0, 511] {
+        let mut world = World::with_spare_frames(1, 1400);
+        let plan = world.domain().plan.clone();
+        let mut plan = crate::build::Plan::clone(&plan);
+        plan.config.domid = 7;
+        let free = world.hv.frames.free_frames();
+        world.hv.begin(Job::Build(Construction::new(Arc::new(plan), 0)));
+        let mut spoilt = false;
+        for _ in 0..10_000 {
+            if let Some(Job::Build(construction)) = world.hv.jobs.front()
+                && let Some(l4) = construction.unchecked_l4()
+                && !spoilt
+            {
+                world.hv.machine.fake.poke(l4, slot, 1 | 1 << 7);
+                spoilt = true;
+            }
+            if world.hv.jobs.is_empty() {
+                break;
+            }
+            world.hv.work();
+            world.audit();
+        }
+        assert!(spoilt, "the tables were never seen");
+        assert_eq!((world.hv.domains.len(), world.hv.frames.accounts().len()), (1, 1), "slot {slot}");
+        assert_eq!(world.hv.frames.free_frames(), free, "slot {slot}");
+        assert!(world.hv.sched.parameters(crate::addr::DomainId(7)).is_none());
+    }
 }
 
 #[test]

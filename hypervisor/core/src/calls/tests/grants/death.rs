@@ -1,6 +1,8 @@
 //! Domains that die while they lend or map.
 
 use super::*;
+use crate::addr::DomainId;
+use crate::build::Action;
 use crate::domain::{Life, Shutdown};
 use crate::frame::Owner;
 use crate::pagetable::{Budget, OpError, Teardown};
@@ -267,4 +269,86 @@ fn all_frames_come_back_whoever_dies_first() {
             (0, lending.world.free)
         );
     }
+}
+
+/// Lending whose first domain is started again when it asks for it.
+fn restarting() -> Lending {
+    let mut lending = Lending::new(1);
+    let domain = &mut lending.world.hv.domains[0];
+    let config = &mut std::sync::Arc::get_mut(&mut domain.plan).expect("nobody else has the plan").config;
+    (config.actions.on_reboot, config.restarts) = (Action::Restart, 10);
+    domain.actions = config.actions;
+    lending
+}
+
+fn numbers(lending: &Lending) -> Vec<(u16, Life)> {
+    lending.world.hv.domains.iter().map(|domain| (domain.id.0, domain.life)).collect()
+}
+
+#[test]
+fn one_whose_frames_are_never_unmapped_is_started_again_under_another_number() {
+    let mut lending = restarting();
+    let frame = lending.frame(0, 0);
+    lending.lend(9, 0, frame);
+    let handle = lending.mapped(HOST, 9, WINDOW);
+    lending.world.hv.stop_domain(0, Shutdown::Reboot);
+    lending.work();
+    lending.check();
+    let alive = Life::Running;
+    assert_eq!(numbers(&lending), [(1, Life::Dying), (2, alive), (3, alive), (4, alive)]);
+    assert_eq!(lending.world.hv.domains[3].restarts, 1);
+    // What was lent is still the one before's, which goes with it.
+    assert_eq!(lending.map(HOST, 9, WINDOW + 0x1000).status, GNTST_BAD_DOMAIN);
+    assert_eq!(lending.unmap(handle, WINDOW, 0), GNTST_OKAY);
+    lending.work();
+    lending.check();
+    assert_eq!(numbers(&lending), [(2, alive), (3, alive), (4, alive)]);
+    // Its own number is free again.
+    lending.world.hv.stop_domain(2, Shutdown::Reboot);
+    lending.work();
+    lending.check();
+    assert_eq!(numbers(&lending), [(2, alive), (3, alive), (1, alive)]);
+    assert_eq!(lending.world.hv.domains[2].restarts, 2);
+}
+
+#[test]
+fn one_that_needs_the_memory_that_is_still_mapped_waits_for_it() {
+    let mut lending = restarting();
+    let lent: [Mfn; 8] = core::array::from_fn(|n| lending.frame(0, n as u64));
+    let handles = [0, 1, 2, 3, 4, 5, 6, 7].map(|n: u32| {
+        lending.lend(9 + n, 0, lent[n as usize]);
+        lending.mapped(HOST, 9 + n, WINDOW + 0x1000 * u64::from(n))
+    });
+    let hv = &mut lending.world.hv;
+    while hv.frames.alloc_hypervisor(&hv.machine).is_some() {}
+    hv.stop_domain(0, Shutdown::Reboot);
+    lending.work();
+    assert_eq!(lending.world.hv.domains.len(), 3, "there is no memory for another");
+    for (n, handle) in handles.into_iter().enumerate() {
+        assert_eq!(lending.world.hv.domains[0].life, Life::Dying, "{n}");
+        let request =
+            GnttabUnmapGrantRef { host_addr: WINDOW + 0x1000 * n as u64, handle, ..Default::default() };
+        assert_eq!(lending.one(GNTTABOP_UNMAP_GRANT_REF, &request).status, GNTST_OKAY);
+        lending.work();
+    }
+    let running = lending.world.hv.domains.iter().filter(|domain| domain.life == Life::Running);
+    assert_eq!(running.map(|domain| domain.restarts).max(), Some(1));
+    assert!(lending.world.hv.domain_index(DomainId(2)).is_some_and(|index| index < 3));
+}
+
+#[test]
+fn a_mapping_that_takes_the_place_of_the_last_one_is_noticed() {
+    let mut lending = Lending::new(1);
+    let (frame, other) = (lending.frame(0, 0), lending.frame(2, 0));
+    lending.lend(9, 0, frame);
+    lending.mapped(HOST, 9, WINDOW);
+    lending.write(2, 9, (GTF_PERMIT_ACCESS, 2), 0, other.get());
+    lending.stop(0);
+    assert_eq!(lending.world.hv.domains.len(), 3);
+    let request =
+        GnttabMapGrantRef { host_addr: WINDOW, flags: HOST, reference: 9, dom: 3, ..Default::default() };
+    assert_eq!(lending.one(GNTTABOP_MAP_GRANT_REF, &request).status, GNTST_OKAY);
+    lending.work();
+    assert_eq!(lending.world.hv.domains.len(), 2);
+    lending.check();
 }
