@@ -133,9 +133,11 @@ impl<M: Machine> Hypervisor<M> {
         let offset = request.offset as usize;
         let old = self.domain().vcpus[number as usize].info;
         if offset > PAGE_SIZE - size_of::<VcpuInfo>() || !offset.is_multiple_of(align_of::<VcpuInfo>()) {
-            return Err(Errno::EINVAL.into());
+            return Err(Errno::ENXIO.into());
         }
-        if old.registered {
+        // Another vcpu's only while it is down.
+        let vcpu = &self.domain().vcpus[number as usize];
+        if old.registered || (number as usize != self.here.vcpu && vcpu.up) {
             return Err(Errno::EINVAL.into());
         }
         let frame = Mfn::new(request.mfn);

@@ -242,6 +242,13 @@ fn a_second_vcpu_comes_up_goes_down_and_comes_up_again() {
     world.audit();
     world.refused(HYPERVISOR_VCPU_OP, &[VCPUOP_INITIALISE.into(), 1, LIST], Errno::EEXIST);
     world.refused(HYPERVISOR_VCPU_OP, &[VCPUOP_INITIALISE.into(), 1, HOLE], Errno::EFAULT);
+    // Where it keeps its state is another's to say only while it is down.
+    let place = VcpuRegisterVcpuInfo { mfn: world.mfn(LIST).get(), offset: 0, rsvd: 0 };
+    let register = [VCPUOP_REGISTER_VCPU_INFO.into(), 1, ARG];
+    assert_eq!(up(&mut world), 0);
+    world.put(ARG, &place);
+    world.refused(HYPERVISOR_VCPU_OP, &register, Errno::EINVAL);
+    assert_eq!((down(&mut world), world.call(HYPERVISOR_VCPU_OP, &register)), (0, 0));
     for _ in 0..100 {
         assert_eq!(is_up(&mut world), 0);
         assert_eq!(up(&mut world), 0);

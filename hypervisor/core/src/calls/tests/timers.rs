@@ -116,18 +116,18 @@ fn vcpu_info_moves_once_to_a_page_that_stays_writable() {
     let own = world.mfn(LIST).get();
     let l1 = world.entry(LIST, crate::addr::Level::L1).0.get();
     let shared = world.vcpu().info;
-    for request in [
-        register(own, 4096 - 63),
-        register(own, 4096 - 56),
-        register(own, 1),
-        register(own, u32::MAX),
-        register(l1, 0),
-        register(1, 0),
-        register(1 << 40, 0),
-        register(u64::MAX, 0),
+    for (request, error) in [
+        (register(own, 4096 - 63), Errno::ENXIO),
+        (register(own, 4096 - 56), Errno::ENXIO),
+        (register(own, 1), Errno::ENXIO),
+        (register(own, u32::MAX), Errno::ENXIO),
+        (register(l1, 0), Errno::EINVAL),
+        (register(1, 0), Errno::EINVAL),
+        (register(1 << 40, 0), Errno::EINVAL),
+        (register(u64::MAX, 0), Errno::EINVAL),
     ] {
         world.put(ARG, &request);
-        world.refused(HYPERVISOR_VCPU_OP, &[VCPUOP_REGISTER_VCPU_INFO.into(), 0, ARG], Errno::EINVAL);
+        world.refused(HYPERVISOR_VCPU_OP, &[VCPUOP_REGISTER_VCPU_INFO.into(), 0, ARG], error);
     }
     let time: VcpuTimeInfo = world.hv.clock.time_info(0);
     assert_eq!(world.vcpu_op(VCPUOP_REGISTER_VCPU_INFO, &register(own, 4096 - 64)), 0);
