@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(test, feature = "fake"))]
 extern crate std;
 
 pub mod acpi;
@@ -45,3 +45,6 @@ pub mod shootdown;
 pub mod time;
 pub mod trace;
 pub mod watchdog;
+
+#[cfg(any(test, feature = "fake"))]
+pub use calls::several_guests;

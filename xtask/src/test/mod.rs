@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything that can be checked, counted in one sum.
 
+mod fuzz;
 mod mutants;
 mod reproduce;
 mod steps;
@@ -81,6 +82,7 @@ pub fn command(project: &Project, options: &cli::Test) -> Result<Status> {
     machines(&mut run, bring, options)?;
     if options.full {
         run.step("full/reproducible", |project| reproduce::check(project, bring))?;
+        fuzz::check(&mut run, bring)?;
         run.step("full/mutants", |project| mutants::check(project, bring))?;
         bare_machine(&mut run, "full/bare", options, false)?;
         bare_machine(&mut run, "full/bare-user", options, true)?;

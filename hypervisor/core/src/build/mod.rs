@@ -8,6 +8,8 @@
 pub mod bundle;
 pub mod devicetree;
 pub mod elf;
+#[cfg(any(test, feature = "fake"))]
+pub mod fake_kernel;
 pub mod fdt;
 pub mod layout;
 pub mod plan;

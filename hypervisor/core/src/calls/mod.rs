@@ -18,7 +18,7 @@ mod privileged;
 mod processor;
 mod ring1;
 mod sched;
-#[cfg(test)]
+#[cfg(any(test, feature = "fake"))]
 mod tests;
 mod time;
 mod trap;
@@ -27,6 +27,8 @@ mod vcpu_context;
 mod version;
 
 pub(crate) use console::STEPS_A_BYTE;
+#[cfg(any(test, feature = "fake"))]
+pub use tests::several_guests;
 
 use paravane_abi::errno::Errno;
 use paravane_abi::hypercall::PAGE_SLOTS;

@@ -89,6 +89,8 @@ pub(super) struct Cpu {
     kernel: Root,
     user: Root,
     last_flush: u64,
+    /// In no guest: it walks the hypervisor's tables alone.
+    away: bool,
     pages: BTreeMap<u64, Translation>,
     tables: BTreeSet<(Mfn, Level)>,
 }
@@ -100,6 +102,7 @@ impl Cpu {
             kernel: Root::new(),
             user: Root::new(),
             last_flush: 0,
+            away: false,
             pages: BTreeMap::new(),
             tables: BTreeSet::new(),
         }
@@ -123,6 +126,13 @@ impl Cpu {
         self.pages.remove(&(address & !(PAGE_SIZE as u64 - 1)));
         // INVLPG drops the cached upper entries for the address; holding none is the same and simpler,
         // but would hide a missing flush of another address, so the rest stays.
+    }
+
+    /// It leaves its guest for good, or returns to one. Leaving, it loads CR3, which drops every translation.
+    pub(super) fn set_away(&mut self, away: bool) {
+        self.away = away;
+        self.pages.clear();
+        self.tables.clear();
     }
 
     pub(super) fn holds(&self, address: u64) -> bool {
@@ -152,6 +162,9 @@ impl Cpu {
 
     /// Caches all that the roots reach.
     pub(super) fn fill(&mut self, machine: &FakeMachine) {
+        if self.away {
+            return;
+        }
         let rights = Pte::RW | Pte::US;
         let present = |root: &Root| {
             root.entries.iter().copied().enumerate().filter(|(_, entry)| *entry != 0).collect::<Vec<_>>()
@@ -237,8 +250,9 @@ impl Cpu {
                 found.push(Stale::NoTable { cpu, frame, level });
             }
         }
+        // The roots of a CPU that returns to the vcpu it left must be right again by then.
         for root in [&self.kernel, &self.user] {
-            let Some(base) = root.base else { continue };
+            let Some(base) = root.base.filter(|_| !self.away) else { continue };
             let differs = |slot: &usize| {
                 !is_reserved_slot(*slot)
                     && (root.entries[*slot] ^ machine.read_word(base, *slot)) & !(Pte::A | Pte::D) != 0

@@ -34,6 +34,11 @@ pub struct Counters {
     pub base_changes: u64,
 }
 
+std::thread_local! {
+    /// Storage of frame tables, which can't be freed.
+    static SPARE: RefCell<Vec<&'static mut [FrameInfo]>> = const { RefCell::new(Vec::new()) };
+}
+
 /// The machine. CPU N runs vcpu N of whatever domain was last put there.
 #[derive(Debug)]
 pub struct FakeMachine {
@@ -63,11 +68,21 @@ impl FakeMachine {
     /// A machine and a frame table over it, in which all frames from `first_free` on are free, those
     /// before it the hypervisor's.
     pub fn with_frames(frames: usize, cpus: usize, first_free: usize) -> (Self, FrameTable) {
-        let storage = Box::leak(vec![FrameInfo::NOT_RAM; frames].into_boxed_slice());
+        let used = SPARE.with_borrow_mut(|spare| {
+            let fitting = spare.iter().position(|storage| storage.len() == frames)?;
+            Some(spare.swap_remove(fitting))
+        });
+        let storage = used.unwrap_or_else(|| Box::leak(vec![FrameInfo::NOT_RAM; frames].into_boxed_slice()));
         let mut table = FrameTable::new(storage);
         table.add_hypervisor(Mfn::new(0)..Mfn::new(first_free as u64));
         table.add_ram(Mfn::new(0)..Mfn::new(frames as u64));
         (Self::new(frames, cpus), table)
+    }
+
+    /// Takes back the table of a machine that is no more, for the next one: who makes machines without end needs
+    /// the memory again.
+    pub fn recycle(table: FrameTable) {
+        SPARE.with_borrow_mut(|spare| spare.push(table.into_storage()));
     }
 
     /// Number of frames.
@@ -84,6 +99,11 @@ impl FakeMachine {
     pub fn switch_to(&self, cpu: usize) {
         assert!(cpu < self.cpus(), "no CPU {cpu}");
         self.current.set(cpu);
+    }
+
+    /// The CPU that runs leaves its guest to do something else, or goes to one.
+    pub fn set_away(&self, away: bool) {
+        self.cpus.borrow_mut()[self.current.get()].set_away(away);
     }
 
     /// The CPU that runs.

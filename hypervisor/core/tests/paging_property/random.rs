@@ -28,4 +28,9 @@ impl Random {
     pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]
     }
+
+    /// Whether nothing is left to choose by. A seed never ends.
+    pub fn is_over(&self) -> bool {
+        false
+    }
 }

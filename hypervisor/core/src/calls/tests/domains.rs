@@ -13,10 +13,8 @@ use paravane_abi::hypercall::*;
 use paravane_abi::regs::CpuUserRegs;
 use paravane_abi::sched::*;
 use paravane_abi::vcpu::*;
-use std::boxed::Box;
 use std::sync::Arc;
 use std::vec::Vec;
-use zerocopy::IntoBytes;
 
 const MS: u64 = 1_000_000;
 
@@ -202,27 +200,6 @@ fn two_processors_run_two_domains_and_interrupt_each_other() {
 }
 
 /// A context for a second vcpu, as a kernel fills it.
-fn context(world: &World) -> Box<VcpuGuestContext> {
-    let base = world.vcpu().paging.base().expect("vcpu 0 has tables");
-    let mut context = Box::new(VcpuGuestContext::default());
-    context.flags = VGCF_IN_KERNEL | VGCF_I387_VALID;
-    context.user_regs.rip = CODE + 0x40;
-    context.user_regs.rsp = STACK;
-    context.user_regs.rdi = 0x1234;
-    (context.user_regs.cs, context.user_regs.ss) = (RING1_CS64, crate::descriptor::RING1_SS);
-    context.user_regs.rflags = 0x1000;
-    context.kernel_sp = KERNEL_SP;
-    context.ctrlreg[3] = mfn_to_cr3(base.get());
-    context.event_callback_eip = EVENT_HANDLER;
-    context.fs_base = 0x7000;
-    context.fpu_ctxt[24..28].copy_from_slice(&[0xff; 4]);
-    context
-}
-
-fn put_context(world: &World, context: &VcpuGuestContext) {
-    world.memory().copy_to_guest(LIST, context.as_bytes()).unwrap();
-}
-
 fn two_vcpus() -> World {
     let mut world = World::configured(1, |config| config.vcpus = 2);
     world.set_up();

@@ -245,6 +245,7 @@ impl Processor for TestMachine {
 
     fn set_running(&mut self, vcpu: Option<(DomainId, u32)>) {
         self.told.running = vcpu;
+        self.fake.set_away(vcpu.is_none());
     }
 
     fn save_fpu(&mut self, state: &mut FpuState) {

@@ -2,7 +2,7 @@
 
 use super::machine::{TestMachine, Told};
 use crate::addr::{Level, Mfn, PAGE_SIZE, Pfn, VirtAddr};
-use crate::build::tests::{BASE, Elf};
+use crate::build::fake_kernel::{BASE, Elf};
 use crate::build::{DomainConfig, MachineKind, Plan};
 use crate::descriptor::{RING1_CS64, RING1_SS, USER_CS64, USER_SS};
 use crate::domain::{Domain, Life, RunState, Shutdown, Vcpu};
@@ -20,7 +20,10 @@ use paravane_abi::errno::Errno;
 use paravane_abi::hypercall::*;
 use paravane_abi::regs::CpuUserRegs;
 use paravane_abi::trap::{TrapFlags, TrapInfo};
+use paravane_abi::vcpu::*;
+use std::boxed::Box;
 use std::string::String;
+use std::sync::OnceLock;
 use std::vec::Vec;
 use std::{format, vec};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
@@ -100,8 +103,9 @@ impl World {
     pub fn small(count: u16, spare: usize) -> Self {
         let frames = (SMALL_PAGES as usize + spare) * usize::from(count);
         let mut world = Self::empty(1, count, frames);
-        (1..=count)
-            .for_each(|id| world.construct_from(Elf::small_kernel(SMALL_BASE), SMALL_PAGES, id, |_| {}));
+        static KERNEL: OnceLock<Vec<u8>> = OnceLock::new();
+        let file = KERNEL.get_or_init(|| ring1(&mut Elf::small_kernel(SMALL_BASE)));
+        (1..=count).for_each(|id| world.construct_from(file, SMALL_PAGES, id, |_| {}));
         world.awake(count)
     }
 
@@ -139,12 +143,18 @@ impl World {
 
     /// Makes one more domain.
     pub fn construct(&mut self, id: u16, change: impl Fn(&mut DomainConfig)) {
-        self.construct_from(Elf::kernel(), PAGES, id, change);
+        static KERNEL: OnceLock<Vec<u8>> = OnceLock::new();
+        let file = KERNEL.get_or_init(|| ring1(&mut Elf::kernel()));
+        self.construct_from(file, PAGES, id, change);
     }
 
-    fn construct_from(&mut self, mut elf: Elf, pages: u64, id: u16, change: impl Fn(&mut DomainConfig)) {
-        elf.note("Paravane", 1, &1u64.to_le_bytes());
-        let file: &'static [u8] = elf.build().leak();
+    fn construct_from(
+        &mut self,
+        file: &'static [u8],
+        pages: u64,
+        id: u16,
+        change: impl Fn(&mut DomainConfig),
+    ) {
         let mut config = DomainConfig::new("guest", pages * 4, 1);
         (config.machine, config.domid) = (Some(MachineKind::PvRing1), id);
         change(&mut config);
@@ -470,4 +480,32 @@ impl World {
     pub fn state(&self) -> RunState {
         self.vcpu().state
     }
+}
+
+/// The file of a kernel that can run in ring 1.
+fn ring1(elf: &mut Elf) -> Vec<u8> {
+    elf.note("Paravane", 1, &1u64.to_le_bytes()).build()
+}
+
+/// What a second vcpu begins with.
+pub(super) fn context(world: &World) -> Box<VcpuGuestContext> {
+    let base = world.vcpu().paging.base().expect("vcpu 0 has tables");
+    let mut context = Box::new(VcpuGuestContext::default());
+    context.flags = VGCF_IN_KERNEL | VGCF_I387_VALID;
+    context.user_regs.rip = CODE + 0x40;
+    context.user_regs.rsp = STACK;
+    context.user_regs.rdi = 0x1234;
+    (context.user_regs.cs, context.user_regs.ss) = (RING1_CS64, RING1_SS);
+    context.user_regs.rflags = 0x1000;
+    context.kernel_sp = KERNEL_SP;
+    context.ctrlreg[3] = mfn_to_cr3(base.get());
+    context.event_callback_eip = EVENT_HANDLER;
+    context.fs_base = 0x7000;
+    context.fpu_ctxt[24..28].copy_from_slice(&[0xff; 4]);
+    context
+}
+
+/// Puts it at [`LIST`].
+pub(super) fn put_context(world: &World, context: &VcpuGuestContext) {
+    world.memory().copy_to_guest(LIST, context.as_bytes()).unwrap();
 }

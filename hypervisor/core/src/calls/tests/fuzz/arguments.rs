@@ -3,27 +3,55 @@
 use super::super::world::*;
 use super::Fuzz;
 use crate::addr::{ENTRIES, Mfn};
-use crate::build::tests::BASE;
+use crate::build::fake_kernel::BASE;
 use crate::pagetable::Pte;
 use paravane_abi::hypercall::*;
+use paravane_abi::mmu::DOMID_SELF;
 use std::format;
 use std::string::{String, ToString};
-use std::vec::Vec;
+use std::vec::{IntoIter, Vec};
+
+/// References that are lent.
+const LENT: u64 = 8;
 
 /// What is chosen next.
-pub(in crate::calls::tests) struct Random(pub u64);
+pub(in crate::calls::tests) enum Random {
+    /// Xorshift (Marsaglia, 2003): plenty for choosing.
+    #[cfg_attr(not(test), allow(dead_code))]
+    Seeded(u64),
+    /// A fuzzer's bytes, no more of them than a choice needs; zeros when they have run out.
+    Bytes(IntoIter<u8>),
+}
 
 impl Random {
-    /// Xorshift (Marsaglia, 2003): plenty for choosing.
     pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+        match self {
+            Self::Seeded(state) => {
+                *state ^= *state << 13;
+                *state ^= *state >> 7;
+                *state ^= *state << 17;
+                state.wrapping_mul(0x2545_f491_4f6c_dd1d)
+            }
+            Self::Bytes(_) => self.bytes(8),
+        }
+    }
+
+    fn bytes(&mut self, count: usize) -> u64 {
+        let Self::Bytes(input) = self else { return 0 };
+        input.take(count).fold(0, |value, byte| value << 8 | u64::from(byte))
+    }
+
+    pub fn is_over(&self) -> bool {
+        matches!(self, Self::Bytes(input) if input.len() == 0)
     }
 
     pub fn below(&mut self, end: u64) -> u64 {
-        (self.next() >> 8) % end
+        match (&self, end) {
+            (Self::Seeded(_), _) => (self.next() >> 8) % end,
+            (_, ..=0x100) => self.bytes(1) % end,
+            (_, ..=0x1_0000) => self.bytes(2) % end,
+            _ => self.next() % end,
+        }
     }
 
     pub fn one_in(&mut self, n: u64) -> bool {
@@ -38,10 +66,10 @@ impl Random {
 impl Fuzz {
     pub(super) fn frame(&mut self) -> Mfn {
         match self.random.below(16) {
-            0..=3 => self.random.of(&self.tables),
-            4..=8 => self.random.of(&self.spare),
-            9..=13 => self.random.of(&self.mapped),
-            14 => self.random.of(&self.foreign),
+            0..=3 => self.random.of(&self.frames.tables),
+            4..=8 => self.random.of(&self.frames.spare),
+            9..=13 => self.random.of(&self.frames.mapped),
+            14 => self.random.of(&self.frames.foreign),
             _ => Mfn::new(self.random.of(&[0, 1, 3, u64::MAX >> 12, 1 << 40, u64::from(u32::MAX)])),
         }
     }
@@ -72,7 +100,7 @@ impl Fuzz {
     }
 
     pub(super) fn place(&mut self) -> u64 {
-        let frame = if self.random.one_in(4) { self.frame() } else { self.random.of(&self.tables) };
+        let frame = if self.random.one_in(4) { self.frame() } else { self.random.of(&self.frames.tables) };
         frame.address().wrapping_add(8 * self.random.below(ENTRIES as u64))
     }
 
@@ -90,7 +118,7 @@ impl Fuzz {
 
     /// Writes as the guest's kernel can, or not.
     pub(super) fn put(&mut self, address: u64, value: u64) {
-        let _ = self.world.memory().write_u64(address, value);
+        let _ = self.world.hv.kernel_memory().map(|memory| memory.write_u64(address, value));
     }
 
     /// Fills the request at ARG with words of both sizes.
@@ -125,7 +153,7 @@ impl Fuzz {
         }
         self.put(ARG + 64, 0);
         for n in 0..count.min(64) {
-            let frame = self.random.of(&self.spare).get();
+            let frame = self.random.of(&self.frames.spare).get();
             self.put(lists[0].wrapping_add(8 * n), frame);
         }
     }
@@ -206,6 +234,10 @@ impl Fuzz {
                 args[1] = if self.random.one_in(8) { self.value() } else { 0 };
                 args[2] = self.pointer();
             }
+            HYPERVISOR_GRANT_TABLE_OP => {
+                self.grant_request(args[0]);
+                (args[1], args[2]) = (self.pointer(), 1 + u64::from(self.random.one_in(8)));
+            }
             HYPERVISOR_CONSOLE_IO => (args[1], args[2]) = (self.random.below(600), self.address()),
             HYPERVISOR_STACK_SWITCH | HYPERVISOR_SET_CALLBACKS if !self.random.one_in(4) => {
                 args = [EVENT_HANDLER, KERNEL_SP, HANDLER, 0, 0, 0];
@@ -222,5 +254,39 @@ impl Fuzz {
             self.put(ARG, inner);
         }
         (row.number, name, args)
+    }
+
+    /// What may be a request to map or unmap, of few references and places, so that requests meet.
+    fn grant_request(&mut self, operation: u64) {
+        let page = LIST + 0x1000 * self.random.below(16);
+        let domain = self.random.of(&[1, 2, 3, DOMID_SELF.into()]);
+        let flags = self.random.of(&[2, 2, 6, 6, 0x12, 3]);
+        let place = if flags & 0x10 != 0 { self.place() } else { page };
+        let words = match operation {
+            0 => [place, flags | self.random.below(LENT) << 32, domain],
+            1 => [page, 0, self.random.below(4)],
+            7 => [page, LIST + 0x1000 * self.random.below(16), self.random.below(4)],
+            8 => [1 + self.random.below(2), 0, 0],
+            _ => return,
+        };
+        for (n, word) in words.into_iter().enumerate() {
+            self.put(ARG + 8 * n as u64, word);
+        }
+    }
+
+    /// Writes an entry of the domain's grant table, as it does without asking.
+    pub(super) fn lend(&mut self) {
+        let reference = self.random.below(LENT) as usize;
+        let to = self.random.of(&[1, 2, 3]);
+        let (flags, frame) = (self.random.of(&[1, 1, 5, 2, 0]), self.frame().get());
+        let grants = &self.world.domain().grants;
+        let Some(table) = grants.shared().first() else { return };
+        let (header, words) = (flags | to << 16, grants.version() as usize);
+        let whole = if words == 1 { header | frame << 32 } else { header };
+        let fake = &self.world.hv.machine.fake;
+        fake.poke(*table, reference * words, whole);
+        if words == 2 {
+            fake.poke(*table, reference * words + 1, frame);
+        }
     }
 }

@@ -57,7 +57,7 @@ struct Play {
 
 impl Play {
     fn new(seed: u64) -> Self {
-        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let mut random = Random::Seeded(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let mut lending = Lending { world: World::small(3, 40) };
         let (mut toys, mut loose) = (Vec::new(), [Mfn::new(0); 3]);
         for (domain, table) in loose.iter_mut().enumerate() {
