@@ -19,7 +19,13 @@ const SECONDS: &str = "600";
 /// One input that takes longer than this is a failure.
 const INPUT_SECONDS: &str = "60";
 /// Longest input in bytes.
-const INPUT_BYTES: &str = "4096";
+const INPUT_BYTES: usize = 4096;
+/// Targets in which an input is a sequence: a short one comes nowhere, so they begin with inputs of many steps, and
+/// don't prefer short ones.
+const SEQUENCES: [&str; 2] = ["hypercalls", "page_tables"];
+/// Inputs they begin with, and the length of the shortest in bytes.
+const SEEDS: usize = 64;
+const SEED_BYTES: usize = 1024;
 /// Lines of its output that are shown of a target that failed.
 const SHOWN: usize = 60;
 
@@ -110,6 +116,11 @@ fn fuzz(project: &Project, built: &Path, target: &str) -> Result<String> {
     command.arg(format!("-max_total_time={SECONDS}")).arg(format!("-timeout={INPUT_SECONDS}"));
     command.arg(format!("-max_len={INPUT_BYTES}"));
     command.arg(format!("-artifact_prefix={}/", artifacts.display())).arg(&corpus);
+    if SEQUENCES.contains(&target) {
+        let seeds = folder.join("seeds").join(target);
+        plant(&seeds)?;
+        command.arg("-len_control=0").arg(seeds);
+    }
     command.stdout(output.try_clone()?).stderr(output);
     let status = run::status(&mut command)?;
     let text = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
@@ -119,6 +130,30 @@ fn fuzz(project: &Project, built: &Path, target: &str) -> Result<String> {
         bail!("{last}\n{target} ended with {status}; its input is in {}", artifacts.display());
     }
     statistics(&text).with_context(|| format!("{target} left no statistics in {}", log.display()))
+}
+
+/// Makes the inputs that sequences begin with, the same in every run.
+fn plant(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    for (number, bytes) in seeds().enumerate() {
+        let path = folder.join(format!("{number:02}"));
+        fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Inputs without a plan, longer and longer.
+fn seeds() -> impl Iterator<Item = Vec<u8>> {
+    // Xorshift (Marsaglia, 2003).
+    let mut state = 0x5eed_u64;
+    let mut byte = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 56) as u8
+    };
+    let length = |number| SEED_BYTES + (INPUT_BYTES - SEED_BYTES) * number / (SEEDS - 1);
+    (0..SEEDS).map(move |number| (0..length(number)).map(|_| byte()).collect())
 }
 
 /// The last line about coverage, and the counts at the end.
@@ -138,6 +173,14 @@ mod tests {
         assert_eq!(statistics(text).as_deref(), Some("#9 DONE cov: 7 ft: 9\nstat::a: 1\nstat::b: 2"));
         assert_eq!(statistics("#2 INITED cov: 5 ft: 6\n"), None);
         assert_eq!(statistics("stat::a: 1\n"), None);
+    }
+
+    #[test]
+    fn sequences_begin_with_inputs_of_every_length() {
+        let seeds: Vec<Vec<u8>> = seeds().collect();
+        assert_eq!((seeds.len(), seeds[0].len(), seeds[SEEDS - 1].len()), (SEEDS, SEED_BYTES, INPUT_BYTES));
+        assert_ne!(seeds[0][..64], seeds[1][..64]);
+        assert!(SEQUENCES.iter().all(|target| TARGETS.contains(target)));
     }
 
     #[test]

@@ -253,11 +253,10 @@ impl Cpu {
         // The roots of a CPU that returns to the vcpu it left must be right again by then.
         for root in [&self.kernel, &self.user] {
             let Some(base) = root.base.filter(|_| !self.away) else { continue };
-            let differs = |slot: &usize| {
-                !is_reserved_slot(*slot)
-                    && (root.entries[*slot] ^ machine.read_word(base, *slot)) & !(Pte::A | Pte::D) != 0
-            };
-            found.extend((0..ENTRIES).filter(differs).map(|slot| Stale::Root { cpu, slot }));
+            let words = root.entries.iter().zip(machine.snapshot(base)).enumerate();
+            let differing = words.filter(|(_, (held, is))| (*held ^ is) & !(Pte::A | Pte::D) != 0);
+            let slots = differing.map(|(slot, _)| slot).filter(|slot| !is_reserved_slot(*slot));
+            found.extend(slots.map(|slot| Stale::Root { cpu, slot }));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The fake machine with a processor that remembers what it was told, and memory that remembers what it
 //! held.
 
-use crate::addr::{DomainId, ENTRIES, Mfn, Pfn};
+use crate::addr::{DomainId, Mfn, Pfn};
 use crate::descriptor::{Gate, USER_CS32, USER_CS64};
 use crate::emulate::Mode;
 use crate::fake_machine::FakeMachine;
@@ -50,8 +50,8 @@ pub(super) struct TestMachine {
     pub debug_status: u64,
     pub input: VecDeque<u8>,
     pub fpu: FpuState,
-    /// Frames written since [`Self::mark`], as they were then.
-    before: RefCell<BTreeMap<Mfn, Vec<u64>>>,
+    /// Frames written since [`Self::mark`], as they were then; of what was before the first, nothing is kept.
+    before: RefCell<Option<BTreeMap<Mfn, Vec<u64>>>>,
 }
 
 /// A word that is another than it was: frame, index, was, is.
@@ -79,24 +79,27 @@ impl TestMachine {
 
     /// Goes on as another processor.
     pub fn switch_to(&mut self, cpu: usize) {
+        self.interrupted.borrow_mut().remove(&cpu);
+        if cpu == self.processor {
+            return;
+        }
         let left = core::mem::replace(&mut self.processor, cpu);
         self.fake.switch_to(cpu);
         let arriving = core::mem::take(&mut self.others[cpu]);
         self.others[left] = core::mem::replace(&mut self.told, arriving);
-        self.interrupted.borrow_mut().remove(&cpu);
     }
 
     /// Forgets earlier writes.
     pub fn mark(&self) {
-        self.before.borrow_mut().clear();
+        self.before.replace(Some(BTreeMap::new()));
     }
 
     /// What memory holds other than at the mark.
     pub fn changes(&self) -> Vec<Change> {
         let now = |frame, index| self.fake.read_word(frame, index);
         let before = self.before.borrow();
-        let words =
-            before.iter().flat_map(|(frame, words)| words.iter().enumerate().map(move |w| (*frame, w)));
+        let frames = before.iter().flatten();
+        let words = frames.flat_map(|(frame, words)| words.iter().enumerate().map(move |w| (*frame, w)));
         words
             .map(|(frame, (index, was))| (frame, index, *was, now(frame, index)))
             .filter(|(.., was, is)| was != is)
@@ -104,8 +107,9 @@ impl TestMachine {
     }
 
     fn keep(&self, frame: Mfn) {
-        let words = || (0..ENTRIES).map(|index| self.fake.read_word(frame, index)).collect();
-        self.before.borrow_mut().entry(frame).or_insert_with(words);
+        if let Some(before) = &mut *self.before.borrow_mut() {
+            before.entry(frame).or_insert_with(|| self.fake.snapshot(frame));
+        }
     }
 }
 

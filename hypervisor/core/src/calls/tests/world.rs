@@ -30,9 +30,8 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 /// Pages of the domain; the first 1024 are mapped from BASE on.
 pub(super) const PAGES: u64 = 1100;
-/// Pages of a small domain; the first 160 are mapped from [`SMALL_BASE`] on.
+/// Pages of a small domain; the first 160 are mapped.
 pub(super) const SMALL_PAGES: u64 = 176;
-const SMALL_BASE: u64 = TOP - 160 * PAGE_SIZE as u64;
 /// Where requests are put.
 pub(super) const ARG: u64 = BASE + 0x38_0000;
 /// The same, for larger lists: from here to [`TOP`] all is writable and unused.
@@ -59,6 +58,49 @@ pub(super) const EVENT_HANDLER: u64 = HANDLER + 0x2000;
 pub(super) const BAD: [u64; 6] =
     [HOLE, HOLE - 1, 0x10, 0xffff_8000_0000_0000, 0xffff_8080_0002_0000, 0x8000_0000_0000];
 
+/// How large a domain is; what is mapped ends at [`TOP`].
+#[derive(Clone, Copy)]
+pub(super) struct Shape {
+    pub pages: u64,
+    /// Those that are mapped, from the first on.
+    pub mapped: u64,
+    kernel: fn() -> &'static [u8],
+}
+
+impl Shape {
+    const WHOLE: Self = Self {
+        pages: PAGES,
+        mapped: 1024,
+        kernel: || {
+            static KERNEL: OnceLock<Vec<u8>> = OnceLock::new();
+            KERNEL.get_or_init(|| ring1(&mut Elf::kernel()))
+        },
+    };
+    /// What lies below [`ARG`] cannot be used.
+    const SMALL: Self = Self {
+        pages: SMALL_PAGES,
+        mapped: 160,
+        kernel: || {
+            static KERNEL: OnceLock<Vec<u8>> = OnceLock::new();
+            KERNEL.get_or_init(|| ring1(&mut Elf::small_kernel(Shape::SMALL.base())))
+        },
+    };
+    /// All that lies from [`CODE`] on can be used.
+    const MIDDLE: Self = Self {
+        pages: 288,
+        mapped: 256,
+        kernel: || {
+            static KERNEL: OnceLock<Vec<u8>> = OnceLock::new();
+            KERNEL.get_or_init(|| ring1(&mut Elf::small_kernel(Shape::MIDDLE.base())))
+        },
+    };
+
+    /// Where the first page is mapped.
+    pub const fn base(self) -> u64 {
+        TOP - self.mapped * PAGE_SIZE as u64
+    }
+}
+
 /// The world.
 pub(super) struct World {
     pub hv: Hypervisor<TestMachine>,
@@ -66,6 +108,8 @@ pub(super) struct World {
     pub preempted: u32,
     /// Free frames before there was a domain.
     pub free: u64,
+    /// What all domains are like.
+    pub shape: Shape,
 }
 
 /// What a refusal leaves as it was.
@@ -95,22 +139,21 @@ impl World {
 
     /// As [`Self::configured`], on so many processors, all domains awake and none running yet.
     pub fn on_processors(cpus: usize, count: u16, change: impl Fn(&mut DomainConfig)) -> Self {
-        Self::constructed(cpus, count, 32, change)
+        Self::constructed(Shape::WHOLE, cpus, count, 32, change)
     }
 
-    /// As [`Self::with_spare_frames`], of domains of [`SMALL_PAGES`], in which only what lies from [`ARG`] on can be
-    /// used: quickly counted again.
+    /// As [`Self::on_processors`], of [`Shape::MIDDLE`]: quickly made.
+    pub fn quick(cpus: usize, count: u16, change: impl Fn(&mut DomainConfig)) -> Self {
+        Self::constructed(Shape::MIDDLE, cpus, count, 32, change)
+    }
+
+    /// As [`Self::with_spare_frames`], of [`Shape::SMALL`]: quickly counted again.
     pub fn small(count: u16, spare: usize) -> Self {
-        let frames = (SMALL_PAGES as usize + spare) * usize::from(count);
-        let mut world = Self::empty(1, count, frames);
-        static KERNEL: OnceLock<Vec<u8>> = OnceLock::new();
-        let file = KERNEL.get_or_init(|| ring1(&mut Elf::small_kernel(SMALL_BASE)));
-        (1..=count).for_each(|id| world.construct_from(file, SMALL_PAGES, id, |_| {}));
-        world.awake(count)
+        Self::constructed(Shape::SMALL, 1, count, spare, |_| {}).awake(count)
     }
 
     fn built(count: u16, spare: usize, change: impl Fn(&mut DomainConfig)) -> Self {
-        Self::constructed(1, count, spare, change).awake(count)
+        Self::constructed(Shape::WHOLE, 1, count, spare, change).awake(count)
     }
 
     /// The first domain runs.
@@ -126,39 +169,30 @@ impl World {
         world
     }
 
-    fn constructed(cpus: usize, count: u16, spare: usize, change: impl Fn(&mut DomainConfig)) -> Self {
-        let mut world = Self::empty(cpus, count, (PAGES as usize + spare) * usize::from(count));
-        (1..=count).for_each(|id| world.construct(id, &change));
-        world
-    }
-
-    /// No domain yet, and so many frames.
-    fn empty(cpus: usize, count: u16, frames: usize) -> Self {
+    fn constructed(
+        shape: Shape,
+        cpus: usize,
+        count: u16,
+        spare: usize,
+        change: impl Fn(&mut DomainConfig),
+    ) -> Self {
+        let frames = (shape.pages as usize + spare) * usize::from(count);
+        // No domain yet.
         let (fake, table) = FakeMachine::with_frames(frames, cpus.max(count.into()), 4);
         let clock = Clock::new(1_000_000_000, 0).unwrap();
         let hv = Hypervisor::new(TestMachine::new(fake, cpus), table, clock, (1, 2), Settings::default());
         let free = hv.frames.free_frames();
-        Self { hv, preempted: 0, free }
+        let mut world = Self { hv, preempted: 0, free, shape };
+        (1..=count).for_each(|id| world.construct(id, &change));
+        world
     }
 
     /// Makes one more domain.
     pub fn construct(&mut self, id: u16, change: impl Fn(&mut DomainConfig)) {
-        static KERNEL: OnceLock<Vec<u8>> = OnceLock::new();
-        let file = KERNEL.get_or_init(|| ring1(&mut Elf::kernel()));
-        self.construct_from(file, PAGES, id, change);
-    }
-
-    fn construct_from(
-        &mut self,
-        file: &'static [u8],
-        pages: u64,
-        id: u16,
-        change: impl Fn(&mut DomainConfig),
-    ) {
-        let mut config = DomainConfig::new("guest", pages * 4, 1);
+        let mut config = DomainConfig::new("guest", self.shape.pages * 4, 1);
         (config.machine, config.domid) = (Some(MachineKind::PvRing1), id);
         change(&mut config);
-        self.hv.construct(Plan::new(config, file, &[]).unwrap()).unwrap();
+        self.hv.construct(Plan::new(config, (self.shape.kernel)(), &[]).unwrap()).unwrap();
     }
 
     /// A domain whose kernel has set itself up: traps, event callback, stack, and the special pages.
@@ -239,7 +273,7 @@ impl World {
 
     /// The frame at an address of the initial mapping, whatever is mapped there now.
     pub fn mfn(&self, address: u64) -> Mfn {
-        self.frame((address - BASE) >> 12)
+        self.frame((address - self.shape.base()) >> 12)
     }
 
     /// The frame of a guest frame number.

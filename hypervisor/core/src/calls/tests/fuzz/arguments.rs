@@ -3,7 +3,6 @@
 use super::super::world::*;
 use super::Fuzz;
 use crate::addr::{ENTRIES, Mfn};
-use crate::build::fake_kernel::BASE;
 use crate::pagetable::Pte;
 use paravane_abi::hypercall::*;
 use paravane_abi::mmu::DOMID_SELF;
@@ -83,7 +82,10 @@ impl Fuzz {
             7 => self.random.of(&[0, 8, u64::MAX, u64::MAX - 7, (1 << 47) - 8, 0xffff_8800_0000_0000]),
             8 => HANDLER + self.random.below(64) * 16,
             // A page table as the kernel sees it.
-            _ => BASE + self.random.below(0x400) * 0x1000 + self.random.below(512) * 8,
+            _ => {
+                let shape = self.world.shape;
+                shape.base() + self.random.below(shape.mapped) * 0x1000 + self.random.below(512) * 8
+            }
         }
     }
 

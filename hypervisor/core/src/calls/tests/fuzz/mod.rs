@@ -10,7 +10,6 @@ pub use several::several_guests;
 
 use super::world::*;
 use crate::addr::Mfn;
-use crate::build::fake_kernel::BASE;
 use crate::frame::Owner;
 use crate::memory::Memory;
 use arguments::Random;
@@ -55,12 +54,12 @@ impl Frames {
     /// Those of the domain that runs, as it was built.
     fn of(world: &World) -> Self {
         let id = world.domain().id;
-        let machine = &world.hv.machine;
+        let (machine, shape) = (&world.hv.machine, world.shape);
         let mut own = Vec::new();
         let mut foreign = Vec::new();
         for frame in (0..world.hv.frames.len() as u64).map(Mfn::new) {
             match world.hv.frames.info(frame).map(|info| info.owner()) {
-                Some(Owner::Domain(owner)) if owner == id && machine.m2p(frame).get() < PAGES => {
+                Some(Owner::Domain(owner)) if owner == id && machine.m2p(frame).get() < shape.pages => {
                     own.push(frame)
                 }
                 Some(Owner::Domain(owner)) if owner != id => foreign.push(frame),
@@ -70,10 +69,11 @@ impl Frames {
         own.sort_by_key(|frame| machine.m2p(*frame).get());
         let is_table = |frame: &Mfn| world.hv.frames.info(*frame).unwrap().kind().level().is_some();
         let tables = own.iter().copied().filter(is_table).collect();
-        let mapped = own[(LIST - BASE) as usize >> 12..1024].to_vec();
+        let unused = (LIST - shape.base()) as usize >> 12;
+        let (mapped, spare) = own[unused..].split_at(shape.mapped as usize - unused);
         // Frame 0, the hypervisor's, is no one's own.
         let foreign = foreign.into_iter().step_by(100).chain([Mfn::new(0)]).collect();
-        Self { tables, spare: own[1024..].to_vec(), mapped, foreign }
+        Self { tables, spare: spare.to_vec(), mapped: mapped.to_vec(), foreign }
     }
 }
 

@@ -40,7 +40,7 @@ struct Several {
 /// Lets three guests do what `input` says, then ends them. Panics if a count does not agree, a processor could
 /// use a translation that is no more, or something of the guests is left.
 pub fn several_guests(input: &[u8]) {
-    let mut world = World::on_processors(CPUS, DOMAINS, |config| {
+    let mut world = World::quick(CPUS, DOMAINS, |config| {
         config.vcpus = 2;
         // The third is started again, twice at most.
         let action = if config.domid == DOMAINS { Action::Restart } else { Action::Destroy };
