@@ -358,3 +358,30 @@ impl Tlb for FakeMachine {
         self.flush_cpu(cpu);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pagetable::Pte;
+
+    #[test]
+    fn a_cpu_that_left_its_guest_holds_nothing() {
+        let (machine, frames) = FakeMachine::with_frames(16, 1, 4);
+        let [l4, l3, l2, l1, page] = [5, 6, 7, 8, 9].map(Mfn::new);
+        for (table, entry) in [(l4, l3), (l3, l2), (l2, l1), (l1, page)] {
+            machine.poke(table, 0, entry.address() | Pte::P | Pte::RW | Pte::US);
+        }
+        machine.base_changed(DomainId(1), Mode::Kernel, Some(l4));
+        machine.fill();
+        assert!(machine.holds(0, 0));
+        machine.set_away(true);
+        assert!(!machine.holds(0, 0));
+        machine.fill();
+        assert!(!machine.holds(0, 0), "by speculation neither");
+        // What its root is a copy of may be no table any more.
+        machine.poke(l4, 0, 0);
+        assert_eq!(machine.stale(&frames), []);
+        machine.set_away(false);
+        assert_eq!(machine.stale(&frames), [Stale::Root { cpu: 0, slot: 0 }]);
+    }
+}

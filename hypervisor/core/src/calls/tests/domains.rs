@@ -199,7 +199,7 @@ fn two_processors_run_two_domains_and_interrupt_each_other() {
     world.audit();
 }
 
-/// A context for a second vcpu, as a kernel fills it.
+/// A domain that has set itself up, and whose second vcpu has no registers yet.
 fn two_vcpus() -> World {
     let mut world = World::configured(1, |config| config.vcpus = 2);
     world.set_up();

@@ -4,7 +4,7 @@ use super::super::world::*;
 use super::arguments::Random;
 use super::{Frames, Fuzz};
 use crate::addr::DomainId;
-use crate::build::{Action, Actions};
+use crate::build::{Action, Actions, MachineKind};
 use crate::descriptor::{USER_CS32, USER_CS64};
 use crate::domain::{Domain, Shutdown};
 use crate::fake_machine::FakeMachine;
@@ -19,6 +19,8 @@ use std::string::String;
 use std::vec::Vec;
 
 const DOMAINS: u16 = 3;
+/// The domain whose kernel is in ring 3.
+const RING3: u16 = 2;
 const CPUS: usize = 2;
 /// Most steps of one input.
 const STEPS: u32 = 400;
@@ -42,6 +44,9 @@ struct Several {
 pub fn several_guests(input: &[u8]) {
     let mut world = World::quick(CPUS, DOMAINS, |config| {
         config.vcpus = 2;
+        if config.domid == RING3 {
+            config.machine = Some(MachineKind::PvRing3);
+        }
         // The third is started again, twice at most.
         let action = if config.domid == DOMAINS { Action::Restart } else { Action::Destroy };
         config.actions =
