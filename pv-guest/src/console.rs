@@ -3,6 +3,7 @@
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
+use arrayvec::ArrayVec;
 use paravane_abi::console::{IN_RING_SIZE, OUT_RING_SIZE, XenconsInterface};
 use spin::Once;
 
@@ -126,18 +127,43 @@ pub fn drain() {
     }
 }
 
-/// Text to the console, lines ended as terminals want them.
-pub struct Console;
+/// Text to the console, lines ended as terminals want them. It goes out in pieces as long as possible, because other
+/// domains' text may come between two pieces.
+#[derive(Default)]
+pub struct Console {
+    piece: ArrayVec<u8, PIECE>,
+}
+
+/// Longest piece of text.
+const PIECE: usize = 512;
+
+impl Console {
+    /// Sends what there is.
+    pub fn send(&mut self) {
+        write(&self.piece);
+        self.piece.clear();
+    }
+
+    /// Adds bytes as they are.
+    pub fn put(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            if self.piece.is_full() {
+                self.send();
+            }
+            self.piece.push(byte);
+        }
+    }
+}
 
 impl Write for Console {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut rest = text;
         while let Some((line, after)) = rest.split_once('\n') {
-            write(line.as_bytes());
-            write(b"\r\n");
+            self.put(line.as_bytes());
+            self.put(b"\r\n");
             rest = after;
         }
-        write(rest.as_bytes());
+        self.put(rest.as_bytes());
         Ok(())
     }
 }
@@ -147,8 +173,10 @@ impl Write for Console {
 macro_rules! kprintln {
     ($($arg:tt)*) => {{
         use core::fmt::Write;
+        let mut console = $crate::console::Console::default();
         // The console never fails.
-        let _ = writeln!($crate::console::Console, $($arg)*);
+        let _ = writeln!(console, $($arg)*);
+        console.send();
     }};
 }
 

@@ -25,7 +25,9 @@ const FILES: [(&str, Writer); 16] = [
     ("cmdline", |out| writeln!(out, "{}", boot::cmdline())),
     ("counters", counters),
     ("cpus", |out| cpu::hotplug::report(out)),
-    ("crash", |out| writeln!(out, "write here to crash the domain, 'stack' to have the hypervisor do it")),
+    ("crash", |out| {
+        writeln!(out, "write here to crash the domain, 'stack' or 'iret' to have the hypervisor do it")
+    }),
     ("lesson", |out| {
         lesson::report(out);
         Ok(())
@@ -185,6 +187,7 @@ impl Item {
                 log::error!("crash asked for through /proc/crash");
                 match bytes {
                     b"stack\n" => power::break_contract(),
+                    b"iret\n" => power::return_from_nowhere(),
                     _ => power::crash(),
                 }
             }

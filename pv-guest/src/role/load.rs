@@ -1,13 +1,10 @@
 //! Domains that are in the way: one that never gives the processor up, one that never wants it, one that dies.
 
-use core::arch::asm;
-
 use pv_guest_logic::role::Role;
 
 use super::{NS_PER_S, duration_ns, report, seconds};
-use crate::console;
-use crate::cpu_ops::hypercall::iret_after_pushes;
 use crate::cpu_ops::{CpuOps, machine};
+use crate::power;
 use crate::time::monotonic_ns;
 
 /// Spins without a hypercall, its events masked, for 12 s of guest time or `seconds=`.
@@ -40,17 +37,8 @@ pub fn idle() {
     report(Role::Idle, true, format_args!("{} s, woken {wakes} times", (monotonic_ns() - start) / NS_PER_S));
 }
 
-/// Returns by hypercall 23 with a stack pointer at which nothing is mapped: the frame cannot be read, and the hypervisor
-/// ends the domain.
+/// Has the hypervisor end the domain.
 pub fn crash_iret() -> ! {
-    /// In the programs' half of the address space, where this kernel maps nothing while it runs none.
-    const NOWHERE: u64 = 0x0000_7fff_ffff_e000;
-    report(
-        Role::CrashIret,
-        true,
-        format_args!("returns through a stack at {NOWHERE:#x}, which is not there"),
-    );
-    console::drain();
-    // SAFETY: the domain is over.
-    unsafe { asm!("mov rsp, {}", "jmp {}", in(reg) NOWHERE, in(reg) iret_after_pushes(), options(noreturn)) };
+    report(Role::CrashIret, true, format_args!("returns through a stack that is not there"));
+    power::return_from_nowhere()
 }

@@ -1,6 +1,7 @@
 //! The terminal: the PV console behind the line discipline. One terminal, one foreground group.
 
 use crate::console;
+use crate::console::Console;
 use crate::errno::{Errno, Result};
 use crate::process::wait::WaitQueue;
 use crate::process::{self, signal};
@@ -118,5 +119,7 @@ pub fn write(bytes: &[u8]) {
     // The copy of the settings keeps the lock out of the console's wait for room.
     let mut settings = Line::new();
     settings.termios = termios();
-    settings.output(bytes, &mut console::write);
+    let mut console = Console::default();
+    settings.output(bytes, &mut |piece| console.put(piece));
+    console.send();
 }

@@ -1,5 +1,5 @@
-//! Asks the guest kernel to crash its domain, or with an argument to break the contract so that the hypervisor does,
-//! to see what the hypervisor makes of it.
+//! Asks the guest kernel to crash its domain, or to break the contract so that the hypervisor does, to see what the
+//! hypervisor makes of it: `crash stack` by an exception without a stack, `crash iret` by a return without a frame.
 #![no_std]
 #![no_main]
 
@@ -8,7 +8,11 @@ use ulib::{Args, eprintln, file};
 ulib::entry!(main);
 
 fn main(args: &Args) -> i32 {
-    let how: &[u8] = if !args.get(1).is_empty() { b"stack\n" } else { b"1\n" };
+    let how: &[u8] = match args.get(1) {
+        "" => b"1\n",
+        "iret" => b"iret\n",
+        _ => b"stack\n",
+    };
     match file::write("/proc/crash", how) {
         Ok(()) => eprintln!("crash: the kernel lives"),
         Err(error) => eprintln!("crash: {error}"),
