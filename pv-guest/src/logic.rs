@@ -29,6 +29,8 @@ pub mod options;
 pub mod pages;
 #[path = "fs/path.rs"]
 pub mod path;
+#[path = "process/placement.rs"]
+pub mod placement;
 #[path = "fs/ring.rs"]
 pub mod ring;
 #[path = "role/name.rs"]

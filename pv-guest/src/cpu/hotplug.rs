@@ -134,6 +134,8 @@ pub fn leave() {
     let cpu = this();
     machine().set_timer(None);
     ONLINE.fetch_and(!CpuSet::one(cpu.id()).0, Ordering::SeqCst);
+    // Somebody may wait for an answer that this CPU was to give at its next event.
+    ipi::called();
     lock::without(|| {
         vcpu_down(cpu.id());
         arrive();

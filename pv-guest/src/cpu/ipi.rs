@@ -90,7 +90,8 @@ pub fn call_others(function: fn()) -> CpuSet {
     others
 }
 
-fn called() {
+/// Runs a function that this CPU was asked to run. Also called by a CPU that goes down, which takes no more events.
+pub(super) fn called() {
     let bit = CpuSet::one(this().id()).0;
     if CALLED.load(Ordering::SeqCst) & bit == 0 {
         return;

@@ -148,6 +148,8 @@ static CPUS: [Cpu; MAX_CPUS] = [const { Cpu::new() }; MAX_CPUS];
 static ONLINE: AtomicU64 = AtomicU64::new(0);
 /// CPUs that have nothing to do.
 static IDLE: AtomicU64 = AtomicU64::new(0);
+/// Those of them that were called to look at the line, and have not looked yet.
+static CALLED: AtomicU64 = AtomicU64::new(0);
 /// CPUs that have been started at least once.
 static KNOWN: AtomicU64 = AtomicU64::new(0);
 
@@ -187,9 +189,15 @@ pub fn note_idle() {
     IDLE.fetch_or(CpuSet::one(this().id()).0, Ordering::SeqCst);
 }
 
-/// Notes that a CPU has something to do.
+/// Notes that a CPU looks what there is to do.
 pub fn note_busy(id: u32) {
     IDLE.fetch_and(!CpuSet::one(id).0, Ordering::SeqCst);
+    CALLED.fetch_and(!CpuSet::one(id).0, Ordering::SeqCst);
+}
+
+/// Notes that an idle CPU is called to look; false if it was called already.
+pub fn note_called(id: u32) -> bool {
+    !CpuSet(CALLED.fetch_or(CpuSet::one(id).0, Ordering::SeqCst)).contains(id)
 }
 
 /// The CPUs that have a root table loaded, and may hold translations made from it.

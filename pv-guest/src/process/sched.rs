@@ -8,6 +8,7 @@ use alloc::sync::Arc;
 use core::ptr;
 use core::sync::atomic::Ordering;
 
+use pv_guest_logic::placement::place;
 use spin::Mutex;
 
 use super::{Process, State, current, current_if_any, signal, timer};
@@ -79,9 +80,9 @@ pub fn interrupt(cpu: &Cpu) {
     ipi::send(cpu, Ipi::Reschedule);
 }
 
-/// Looks at the deadlines anew, when those of a CPU that left may be due here.
+/// Looks at the line and the deadlines anew, when a CPU left that others counted on.
 pub fn rearm() {
-    give_slices();
+    share();
     timer::arm();
 }
 
@@ -95,43 +96,56 @@ pub fn wake(process: &Arc<Process>) {
 
 /// Puts a ready process in line.
 pub(super) fn enqueue(process: Arc<Process>) {
-    let may = process.affinity();
     READY.lock().push_back(process);
-    if !kick_idle(may) {
-        give_slices();
-    }
+    share();
 }
 
-/// Gets an idle CPU of a set to look at the line; false when there is none.
-fn kick_idle(may: CpuSet) -> bool {
+/// Gets idle CPUs to look at the line. Returns the CPUs wanted by processes for which none is idle.
+fn wake_idle() -> CpuSet {
+    let ready = READY.lock();
+    if ready.is_empty() {
+        return CpuSet::EMPTY;
+    }
+    // One that is about to go down takes no process.
+    let idle = cpu::idle().iter().filter(|&id| cpu::get(id).is_wanted()).collect();
+    let placement = place(ready.iter().map(|process| process.affinity()), idle);
     let this = cpu::this().id();
-    let idle = cpu::idle().and(may);
     // A CPU that handles events while it idles looks by itself when it has handled them.
-    if idle.contains(this) {
-        return true;
+    for id in placement.wake.without(this).iter() {
+        if cpu::note_called(id) {
+            ipi::send(cpu::get(id), Ipi::Reschedule);
+        }
     }
-    let Some(id) = idle.first() else { return false };
-    // The next newcomer goes to another.
-    cpu::note_busy(id);
-    ipi::send(cpu::get(id), Ipi::Reschedule);
-    true
+    placement.share
 }
 
-/// Ends the time of processes that could run without end: somebody waits.
-fn give_slices() {
+/// Sees to it that everybody in line gets a CPU: an idle one, or one whose process has its time limited.
+fn share() {
+    let wanted = wake_idle();
+    limit_others(wanted);
+    let cpu = cpu::this();
+    // While a CPU has no process, or one that just stopped, the newcomer gets it at once.
+    if wanted.contains(cpu.id())
+        && cpu.slice_end.load(Ordering::Relaxed) == 0
+        && current_if_any().is_some_and(|current| current.state() == State::Ready)
+    {
+        cpu.slice_end.store(monotonic_ns() + SLICE_NS, Ordering::Relaxed);
+        timer::arm();
+    }
+}
+
+/// Ends the time of processes on other CPUs that could run without end.
+fn limit_others(wanted: CpuSet) {
+    let wanted = wanted.and(cpu::online()).without(cpu::this().id());
+    if wanted.is_empty() {
+        return;
+    }
     let end = monotonic_ns() + SLICE_NS;
-    for id in cpu::online().iter().filter(|&id| !cpu::idle().contains(id)) {
+    for id in wanted.iter().filter(|&id| !cpu::idle().contains(id)) {
         let cpu = cpu::get(id);
-        if cpu.slice_end.load(Ordering::Relaxed) != 0 {
-            continue;
-        }
-        // While a CPU has no process, or one that just stopped, the newcomer gets it at once.
-        if id != cpu::this().id() {
+        if cpu.slice_end.load(Ordering::Relaxed) == 0 {
             cpu.slice_end.store(end, Ordering::Relaxed);
             ipi::send(cpu, Ipi::Reschedule);
-        } else if current_if_any().is_some_and(|current| current.state() == State::Ready) {
-            cpu.slice_end.store(end, Ordering::Relaxed);
-            timer::arm();
         }
     }
 }
@@ -154,11 +168,10 @@ pub fn yield_now() {
     if next.is_none() && !must_leave {
         return;
     }
-    let this = super::current_arc();
-    let may = this.affinity();
-    READY.lock().push_back(this);
-    if must_leave {
-        kick_idle(may);
+    READY.lock().push_back(super::current_arc());
+    if next.is_none() {
+        // Nothing is loaded here that would look at the line.
+        limit_others(wake_idle());
     }
     switch_to(next);
 }
@@ -191,9 +204,9 @@ fn load(next: &Process) {
     let now = monotonic_ns();
     cpu.busy_since.store(now, Ordering::Relaxed);
     // Whoever is left in line runs elsewhere now, or here after a slice.
-    let left = READY.lock().front().map(|process| process.affinity());
-    let waits = left.is_some_and(|may| !kick_idle(may));
-    cpu.slice_end.store(if waits { now + SLICE_NS } else { 0 }, Ordering::Relaxed);
+    let wanted = wake_idle();
+    limit_others(wanted);
+    cpu.slice_end.store(if wanted.contains(cpu.id()) { now + SLICE_NS } else { 0 }, Ordering::Relaxed);
     timer::arm();
     let work = if signal::has_pending(next) { WORK_SIGNAL } else { 0 };
     next.stack.info().work.store(work, Ordering::Relaxed);

@@ -1,4 +1,5 @@
-//! CPUs go down and come up again, a hundred times each (or `hotplug TIMES`), while spinning processes use them all.
+//! CPUs go down and come up again, a hundred times each, while a process spins on one of them; `hotplug TIMES SPINNERS`
+//! says how often and beside how many, of which every other one may also run where this program runs.
 #![no_std]
 #![no_main]
 
@@ -38,11 +39,12 @@ fn main(args: &Args) -> i32 {
     let cpus: Vec<usize> = (1..64).filter(|cpu| all & (1 << cpu) != 0).collect();
     // This process stays where nothing goes away.
     let _ = sys::set_affinity(1);
-    let spinners: Vec<usize> = cpus
-        .iter()
-        .filter_map(|_| {
+    // They never give their CPU up, and must be moved whenever it goes away.
+    let count: usize = args.get(2).parse().unwrap_or(1);
+    let spinners: Vec<usize> = (0..count)
+        .filter_map(|number| {
             process::spawn(|| {
-                let _ = sys::set_affinity(u64::MAX);
+                let _ = sys::set_affinity(if number % 2 == 0 { all & !1 } else { all });
                 loop {
                     core::hint::spin_loop();
                 }
