@@ -1,5 +1,8 @@
 //! Reads what a machine prints on its serial line: whole lines, the unfinished one, and the demonstration's
 //! own words.
+//!
+//! One domain prints as it likes; lines of the others are marked, `(d2) text`, and the hypervisor's with `(PV)`. When such a
+//! line comes while the domain's own is unfinished, that is erased and shown again behind it.
 
 /// The sum that ends a demonstration: `demo: N ok, M failed`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,11 +13,25 @@ pub struct Summary {
     pub failed: usize,
 }
 
+/// What takes an unfinished line off the screen.
+const ERASE: &[u8] = b"\r\x1b[K";
+
+/// What a domain says, without the mark of a domain that does not have the console.
+#[must_use]
+pub fn unmarked(line: &str) -> &str {
+    let text = line.strip_prefix("(d").and_then(|rest| rest.split_once(") "));
+    match text {
+        Some((number, text)) if number.parse::<u16>().is_ok() => text,
+        _ => line,
+    }
+}
+
 /// Everything a machine has printed so far.
 #[derive(Clone, Debug, Default)]
 pub struct Console {
     lines: Vec<String>,
     open: Vec<u8>,
+    own: usize,
 }
 
 impl Console {
@@ -24,7 +41,13 @@ impl Console {
             match byte {
                 b'\n' => {
                     let line = core::mem::take(&mut self.open);
-                    self.lines.push(String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned());
+                    let erased = line.windows(ERASE.len()).rposition(|window| window == ERASE);
+                    let seen = &line[erased.map_or(0, |at| at + ERASE.len())..];
+                    let seen = String::from_utf8_lossy(seen).trim_end_matches('\r').to_owned();
+                    if erased.is_none() && unmarked(&seen) == seen && !seen.starts_with("(PV) ") {
+                        self.own += 1;
+                    }
+                    self.lines.push(seen);
                 }
                 _ => self.open.push(byte),
             }
@@ -35,6 +58,12 @@ impl Console {
     #[must_use]
     pub fn lines(&self) -> &[String] {
         &self.lines
+    }
+
+    /// How many lines the domain that has the console has ended.
+    #[must_use]
+    pub fn own_lines(&self) -> usize {
+        self.own
     }
 
     /// The line still being printed: a prompt stands here.
@@ -62,13 +91,13 @@ impl Console {
     }
 
     fn starting_with(&self, start: &str) -> Vec<&str> {
-        self.lines.iter().map(String::as_str).filter(|line| line.starts_with(start)).collect()
+        self.lines.iter().map(|line| unmarked(line)).filter(|line| line.starts_with(start)).collect()
     }
 
     /// The demonstration's last word, when it has spoken it.
     #[must_use]
     pub fn summary(&self) -> Option<Summary> {
-        self.lines.iter().rev().find_map(|line| parse_summary(line))
+        self.lines.iter().rev().find_map(|line| parse_summary(unmarked(line)))
     }
 
     /// The line in which the hypervisor says that it panicked.
@@ -106,6 +135,20 @@ mod tests {
         c.push(b"ls\n");
         assert!(!c.at_prompt());
         assert_eq!(c.ok_lines().len(), 2);
+    }
+
+    #[test]
+    fn domains_are_told_apart_and_lines_that_were_erased_are_not_seen() {
+        let mut c = Console::default();
+        c.push(b"ok ri\r\x1b[K(d2) ok fork\r\n(d2) demo: 1 ok, 0 failed\r\nok rings\r\n/ $ \r\x1b[K(PV) d2 stops\r\n/ $ ");
+        assert_eq!(c.lines(), ["(d2) ok fork", "(d2) demo: 1 ok, 0 failed", "ok rings", "(PV) d2 stops"]);
+        assert_eq!(c.ok_lines(), ["ok fork", "ok rings"]);
+        assert_eq!(c.summary(), Some(Summary { ok: 1, failed: 0 }));
+        assert!(c.at_prompt());
+        assert_eq!(c.own_lines(), 1);
+        for line in ["(d) x", "(dx) x", "(d2)x", "d2) x", "(PV) x"] {
+            assert_eq!(unmarked(line), line);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use log::LevelFilter;
 
+use crate::console::Switch;
 use crate::sched::Settings;
 
 /// Turns that a trace can have.
@@ -72,6 +73,8 @@ pub struct Options {
     pub loglvl: Threshold,
     /// `guest_loglvl=`: messages a guest can provoke.
     pub guest_loglvl: Threshold,
+    /// `conswitch=`: how the serial line's input is switched.
+    pub conswitch: Switch,
     /// `noreboot`: stop instead of rebooting.
     pub noreboot: bool,
     /// `sync_console`: wait for every character.
@@ -105,6 +108,7 @@ impl Default for Options {
             com1: Serial::COM1,
             loglvl: Threshold { always: LevelFilter::Warn, limited: LevelFilter::Warn },
             guest_loglvl: Threshold { always: LevelFilter::Off, limited: LevelFilter::Warn },
+            conswitch: Switch::XEN,
             noreboot: false,
             sync_console: false,
             maxcpus: MAX_CPUS,
@@ -146,6 +150,7 @@ impl Options {
             "console" => self.serial_console = value?.split(',').any(|device| device == "com1"),
             "com1" => self.com1 = serial(value?, self.com1)?,
             "loglvl" => self.loglvl = threshold(value?)?,
+            "conswitch" => self.conswitch = Switch::parse(value?)?,
             "guest_loglvl" => self.guest_loglvl = threshold(value?)?,
             "noreboot" => self.noreboot = boolean(value)?,
             "reboot" if value == Some("no") => self.noreboot = true,

@@ -13,6 +13,7 @@ use paravane_abi::regs::CpuUserRegs;
 use crate::addr::{DomainId, Level, Mfn, PAGE_SHIFT, Pfn};
 use crate::build::plan::Plan;
 use crate::build::populate::{Filling, Populate, StartOfDay, shared_info};
+use crate::console::LineBuffer;
 use crate::descriptor::Policy;
 use crate::domain::{ConsolePlace, Domain, Life, Shutdown, Vcpu};
 use crate::event::{Backend, Port, PortTable};
@@ -358,7 +359,9 @@ impl<M: Machine> Hypervisor<M> {
 
     /// The domain is complete: its first vcpu may run.
     fn bring_to_life(&mut self, plan: &Arc<Plan<'static>>, restarts: u32, filled: Filled) {
+        let id = filled.id;
         self.enlist(plan, restarts, filled);
+        self.offer_input(id);
         self.refresh(self.domains.len() - 1, 0);
     }
 
@@ -386,6 +389,7 @@ impl<M: Machine> Hypervisor<M> {
             vcpus,
             shared_info: shared,
             console,
+            lines: LineBuffer::default(),
             vm_assist: 0,
             shutdown: None,
             life: Life::Running,

@@ -15,6 +15,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::addr::{DomainId, Mfn, PAGE_SHIFT};
 use crate::calls::Stop;
+use crate::console::Terminal;
 use crate::cpu::Cpu;
 use crate::descriptor::{Policy, RESERVED_ENTRIES, reserved_gdt_page};
 use crate::domain::{Domain, SharedPages, Vcpu};
@@ -90,6 +91,8 @@ pub struct Hypervisor<M> {
     pub(crate) typed: VecDeque<u8>,
     /// A guest's console output on its way to the serial port.
     pub(crate) output: Vec<u8>,
+    /// Who has the console, and what guests may print beside.
+    pub(crate) terminal: Terminal,
     /// What is left of the running multicall's bounded step: its calls share one.
     pub(crate) step: Budget,
 }
@@ -118,6 +121,7 @@ impl<M: Machine> Hypervisor<M> {
             reserved_gdt: reserved_gdt_page(Policy::Ring1, [0; 2]),
             typed: VecDeque::with_capacity(TYPED_MAX),
             output: Vec::new(),
+            terminal: Terminal::default(),
             machine,
             frames,
             domains: Vec::new(),

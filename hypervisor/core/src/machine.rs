@@ -157,8 +157,12 @@ pub trait Processor {
     /// Asks for a timer interrupt after so many nanoseconds; `None` for no interrupt.
     fn arm_timer(&mut self, nanoseconds: Option<u64>);
 
-    /// Writes bytes of a guest's console to the serial port.
+    /// Writes bytes of the guest that has the console to the serial port, as they are.
     fn console_write(&mut self, bytes: &[u8]);
+
+    /// Writes whole lines of a guest's that does not have the console, each with its end: beside a line that stands
+    /// unfinished on the serial port, not in it.
+    fn console_lines(&mut self, lines: &[u8]);
 
     /// The next byte typed on the serial port.
     fn console_read(&mut self) -> Option<u8>;

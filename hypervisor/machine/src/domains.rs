@@ -27,6 +27,7 @@ pub fn start(hardware: Hardware, memory: &mut MemoryMap, info: &BootInfo<'static
     let settings = options.scheduling();
     let mut hypervisor = Hypervisor::new(hardware, frames, clock, wallclock, settings);
     hypervisor.trace = Trace::new(options.trace);
+    hypervisor.configure_consoles(options);
     // The decoder's tables are made on first use: now, not in a guest's first fault.
     paravane_core::emulate::prepare();
     let plans = Plan::all(&info.modules).unwrap_or_else(|error| panic!("no domain can be built: {error}"));

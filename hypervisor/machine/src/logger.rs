@@ -20,9 +20,10 @@ impl Log for SerialLogger {
     }
 
     fn log(&self, record: &Record<'_>) {
-        let mut port = COM1_PORT.lock();
-        // A serial port that takes no bytes is no reason to stop: `send` drops them, and never errs.
-        let _ = writeln!(Lines { port: &mut *port, at_start: true }, "{}", record.args());
+        COM1_PORT.lock().send_lines(|port| {
+            // A serial port that takes no bytes is no reason to stop: `send` drops them, and never errs.
+            let _ = writeln!(Lines { port, at_start: true }, "{}", record.args());
+        });
     }
 
     fn flush(&self) {}

@@ -22,7 +22,11 @@ fn panic(info: &PanicInfo<'_>) -> ! {
 fn report(info: &PanicInfo<'_>) {
     // SAFETY: the other processors have stopped, and this one never returns to whoever holds the lock.
     let mut port = unsafe { Serial::seized() };
-    let mut lines = Lines { port: &mut port, at_start: true };
+    port.send_lines(|port| write_report(port, info));
+}
+
+fn write_report(port: &mut Serial, info: &PanicInfo<'_>) {
+    let mut lines = Lines { port, at_start: true };
     let all = local::all();
     // There is nobody to hear of a line that cannot be written.
     let _ = match all {

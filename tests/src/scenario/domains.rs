@@ -239,20 +239,13 @@ fn exchanged(context: &Context, mib: u32, version: u32) -> Result<String> {
         &guests,
         Status::Good,
     )?;
-    for role in ["exchange-a", "exchange-b"] {
-        line(&driver, &format!("ok {role} "))?;
-    }
-    // Other domains' words, and the hypervisor's, may stand in the middle of a line.
-    let digests: Vec<&str> = driver
-        .console
-        .lines()
-        .iter()
-        .filter(|line| !line.contains("entry 0x"))
-        .flat_map(|line| line.split(|c: char| !c.is_ascii_hexdigit()))
-        .filter(|word| word.len() == 16)
-        .collect();
-    let twice = digests.iter().find(|one| digests.iter().filter(|other| other == one).count() == 2);
-    let Some(one) = twice else { bail!("the two ends do not say the same digest: {digests:?}") };
+    let digest = |role: &str| {
+        let found = line(&driver, &format!("ok {role} "))?;
+        let digest = found.split_whitespace().skip_while(|word| *word != "digest").nth(1);
+        digest.with_context(|| format!("no digest in `{found}`"))
+    };
+    let (one, other) = (digest("exchange-a")?, digest("exchange-b")?);
+    ensure!(one == other, "the digests {one} and {other} differ");
     Ok(format!("{mib} MiB by grants of version {version}, digest {one}"))
 }
 
@@ -272,7 +265,8 @@ pub fn exchange_whole(context: &Context) -> Result<Outcome> {
 pub fn balloon(context: &Context) -> Result<Outcome> {
     let guests = [guest("name=a,extra=role=balloon"), guest("name=b,extra=role=balloon")];
     let driver = run(context, &["--smp", "2", "--icount=4"], &guests, Status::Good)?;
-    let good: usize = driver.console.lines().iter().map(|line| line.matches("ok balloon ").count()).sum();
+    let lines = driver.console.ok_lines();
+    let good = lines.iter().filter(|line| line.starts_with("ok balloon ")).count();
     ensure!(good == 2, "{good} of 2 domains say that all is well");
     Ok(Outcome::Passed(line(&driver, "ok balloon ")?.to_owned()))
 }

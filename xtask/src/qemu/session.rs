@@ -169,8 +169,10 @@ impl Session {
         let count = self.streams.output.read(&mut bytes).context("reading from the machine")?;
         if count > 0 {
             self.heard = Instant::now();
+            let before = self.console.own_lines();
             self.console.push(&bytes[..count]);
-            if bytes[..count].contains(&b'\n') {
+            // A prompt that is shown again behind a line of somebody else's is no new one.
+            if self.console.own_lines() != before {
                 self.prompt_answered = false;
             }
             let mut stdout = std::io::stdout().lock();

@@ -1,5 +1,6 @@
 //! console_io: a kernel's first words, before it has its console ring.
 
+use log::Level;
 use paravane_abi::errno::Errno;
 use paravane_abi::hypercall::console_io::ConsoleCommand;
 
@@ -13,7 +14,8 @@ pub(crate) const STEPS_A_BYTE: u32 = 32;
 const BYTES_A_STEP: usize = 256;
 
 impl<M: Machine> Hypervisor<M> {
-    /// `console_io`. Xen lets a debug build's guests write and no guest read; writing is granted here too.
+    /// `console_io`. Xen lets a debug build's guests write and no guest read; writing is granted here too. What a domain
+    /// writes that does not have the console counts as a debug message of a guest's, as in Xen.
     pub(super) fn console_io(&mut self, call: &mut Call<'_>) -> Answer {
         match ConsoleCommand::from_number(call.args[0] as u32).ok_or(Errno::ENOSYS)? {
             ConsoleCommand::Write => {
@@ -25,8 +27,7 @@ impl<M: Machine> Hypervisor<M> {
                 let mut buffer = [0u8; BYTES_A_STEP];
                 let piece = &mut buffer[..count.min(BYTES_A_STEP)];
                 self.read_guest_bytes(call.args[2], piece)?;
-                self.machine.console_write(piece);
-                self.step.charge(STEPS_A_BYTE * piece.len() as u32);
+                self.print_of(self.current_domain(), piece, Some(Level::Debug));
                 if piece.len() == count {
                     return Ok(0);
                 }

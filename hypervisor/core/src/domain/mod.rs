@@ -15,6 +15,7 @@ use alloc::vec::Vec;
 
 use crate::addr::{DomainId, Mfn};
 use crate::build::{Action, Actions, Plan};
+use crate::console::LineBuffer;
 use crate::descriptor::Policy;
 use crate::event::{Port, PortTable};
 use crate::grant::GrantTable;
@@ -111,6 +112,8 @@ pub struct Domain {
     pub shared_info: Mfn,
     /// The console ring.
     pub console: ConsolePlace,
+    /// What it has printed of a line, while another domain has the console.
+    pub lines: LineBuffer,
     /// `VMASST_TYPE_*` bits that are on.
     pub vm_assist: u64,
     /// Set when it has stopped.

@@ -92,6 +92,7 @@ impl<M: Machine> Hypervisor<M> {
         self.domains[index].life = Life::Dying;
         self.domains[index].grants.start_dying();
         self.domains[index].ran = self.sched.domain_time(id).unwrap_or(0);
+        self.flush_lines(index);
         self.forget_share(id, now);
     }
 
@@ -164,6 +165,7 @@ impl<M: Machine> Hypervisor<M> {
             ran / 1000,
             self.frames.free_frames()
         );
+        self.take_input_from(domain.id, again);
         if !again {
             return Step::Done;
         }

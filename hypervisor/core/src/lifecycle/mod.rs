@@ -52,6 +52,7 @@ impl<M: Machine> Hypervisor<M> {
         }
         self.domains[domain].shutdown = Some(shutdown);
         self.domains[domain].watchdogs = Default::default();
+        self.flush_lines(domain);
         for vcpu in 0..self.domains[domain].vcpus.len() {
             self.refresh(domain, vcpu);
         }

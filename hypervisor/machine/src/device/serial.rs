@@ -1,5 +1,6 @@
 //! COM1, a 16550: the hypervisor's log and the guests' console.
 
+use paravane_core::console::OpenLine;
 use paravane_core::lock::Rank;
 use x86_64::instructions::port::Port;
 
@@ -19,18 +20,24 @@ pub struct Serial {
     base: u16,
     /// The transmitter once stayed busy for the whole limit, and has not been seen ready since.
     stuck: bool,
+    /// What the guest that has the console has sent of a line.
+    open: OpenLine,
 }
 
 /// The port everything is printed to.
-pub static COM1_PORT: Lock<Serial> = Lock::new(Rank::Serial, Serial { base: COM1, stuck: false });
+pub static COM1_PORT: Lock<Serial> = Lock::new(Rank::Serial, Serial::new(OpenLine::new()));
 
 impl Serial {
+    const fn new(open: OpenLine) -> Self {
+        Self { base: COM1, stuck: false, open }
+    }
+
     /// The port, whoever holds its lock.
     ///
     /// # Safety
     /// Nobody who holds the lock goes on.
     pub const unsafe fn seized() -> Self {
-        Self { base: COM1, stuck: false }
+        Self::new(OpenLine::unknown())
     }
 
     fn register(&self, offset: u16) -> Port<u8> {
@@ -76,6 +83,21 @@ impl Serial {
             }
         }
         self.stuck = true;
+    }
+
+    /// Sends bytes as they are, of which others' lines are kept apart.
+    pub fn send_open(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.send(*byte));
+        self.open.note(bytes);
+    }
+
+    /// Sends whole lines: what `lines` sends.
+    pub fn send_lines(&mut self, lines: impl FnOnce(&mut Self)) {
+        self.open.leave().iter().for_each(|byte| self.send(*byte));
+        lines(self);
+        let mut open = core::mem::take(&mut self.open);
+        open.resume().iter().for_each(|byte| self.send(*byte));
+        self.open = open;
     }
 
     /// The next received byte, if there is one.

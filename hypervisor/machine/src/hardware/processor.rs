@@ -178,8 +178,11 @@ impl Processor for Hardware {
     }
 
     fn console_write(&mut self, bytes: &[u8]) {
-        let mut port = COM1_PORT.lock();
-        bytes.iter().for_each(|byte| port.send(*byte));
+        COM1_PORT.lock().send_open(bytes);
+    }
+
+    fn console_lines(&mut self, lines: &[u8]) {
+        COM1_PORT.lock().send_lines(|port| lines.iter().for_each(|byte| port.send(*byte)));
     }
 
     fn console_read(&mut self) -> Option<u8> {

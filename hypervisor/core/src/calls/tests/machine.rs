@@ -364,6 +364,10 @@ impl Processor for TestMachine {
         self.told.output.extend_from_slice(bytes);
     }
 
+    fn console_lines(&mut self, lines: &[u8]) {
+        self.told.output.extend_from_slice(lines);
+    }
+
     fn console_read(&mut self) -> Option<u8> {
         self.input.pop_front()
     }

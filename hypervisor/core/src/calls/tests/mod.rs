@@ -8,6 +8,7 @@ mod batches;
 #[cfg(test)]
 mod channels;
 #[cfg(test)]
+mod consoles;
 mod crash;
 #[cfg(test)]
 mod domains;
