@@ -5,6 +5,7 @@ mod attack;
 mod budget;
 mod demonstration;
 mod domains;
+mod guests;
 mod image;
 mod processors;
 mod rings;
@@ -79,6 +80,10 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "attack/fatal", tier: Tier::Ci, run: attack::fatal },
     Scenario { name: "attack/fuzz", tier: Tier::Ci, run: attack::fuzz },
     Scenario { name: "attack/fuzz-long", tier: Tier::Full, run: attack::fuzz_long },
+    Scenario { name: "guests/overcommitted", tier: Tier::Ci, run: guests::overcommitted },
+    Scenario { name: "guests/hotplug", tier: Tier::Ci, run: guests::hotplug },
+    Scenario { name: "guests/restarted", tier: Tier::Ci, run: guests::restarted },
+    Scenario { name: "guests/consoles", tier: Tier::Ci, run: guests::consoles },
     Scenario { name: "domains/isolation", tier: Tier::Ci, run: domains::isolation },
     Scenario { name: "domains/thousand", tier: Tier::Ci, run: domains::thousand },
     Scenario { name: "domains/overlap", tier: Tier::Ci, run: domains::overlap },
