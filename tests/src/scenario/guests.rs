@@ -20,15 +20,16 @@ pub fn overcommitted(context: &Context) -> Result<Outcome> {
 }
 
 /// Vcpus go down and up beside programs that spin: fewer of those than vcpus, as many, and more. Nobody waits for ever for
-/// a processor that went away. Instructions are counted, so that a busy host does not look like a hang.
+/// a processor that went away.
 pub fn hotplug(context: &Context) -> Result<Outcome> {
-    let args = ["--smp", "4", "--vcpus", "4", "--icount=4", "--memory", "64M", "--silence", "300"];
-    let lines = "hotplug 20 2\nhotplug 20 3\nhotplug 20 6\n";
+    let args = ["--smp", "4", "--vcpus", "4", "--memory", "64M", "--silence", "300"];
+    // An emulated processor that spins keeps the host's from the others: a cycle takes most of a second.
+    let lines = "hotplug 10 2\nhotplug 10 3\nhotplug 10 6\n";
     let driver = ends(context.qemu(&args), Some(lines), Status::Good)?;
     let good = driver.console.ok_lines();
-    let good = good.iter().filter(|line| line.contains("60 times down and up")).count();
+    let good = good.iter().filter(|line| line.contains("30 times down and up")).count();
     ensure!(good == 3, "{good} of 3 programs say that all is well:\n{}", driver.tail());
-    Ok(Outcome::Passed("3 vcpus 60 times down and up, beside 2, 3 and 6 that spin".into()))
+    Ok(Outcome::Passed("3 vcpus 30 times down and up, beside 2, 3 and 6 that spin".into()))
 }
 
 /// A guest that crashes is started again as its configuration says: by its own word, by the hypervisor's when its stack is
@@ -84,7 +85,11 @@ pub fn consoles(context: &Context) -> Result<Outcome> {
     driver.wait_for("the second one's prompt", LIMIT, crate::console::Console::at_prompt)?;
     driver.send(b"echo second\r")?;
     driver.wait_for("the second one's answer", ANSWER, line("second"))?;
-    driver.wait_for("the first one's line, marked", ANSWER, line("(d1) marked"))?;
+    // It begins with the prompt, which stood open when the console went away.
+    driver.wait_for("the first one's line, marked", ANSWER, |console| {
+        let answer = |line: &&str| line.starts_with("(d1) ") && line.ends_with("marked");
+        console.lines().iter().any(|line| answer(&line.as_ref()) && !line.contains("echo"))
+    })?;
     driver.send(b"poweroff\r")?;
     driver.wait_for("the first to have the console again", ANSWER, |console| {
         console.lines().iter().any(|line| line.starts_with("(PV) *** Serial input to DOM1"))
