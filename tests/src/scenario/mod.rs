@@ -83,7 +83,6 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "guests/overcommitted", tier: Tier::Ci, run: guests::overcommitted },
     Scenario { name: "guests/hotplug", tier: Tier::Ci, run: guests::hotplug },
     Scenario { name: "guests/restarted", tier: Tier::Ci, run: guests::restarted },
-    Scenario { name: "guests/consoles", tier: Tier::Ci, run: guests::consoles },
     Scenario { name: "domains/isolation", tier: Tier::Ci, run: domains::isolation },
     Scenario { name: "domains/thousand", tier: Tier::Ci, run: domains::thousand },
     Scenario { name: "domains/overlap", tier: Tier::Ci, run: domains::overlap },
