@@ -9,6 +9,7 @@ mod batches;
 mod channels;
 #[cfg(test)]
 mod consoles;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod domains;
