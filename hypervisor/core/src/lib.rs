@@ -48,3 +48,4 @@ pub mod watchdog;
 
 #[cfg(any(test, feature = "fake"))]
 pub use calls::several_guests;
+pub mod xenstore;
