@@ -12,10 +12,10 @@ use paravane_abi::regs::CpuUserRegs;
 
 use crate::addr::{DomainId, Level, Mfn, PAGE_SHIFT, Pfn};
 use crate::build::plan::Plan;
-use crate::build::populate::{Filling, Populate, StartOfDay, shared_info};
+use crate::build::populate::{Filling, Populate, RingPorts, StartOfDay, shared_info};
 use crate::console::LineBuffer;
 use crate::descriptor::Policy;
-use crate::domain::{ConsolePlace, Domain, Life, Shutdown, Vcpu};
+use crate::domain::{Domain, Life, RingPlace, Shutdown, Vcpu};
 use crate::event::{Backend, Port, PortTable};
 use crate::frame::{AllocError, FrameTable};
 use crate::grant::{GrantLimits, GrantTable};
@@ -113,7 +113,7 @@ struct Furnished {
     mfns: Vec<Mfn>,
     shared: Mfn,
     ports: PortTable,
-    port: Port,
+    port: RingPorts,
     grants: GrantTable,
     filling: Filling,
 }
@@ -122,7 +122,8 @@ struct Furnished {
 struct Filled {
     id: DomainId,
     shared: Mfn,
-    console: ConsolePlace,
+    console: RingPlace,
+    store: RingPlace,
     ports: PortTable,
     grants: GrantTable,
     start: StartOfDay,
@@ -283,8 +284,12 @@ impl<M: Machine> Hypervisor<M> {
     ) -> Result<Furnished, ConstructError> {
         let vcpus = plan.config.vcpus;
         let mut ports = PortTable::new(id, vcpus, PORT_MAX);
-        let port = match ports.bind_backend(Backend::Console) {
-            Ok(port) => port,
+        // In the order of Xen's tools.
+        let bound = ports.bind_backend(Backend::Xenstore).and_then(|store| {
+            ports.bind_backend(Backend::Console).map(|console| RingPorts { store, console })
+        });
+        let port = match bound {
+            Ok(ports) => ports,
             Err(error) => {
                 self.abandon(id, &mfns);
                 return Err(ConstructError::Tables(error));
@@ -317,10 +322,22 @@ impl<M: Machine> Hypervisor<M> {
             }
             Ok(start) => {
                 let Furnished { id, mfns, shared, ports, port, grants, .. } = *furnished;
-                let console = ConsolePlace { frame: mfns[start.console.get() as usize], port, held: false };
+                let ring = |pfn: Pfn, port| RingPlace { frame: mfns[pfn.get() as usize], port, held: false };
+                let console = ring(start.console, port.console);
+                let store = ring(start.xenstore, port.store);
                 let memory = DomainMemory::new(id, plan.machine.paging(), plan.config.vcpus);
                 let paging = VcpuPaging::new();
-                Stage::Tables(Box::new(Filled { id, shared, console, ports, grants, start, memory, paging }))
+                Stage::Tables(Box::new(Filled {
+                    id,
+                    shared,
+                    console,
+                    store,
+                    ports,
+                    grants,
+                    start,
+                    memory,
+                    paging,
+                }))
             }
         }
     }
@@ -336,10 +353,10 @@ impl<M: Machine> Hypervisor<M> {
         Ok(frame)
     }
 
-    /// Pins the initial L4, as Linux expects, makes it the first vcpu's, and holds the console page as writable.
+    /// Pins the initial L4, as Linux expects, makes it the first vcpu's, and holds the rings' pages as writable.
     /// Whether all of it is done.
     fn load_tables(&mut self, filled: &mut Filled) -> Result<bool, ConstructError> {
-        let Filled { console, start, memory, paging, .. } = filled;
+        let Filled { console, store, start, memory, paging, .. } = filled;
         let mut paging = Paging::at_rest(&mut self.frames, &self.machine, memory, paging, Budget::HYPERCALL);
         let pinned = paging.frames().info(start.l4).is_some_and(|info| info.pinned());
         let step = match pinned {
@@ -348,8 +365,10 @@ impl<M: Machine> Hypervisor<M> {
         };
         match step {
             Ok(()) if pinned => {
-                paging.hold_writable(console.frame).map_err(ConstructError::Tables)?;
-                console.held = true;
+                for ring in [console, store] {
+                    paging.hold_writable(ring.frame).map_err(ConstructError::Tables)?;
+                    ring.held = true;
+                }
                 Ok(true)
             }
             Ok(()) | Err(OpError::Again) => Ok(false),
@@ -362,6 +381,7 @@ impl<M: Machine> Hypervisor<M> {
         let id = filled.id;
         self.enlist(plan, restarts, filled);
         self.offer_input(id);
+        self.introduce_to_xenstore(self.domains.len() - 1);
         self.refresh(self.domains.len() - 1, 0);
     }
 
@@ -375,7 +395,7 @@ impl<M: Machine> Hypervisor<M> {
 
     fn enlist(&mut self, plan: &Arc<Plan<'static>>, restarts: u32, filled: Filled) -> &mut Domain {
         let now = self.now();
-        let Filled { id, shared, console, ports, grants, start, memory, paging } = filled;
+        let Filled { id, shared, console, store, ports, grants, start, memory, paging } = filled;
         let mut vcpus: Vec<Vcpu> =
             (0..plan.config.vcpus).map(|number| Vcpu::new(number, shared, now)).collect();
         first_state(&mut vcpus[0], plan.machine.policy(), &start, paging);
@@ -389,6 +409,7 @@ impl<M: Machine> Hypervisor<M> {
             vcpus,
             shared_info: shared,
             console,
+            store,
             lines: LineBuffer::default(),
             vm_assist: 0,
             shutdown: None,

@@ -28,6 +28,7 @@ use crate::pagetable::Budget;
 use crate::sched::{Scheduler, Settings};
 use crate::time::Clock;
 use crate::trace::Trace;
+use crate::xenstore::Xenstore;
 
 /// What the processor does after an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +94,8 @@ pub struct Hypervisor<M> {
     pub(crate) output: Vec<u8>,
     /// Who has the console, and what guests may print beside.
     pub(crate) terminal: Terminal,
+    /// Where guests find what they have and are told what to do.
+    pub(crate) store: Xenstore,
     /// What is left of the running multicall's bounded step: its calls share one.
     pub(crate) step: Budget,
 }
@@ -128,6 +131,7 @@ impl<M: Machine> Hypervisor<M> {
             clock,
             wallclock,
             counters: Ring1Counters::default(),
+            store: Xenstore::new(),
             step: Budget::HYPERCALL,
         }
     }

@@ -45,7 +45,7 @@ pub mod shootdown;
 pub mod time;
 pub mod trace;
 pub mod watchdog;
+pub mod xenstore;
 
 #[cfg(any(test, feature = "fake"))]
 pub use calls::several_guests;
-pub mod xenstore;

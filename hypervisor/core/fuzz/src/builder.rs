@@ -8,7 +8,9 @@ use paravane_core::build::bundle::{self, Member};
 use paravane_core::build::elf::KernelImage;
 use paravane_core::build::fake_kernel::{BASE, Elf};
 use paravane_core::build::layout::Layout;
-use paravane_core::build::{Action, Actions, DomainConfig, MachineKind, Plan, Populate, Share, devicetree};
+use paravane_core::build::{
+    Action, Actions, DomainConfig, MachineKind, Plan, Populate, RingPorts, Share, devicetree,
+};
 
 /// Most pages of a domain that is filled, not only planned.
 const FILLED_PAGES: u64 = 4096;
@@ -140,7 +142,7 @@ fn plan(modules: &[Module<'_>]) {
 fn fill(plan: &Plan<'_>) {
     let pages = plan.config.nr_pages();
     if pages <= FILLED_PAGES {
-        let start = plan.populate(Mfn::new(0x77), 5, &mut Bounds(pages));
+        let start = plan.populate(Mfn::new(0x77), RingPorts { store: 4, console: 5 }, &mut Bounds(pages));
         assert!(start.l4_pfn.get() < pages && start.console.get() < pages && start.xenstore.get() < pages);
         assert!(plan.layout.pfn_at(start.rsp - 8).is_some(), "no stack at {:#x}", start.rsp);
     }

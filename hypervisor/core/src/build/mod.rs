@@ -23,4 +23,4 @@ mod validation;
 pub use devicetree::{DomainConfig, MachineKind};
 pub use plan::{BuildError, Plan};
 pub use policy::{Action, Actions, Share};
-pub use populate::{Identity, Populate, StartOfDay};
+pub use populate::{Identity, Populate, RingPorts, StartOfDay};

@@ -8,10 +8,9 @@ use super::bundle::{self, BundleError};
 use super::devicetree::{self, ConfigError, DomainConfig, MachineKind};
 use super::elf::{ElfError, KernelImage};
 use super::layout::{Layout, LayoutError};
-use super::populate::{Filling, Identity, Populate, Source, StartOfDay};
+use super::populate::{Filling, Identity, Populate, RingPorts, Source, StartOfDay};
 use crate::addr::Mfn;
 use crate::boot::Module;
-use crate::event::Port;
 
 /// Why a domain, or all of them, cannot be built.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,10 +112,10 @@ impl<'a> Plan<'a> {
     }
 
     /// Fills the domain's frames, all at once.
-    pub fn populate(&self, shared_info: Mfn, console_port: Port, memory: &mut impl Populate) -> StartOfDay {
+    pub fn populate(&self, shared_info: Mfn, ports: RingPorts, memory: &mut impl Populate) -> StartOfDay {
         let mut filling = Filling::START;
         loop {
-            match self.fill(filling, shared_info, console_port, memory) {
+            match self.fill(filling, shared_info, ports, memory) {
                 Ok(start) => return start,
                 Err(next) => filling = next,
             }
@@ -128,11 +127,11 @@ impl<'a> Plan<'a> {
         &self,
         filling: Filling,
         shared_info: Mfn,
-        console_port: Port,
+        ports: RingPorts,
         memory: &mut impl Populate,
     ) -> Result<StartOfDay, Filling> {
         let cmdline = &self.config.cmdline;
-        let identity = Identity { machine: self.machine, shared_info, console_port, cmdline };
+        let identity = Identity { machine: self.machine, shared_info, ports, cmdline };
         let Self { image, ramdisk, layout, .. } = self;
         Source { image, ramdisk, layout, identity }.fill(filling, memory)
     }

@@ -26,6 +26,15 @@ pub trait Populate {
     fn write(&mut self, pfn: Pfn, offset: usize, bytes: &[u8]);
 }
 
+/// A new domain's ends of the event channels of the rings that the hypervisor serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingPorts {
+    /// Xenstore's.
+    pub store: Port,
+    /// The console's.
+    pub console: Port,
+}
+
 /// What the builder does not know by itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Identity<'a> {
@@ -33,8 +42,8 @@ pub struct Identity<'a> {
     pub machine: MachineKind,
     /// Machine frame of the shared-info page.
     pub shared_info: Mfn,
-    /// The guest's end of the console's event channel.
-    pub console_port: Port,
+    /// The guest's ends of event channels.
+    pub ports: RingPorts,
     /// Kernel command line; at most 1023 bytes count.
     pub cmdline: &'a str,
 }
@@ -56,7 +65,7 @@ pub struct StartOfDay {
     pub nr_page_tables: u64,
     /// Guest frame of the console ring.
     pub console: Pfn,
-    /// Guest frame of the xenstore ring; nobody serves it yet.
+    /// Guest frame of the xenstore ring.
     pub xenstore: Pfn,
 }
 
@@ -169,7 +178,7 @@ impl Source<'_> {
         for va in [layout.start_info, layout.xenstore, layout.console, layout.stack_end - PAGE_SIZE as u64] {
             zero_at(memory, layout, va, PAGE_SIZE as u64);
         }
-        let info = start_info(layout, identity, memory.mfn(console));
+        let info = start_info(layout, identity, memory.mfn(xenstore), memory.mfn(console));
         write_at(memory, layout, layout.start_info, info.as_bytes());
         StartOfDay {
             entry: image.notes.entry,
@@ -209,14 +218,15 @@ pub fn shared_info(
     page
 }
 
-fn start_info(layout: &Layout, identity: &Identity<'_>, console: Mfn) -> StartInfo {
+fn start_info(layout: &Layout, identity: &Identity<'_>, store: Mfn, console: Mfn) -> StartInfo {
     let mut info = StartInfo::new();
     info.set_command_line(identity.cmdline.as_bytes());
     info.nr_pages = layout.nr_pages;
     info.shared_info = identity.shared_info.address();
-    // store_mfn and store_evtchn stay 0: there is no xenstore.
+    info.store_mfn = store.get();
+    info.store_evtchn = identity.ports.store;
     info.console_mfn = console.get();
-    info.console_evtchn = identity.console_port;
+    info.console_evtchn = identity.ports.console;
     info.pt_base = layout.page_tables;
     info.nr_pt_frames = layout.nr_page_tables;
     info.mfn_list = layout.p2m;

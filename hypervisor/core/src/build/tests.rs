@@ -7,6 +7,7 @@ use super::populate::{hypercall_page, shared_info};
 use super::*;
 use crate::addr::{ENTRIES, Mfn, PAGE_SIZE, Pfn};
 use crate::boot::Module;
+use crate::build::populate::RingPorts;
 use crate::time::{Clock, TimePublisher};
 use alloc::string::String;
 use alloc::vec;
@@ -98,7 +99,7 @@ fn built(elf: &Elf, ramdisk: &[u8], machine: MachineKind) -> (Frames, StartOfDay
     config.cmdline = String::from("console=hvc0 answer=42");
     let plan = Plan::new(config, &file, ramdisk).unwrap();
     let mut frames = Frames::new(4096);
-    let start = plan.populate(Mfn::new(0x77), 5, &mut frames);
+    let start = plan.populate(Mfn::new(0x77), RingPorts { store: 4, console: 5 }, &mut frames);
     (frames, start, plan.layout.clone())
 }
 
@@ -122,7 +123,8 @@ fn a_kernel_is_found_where_its_notes_say() {
         assert_eq!(info.command_line(), b"console=hvc0 answer=42");
         assert_eq!((info.nr_pages, info.shared_info), (4096, 0x7_7000));
         assert_eq!(frames.mfn(start.console).get(), info.console_mfn);
-        assert_eq!((info.console_evtchn, info.store_mfn, info.store_evtchn), (5, 0, 0));
+        assert_eq!((info.console_evtchn, info.store_evtchn), (5, 4));
+        assert_eq!(frames.mfn(start.xenstore).get(), info.store_mfn);
         assert_eq!((info.pt_base, info.nr_pt_frames), (layout.page_tables, start.nr_page_tables));
         assert_eq!(frames.walk(start.l4, info.pt_base).unwrap().0, start.l4_pfn.get());
         // Every p2m entry names its frame.
@@ -454,7 +456,7 @@ fn damaged_kernels_are_refused_or_built_but_never_trusted() {
                 // Every access is checked against the domain's frames by `Frames`.
                 if built % 40 == 0 {
                     let mut frames = Frames::new(4096);
-                    let start = plan.populate(Mfn::new(1), 1, &mut frames);
+                    let start = plan.populate(Mfn::new(1), RingPorts { store: 1, console: 2 }, &mut frames);
                     let (pfn, ..) = frames.walk(start.l4, start.rsp - 8).unwrap();
                     assert!(pfn < 4096);
                 }

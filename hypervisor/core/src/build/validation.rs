@@ -5,6 +5,7 @@ use super::tests::{BASE, Elf};
 use super::{DomainConfig, MachineKind, Plan, Populate};
 use crate::addr::{DomainId, Level, Mfn, PAGE_SIZE, Pfn};
 use crate::audit::{AuditDomain, audit};
+use crate::build::populate::RingPorts;
 use crate::fake_machine::FakeMachine;
 use crate::frame::{FrameTable, FrameType};
 use crate::memory::Memory;
@@ -76,8 +77,11 @@ fn the_tables_pass_the_checks_a_guests_tables_pass() {
         for (pfn, &mfn) in mfns.iter().enumerate() {
             machine.set_m2p(mfn, Pfn::new(pfn as u64));
         }
-        let start =
-            plan.populate(Mfn::new(0), 1, &mut Frames { table: &mut table, machine: &machine, mfns: &mfns });
+        let start = plan.populate(
+            Mfn::new(0),
+            RingPorts { store: 1, console: 2 },
+            &mut Frames { table: &mut table, machine: &machine, mfns: &mfns },
+        );
 
         let memory = DomainMemory::new(ID, policy, 1);
         let mut vcpu = VcpuPaging::new();

@@ -174,6 +174,7 @@ impl<M: Machine> Hypervisor<M> {
                 }
             }
             Sent::Backend(Backend::Console) => self.serve_console(index),
+            Sent::Backend(Backend::Xenstore) => self.serve_xenstore(index),
             Sent::Dropped => {}
         }
         Ok(0)

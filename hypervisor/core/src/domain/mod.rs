@@ -81,9 +81,9 @@ pub enum Life {
     Dying,
 }
 
-/// The PV console of a domain.
+/// A ring of a domain's that the hypervisor serves.
 #[derive(Clone, Copy, Debug)]
-pub struct ConsolePlace {
+pub struct RingPlace {
     /// The frame of the ring page.
     pub frame: Mfn,
     /// The guest's end of the event channel.
@@ -111,7 +111,9 @@ pub struct Domain {
     /// The shared-info page.
     pub shared_info: Mfn,
     /// The console ring.
-    pub console: ConsolePlace,
+    pub console: RingPlace,
+    /// The ring to xenstore.
+    pub store: RingPlace,
     /// What it has printed of a line, while another domain has the console.
     pub lines: LineBuffer,
     /// `VMASST_TYPE_*` bits that are on.

@@ -60,6 +60,8 @@ pub(crate) const GROUP: usize = 64;
 pub enum Backend {
     /// The guest's console.
     Console,
+    /// Xenstore.
+    Xenstore,
 }
 
 /// What a port is connected to.

@@ -6,44 +6,18 @@ use core::mem;
 
 use log::Level;
 
+use super::ring::Page;
 use crate::addr::DomainId;
 use crate::calls::STEPS_A_BYTE;
 use crate::cmdline::Options;
-use crate::console::{self, Focus, Key, LineBuffer, Receiver, RingPage};
+use crate::console::{self, Focus, Key, LineBuffer, Receiver};
 use crate::domain::{Domain, Life};
 use crate::event::Backend;
-use crate::frame::FrameWriter;
 use crate::hypervisor::Hypervisor;
 use crate::machine::Machine;
-use crate::memory::Memory;
 
 /// Typed bytes kept while the guest's ring is full.
 pub const TYPED_MAX: usize = 1024;
-
-/// A console ring page in a machine's memory.
-struct Page<'a, M> {
-    machine: &'a M,
-    writer: FrameWriter<'a>,
-}
-
-impl<M: Memory> RingPage for Page<'_, M> {
-    fn index(&self, offset: usize) -> u32 {
-        let word = self.machine.read_word(self.writer.frame(), offset / 8);
-        (word >> (offset % 8 * 8)) as u32
-    }
-
-    fn set_index(&mut self, offset: usize, value: u32) {
-        self.machine.write_bytes(&self.writer, offset, &value.to_le_bytes());
-    }
-
-    fn read(&self, offset: usize, bytes: &mut [u8]) {
-        self.machine.read_bytes(self.writer.frame(), offset, bytes);
-    }
-
-    fn write(&mut self, offset: usize, bytes: &[u8]) {
-        self.machine.write_bytes(&self.writer, offset, bytes);
-    }
-}
 
 /// Puts a line of a domain's, with its mark, behind others.
 fn add_marked(lines: &mut Vec<u8>, id: DomainId, text: &[u8]) {

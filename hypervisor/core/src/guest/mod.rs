@@ -7,10 +7,12 @@ mod emulation;
 mod exception;
 mod load;
 mod recount;
+mod ring;
 mod runnable;
 mod switch;
 mod timers;
 mod view;
+mod xenstore;
 
 pub use console::TYPED_MAX;
 pub use exception::{EXIT_FAULT, VECTOR_SYSCALL, VECTOR_SYSCALL32};

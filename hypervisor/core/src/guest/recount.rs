@@ -36,10 +36,11 @@ impl<M: Machine> Hypervisor<M> {
 fn holdings(domain: &Domain) -> Vec<Holding> {
     let descriptors = domain.vcpus.iter().flat_map(|vcpu| vcpu.gdt.iter().flatten().copied());
     let infos = domain.vcpus.iter().filter(|vcpu| vcpu.info.registered).map(|vcpu| vcpu.info.frame);
+    let rings = [domain.console, domain.store].into_iter();
     descriptors
         .map(Holding::Descriptors)
         .chain(infos.map(Holding::Writable))
         .chain(domain.ports.held_frames().map(Holding::Writable))
-        .chain(domain.console.held.then_some(Holding::Writable(domain.console.frame)))
+        .chain(rings.filter(|ring| ring.held).map(|ring| Holding::Writable(ring.frame)))
         .collect()
 }

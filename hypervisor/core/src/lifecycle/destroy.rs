@@ -59,7 +59,7 @@ impl<M: Machine> Hypervisor<M> {
                 Stage::Vcpus(vcpu + usize::from(dropped))
             }
             Stage::Vcpus(_) => {
-                self.drop_console(index);
+                self.drop_rings(index);
                 Stage::Memory(Teardown::new())
             }
             Stage::Memory(mut teardown) => {
@@ -118,13 +118,16 @@ impl<M: Machine> Hypervisor<M> {
         }
     }
 
-    fn drop_console(&mut self, index: usize) {
+    fn drop_rings(&mut self, index: usize) {
         let Self { frames, machine, domains, .. } = self;
-        let console = &mut domains[index].console;
-        if core::mem::take(&mut console.held) {
-            frames.put_writable(machine, console.frame);
-            frames.put_ref(machine, console.frame);
+        let Domain { id, console, store, .. } = &mut domains[index];
+        for ring in [console, store] {
+            if core::mem::take(&mut ring.held) {
+                frames.put_writable(machine, ring.frame);
+                frames.put_ref(machine, ring.frame);
+            }
         }
+        self.store.release(*id);
     }
 
     /// Gives frames back. Whether all are.

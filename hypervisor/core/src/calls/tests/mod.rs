@@ -42,5 +42,7 @@ mod timers;
 mod vcpu_events;
 #[cfg_attr(not(test), allow(dead_code))]
 mod world;
+#[cfg(test)]
+mod xenstore;
 
 pub use fuzz::several_guests;

@@ -3,6 +3,7 @@
 use super::*;
 use crate::addr::DomainId;
 use crate::build::Action;
+use crate::domain::Domain;
 use crate::domain::{Life, Shutdown};
 use crate::frame::Owner;
 use crate::pagetable::{Budget, OpError, Teardown};
@@ -40,18 +41,21 @@ impl Lending {
         panic!("the work never ends");
     }
 
-    /// Frames a domain still has, besides that of its console, which is held to the last.
+    /// Frames a domain still has, besides its console's and its xenstore ring's, which are held to the last.
     fn remaining(&self, domain: usize) -> usize {
-        Teardown::remaining(&self.world.hv.frames, &self.world.hv.domains[domain].memory) - 1
+        Teardown::remaining(&self.world.hv.frames, &self.world.hv.domains[domain].memory) - 2
     }
 
     /// Takes the rest of a domain none of whose frames is left away.
     fn forget(&mut self, domain: usize) {
         assert_eq!(self.remaining(domain), 0);
-        let console = self.world.hv.domains[domain].console.frame;
+        let Domain { console, store, .. } = &self.world.hv.domains[domain];
+        let rings = [console.frame, store.frame];
         let hv = &mut self.world.hv;
-        hv.frames.put_writable(&hv.machine, console);
-        hv.frames.put_ref(&hv.machine, console);
+        for frame in rings {
+            hv.frames.put_writable(&hv.machine, frame);
+            hv.frames.put_ref(&hv.machine, frame);
+        }
         let mut gone = self.world.hv.domains.remove(domain);
         let hv = &mut self.world.hv;
         hv.forget_share(gone.id, 0);

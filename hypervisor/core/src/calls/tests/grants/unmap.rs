@@ -151,9 +151,10 @@ fn bury_the_lender(lending: &mut Lending) {
     let hv = &mut lending.world.hv;
     while hv.release_grants(0, &mut Budget::new(8192)).is_err() {}
     let memory: DomainMemory = hv.domains[0].memory.clone();
-    let console = hv.domains[0].console.frame;
-    hv.frames.put_writable(&hv.machine, console);
-    hv.frames.put_ref(&hv.machine, console);
+    for frame in [hv.domains[0].console.frame, hv.domains[0].store.frame] {
+        hv.frames.put_writable(&hv.machine, frame);
+        hv.frames.put_ref(&hv.machine, frame);
+    }
     lending.world.act_as(0);
     let hv = &mut lending.world.hv;
     while hv.paging(Budget::HYPERCALL).drop_bases().is_err() {}
