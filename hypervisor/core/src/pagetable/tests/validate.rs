@@ -40,6 +40,23 @@ fn unpinning_gives_everything_back() {
 }
 
 #[test]
+fn slots_that_are_reserved_in_an_l4_are_like_others_below_it() {
+    let mut world = World::ring1();
+    let tree = world.tree(1);
+    let (l2, l1) = (world.page(), world.page());
+    world.set(tree.l3, 256, l2, RW);
+    world.set(l2, 271, l1, RW);
+    assert_eq!(world.paging().pin(tree.l4, Level::L4), Ok(()));
+    world.check();
+    assert!(world.info(l2).is_in_use_as(FrameType::L2) && world.info(l1).is_in_use_as(FrameType::L1));
+    assert_eq!(world.paging().unpin(tree.l4), Ok(()));
+    world.check();
+    for frame in [l2, l1] {
+        assert_eq!((world.info(frame).type_count(), world.info(frame).refs()), (0, 1), "{frame}");
+    }
+}
+
+#[test]
 fn every_level_can_be_pinned_and_only_once() {
     let mut world = World::ring1();
     let tree = world.tree(1);
