@@ -215,7 +215,13 @@ fn a_second_vcpu_comes_up_goes_down_and_comes_up_again() {
     world.refused(HYPERVISOR_VCPU_OP, &[VCPUOP_UP.into(), 1, 0], Errno::EINVAL);
     let wanted = context(&world);
     put_context(&world, &wanted);
+    let loads = world.hv.machine.fake.counters().base_changes;
     assert_eq!(world.call(HYPERVISOR_VCPU_OP, &[VCPUOP_INITIALISE.into(), 1, LIST]), 0);
+    assert_eq!(
+        world.hv.machine.fake.counters().base_changes,
+        loads,
+        "it runs nowhere: no CPU loads its table"
+    );
     world.audit();
     world.refused(HYPERVISOR_VCPU_OP, &[VCPUOP_INITIALISE.into(), 1, LIST], Errno::EEXIST);
     world.refused(HYPERVISOR_VCPU_OP, &[VCPUOP_INITIALISE.into(), 1, HOLE], Errno::EFAULT);
