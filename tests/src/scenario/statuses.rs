@@ -96,6 +96,8 @@ pub fn hang(context: &Context) -> Result<Outcome> {
 /// 13: the same program says nothing for too long.
 pub fn silence(context: &Context) -> Result<Outcome> {
     let driver = ends(context.qemu(&["--silence", "20"]), Some("hang\n"), Status::Silence)?;
+    // Where it hangs is told with it.
+    says(&driver, "CPL=3")?;
     says(&driver, "silent")
 }
 

@@ -2,6 +2,7 @@
 
 mod guests;
 mod machine;
+mod monitor;
 mod script;
 mod session;
 mod terminal;
@@ -15,6 +16,7 @@ use crate::setup::{self, Bring};
 use anyhow::{Context, Result};
 use guests::Guest;
 pub use machine::{check, hypervisor_arguments, machine_arguments};
+use monitor::Monitor;
 use paravane_tests::status::{Expect, Status, verdict};
 use rustix::fs::FileType;
 use session::{Input, Limits, Session};
@@ -64,7 +66,7 @@ pub fn command(project: &Project, options: &cli::Qemu) -> Result<Status> {
 }
 
 /// Runs a machine to its end, with its serial line at this command's input and output.
-pub fn run(command: Command, options: &cli::Qemu, mode: Mode) -> Result<Status> {
+pub fn run(mut command: Command, options: &cli::Qemu, mode: Mode) -> Result<Status> {
     if options.verbose > 0 {
         run::say(run::shown(&command));
     }
@@ -76,13 +78,14 @@ pub fn run(command: Command, options: &cli::Qemu, mode: Mode) -> Result<Status> 
         run::say("the guest's console: Ctrl-] leaves and stops the machine, Ctrl-C goes to the guest");
     }
     let raw = if mode == Mode::Terminal { Some(terminal::Raw::enter()?) } else { None };
+    let monitor = Monitor::attach(&mut command)?;
     let (vm, streams) = vm::Vm::start(command)?;
     let input = match mode {
         Mode::Terminal => Input::Terminal,
         Mode::Script => Input::Script(script::Script::default()),
         Mode::Demonstration => Input::Nothing,
     };
-    let ended = Session::new(vm, streams, input, limits(options, mode), stop).run();
+    let ended = Session::new(vm, monitor, streams, input, limits(options, mode), stop).run();
     drop(raw);
     let (end, console) = ended?;
     let expect = match mode {

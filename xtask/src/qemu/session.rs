@@ -1,7 +1,9 @@
 //! A machine's run: carries bytes between the user and the guest's serial line until one side ends it.
 
+use super::monitor::Monitor;
 use super::script::Script;
 use super::vm::{Streams, Vm};
+use crate::run;
 use anyhow::{Context, Result};
 use paravane_tests::console::Console;
 use paravane_tests::status::End;
@@ -45,6 +47,7 @@ pub struct Limits {
 /// A run under way.
 pub struct Session {
     vm: Vm,
+    monitor: Monitor,
     streams: Streams,
     input: Input,
     input_open: bool,
@@ -59,11 +62,19 @@ pub struct Session {
 
 impl Session {
     /// Takes over a machine that was just started. `stop` is set by this command's signal handlers.
-    pub fn new(vm: Vm, streams: Streams, input: Input, limits: Limits, stop: Arc<AtomicBool>) -> Self {
+    pub fn new(
+        vm: Vm,
+        monitor: Monitor,
+        streams: Streams,
+        input: Input,
+        limits: Limits,
+        stop: Arc<AtomicBool>,
+    ) -> Self {
         let now = Instant::now();
         let input_open = !matches!(input, Input::Nothing);
         Self {
             vm,
+            monitor,
             streams,
             input,
             input_open,
@@ -81,6 +92,7 @@ impl Session {
     pub fn run(mut self) -> Result<(End, Console)> {
         let end = loop {
             if let Some(end) = self.given_up() {
+                self.say_registers(end);
                 self.vm.kill();
                 break end;
             }
@@ -123,6 +135,17 @@ impl Session {
         }
         let quiet = self.limits.silence.is_some_and(|limit| now - self.heard > limit);
         quiet.then_some(End::Quiet)
+    }
+
+    /// Where a machine stands that hangs: else there is nothing to find out from afterwards.
+    fn say_registers(&mut self, end: End) {
+        if !matches!(end, End::Quiet | End::TimedOut) {
+            return;
+        }
+        match self.monitor.registers() {
+            Ok(text) => run::say(format_args!("where the processors stand:\n{text}")),
+            Err(error) => run::say(format_args!("where the processors stand is not known: {error:#}")),
+        }
     }
 
     /// A user who thinks is not a machine that hangs.
@@ -261,7 +284,8 @@ mod tests {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
         let (vm, streams) = Vm::start(command).unwrap();
-        let mut session = Session::new(vm, streams, input, limits, Arc::new(AtomicBool::new(stop)));
+        let stop = Arc::new(AtomicBool::new(stop));
+        let mut session = Session::new(vm, Monitor::hung_up(), streams, input, limits, stop);
         session.input_open = false;
         session.run().unwrap()
     }
