@@ -7,7 +7,7 @@ use paravane_abi::start_info::StartInfo;
 use pv_guest_logic::options;
 use spin::Once;
 
-use crate::cpu_ops::{CpuOps, machine, pv};
+use crate::cpu_ops::{self, CpuOps, machine, pv};
 use crate::mm::{self, Boot};
 use crate::{arch, console, cpu, event, fs, info, kprintln, process, role, trap, tty};
 
@@ -39,6 +39,7 @@ fn start_init() {
 extern "C" fn kernel_main(start_info: *const StartInfo) -> ! {
     // SAFETY: this is the boot stack, and nothing ran before.
     unsafe { cpu::init_first() };
+    cpu_ops::choose();
     // SAFETY: the hypervisor passes start_info mapped in the boot mapping; the copy outlives that mapping.
     let start = unsafe { start_info.read() };
     assert!(start.has_magic(), "start_info has no magic");

@@ -1,7 +1,7 @@
 //! What the kernel knows about where it runs.
 
 use crate::arch;
-use crate::cpu_ops::{CpuOps, machine};
+use crate::cpu_ops::facts;
 
 /// The ring kernel code runs in, read from CS.
 pub fn kernel_ring() -> u32 {
@@ -10,5 +10,5 @@ pub fn kernel_ring() -> u32 {
 
 /// The machine's name in the design's table.
 pub fn machine_name() -> &'static str {
-    machine().name()
+    facts().name
 }

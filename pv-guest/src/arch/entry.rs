@@ -1,5 +1,6 @@
 //! Every way into the kernel after boot: exceptions and events by bounce frame, `syscall`, and `int 0x80` by direct gate;
-//! and the ways back out, each ending in this kernel's own `iretq`.
+//! and the ways back out, each ending in this kernel's own `iretq` in ring 1; what is different in ring 3 is in
+//! [`entry_ring3`](super::entry_ring3).
 //!
 //! Ring 1 leaves the event mask set for good, so nothing interrupts these stubs. FS and GS are never touched.
 //! Between a system call's entry and exit only the registers that Rust code may clobber are saved; handlers that need
@@ -11,6 +12,7 @@
 //! Both kinds of system call return with RCX and R11 undefined, so that they share one exit path.
 
 use core::arch::global_asm;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use paravane_abi::ring1;
 
@@ -26,16 +28,27 @@ pub const SYSCALL_SLOTS: usize = 512;
 /// What a system call's entry stores: a [`Frame`] from its `rax`.
 pub const SYSCALL_FRAME_SIZE: usize = size_of::<Frame>() - core::mem::offset_of!(Frame, rax);
 
+/// From the part that a system call's entry stores to what waits for the return.
+pub const SYSCALL_WORK: usize = SYSCALL_FRAME_SIZE + WORK_OFFSET;
+
 /// Exceptions with a stub.
 pub const EXCEPTIONS: usize = 32;
+
+pub use super::entry_ring3::{exit_by_hypercall, ring3_system_call};
 
 unsafe extern "C" {
     /// Addresses of the exception stubs, by vector.
     static trap_stub_table: [u64; EXCEPTIONS];
     fn event_entry();
-    fn syscall_entry();
-    fn int80_entry();
     fn failsafe_entry();
+    /// `syscall` into ring 1.
+    pub fn syscall_entry();
+    /// `int 0x80` into ring 1.
+    pub fn int80_entry();
+    /// The return frame at RSP is what the processor takes.
+    pub fn exit_by_iretq();
+    /// The address of the last instructions of a return.
+    static return_exit: AtomicU64;
     /// Where a new process's first switch returns to: finishes the switch and restores the [`Frame`] at RSP.
     pub fn process_start();
 }
@@ -56,14 +69,10 @@ pub fn failsafe_entry_address() -> u64 {
     failsafe_entry as *const () as u64
 }
 
-/// The entry of `syscall`.
-pub fn syscall_entry_address() -> u64 {
-    syscall_entry as *const () as u64
-}
-
-/// The entry of `int 0x80`.
-pub fn int80_entry_address() -> u64 {
-    int80_entry as *const () as u64
+/// Sets how returns end on this machine.
+pub fn set_exit(exit: unsafe extern "C" fn()) {
+    // SAFETY: a word of this file's assembly, in the data section, which is accessed here and by the stubs alone.
+    unsafe { return_exit.store(exit as *const () as u64, Ordering::Relaxed) };
 }
 
 /// Makes a system call handler that receives the caller's whole [`Frame`](crate::arch::frame::Frame).
@@ -168,7 +177,7 @@ global_asm!(
     // The full exit: RSP points at a Frame.
     ".global frame_return",
     "frame_return:",
-    // Ring 1 has bit 1 of RPL clear; only a return to ring 3 looks for work.
+    // This kernel's own selector has bit 1 of RPL clear, in ring 3 too as frames show it; only a return to ring 3 looks for work.
     "    test byte ptr [rsp + {cs}], 2",
     "    jz 2f",
     "    cmp byte ptr [rsp + {frame_work}], 0",
@@ -189,6 +198,15 @@ global_asm!(
     "    pop rdx",
     "    pop rsi",
     "    pop rdi",
+    "    jmp [rip + return_exit]",
+    ".pushsection .data.return_exit, \"aw\", @progbits",
+    "    .balign 8",
+    ".global return_exit",
+    "return_exit:",
+    "    .quad exit_by_iretq",
+    ".popsection",
+    ".global exit_by_iretq",
+    "exit_by_iretq:",
     "    iretq",
     "3:  mov rdi, rsp",
     "    call return_work",
@@ -293,7 +311,7 @@ global_asm!(
     user_rsp_slot = const ring1::USER_RSP_SLOT,
     slots = const SYSCALL_SLOTS,
     frame_work = const size_of::<Frame>() + WORK_OFFSET,
-    syscall_work = const SYSCALL_FRAME_SIZE + WORK_OFFSET,
+    syscall_work = const SYSCALL_WORK,
 );
 
 #[unsafe(no_mangle)]

@@ -6,6 +6,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::frame::Frame;
+use crate::cpu_ops::facts;
 
 #[repr(C)]
 struct Entry {
@@ -39,7 +40,8 @@ pub fn fix_up(frame: &mut Frame) -> bool {
     LAST_ERROR.store(frame.error, Ordering::Relaxed);
     frame.rip = entry.to;
     // The fault may have been about the selectors themselves; the fixup runs where this handler does.
-    (frame.cs, frame.ss) = super::current_selectors();
+    let shown = facts().shown;
+    (frame.cs, frame.ss) = (shown.code.into(), shown.stack.into());
     true
 }
 

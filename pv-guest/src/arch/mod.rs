@@ -2,6 +2,7 @@
 
 pub mod boot;
 pub mod entry;
+mod entry_ring3;
 pub mod extable;
 pub mod fpu;
 pub mod frame;
@@ -18,14 +19,6 @@ pub fn rdtsc() -> u64 {
         core::arch::x86_64::_mm_lfence();
         core::arch::x86_64::_rdtsc()
     }
-}
-
-/// The code and stack selectors the kernel is running with.
-pub fn current_selectors() -> (u64, u64) {
-    let (cs, ss): (u64, u64);
-    // SAFETY: reads two selectors.
-    unsafe { asm!("mov {0:e}, cs", "mov {1:e}, ss", out(reg) cs, out(reg) ss, options(nomem, nostack)) };
-    (cs, ss)
 }
 
 /// The ring this code runs in, from the code selector.

@@ -1,5 +1,5 @@
 //! Kernel stacks. Each is aligned to its size and has a block at its top by which code finds its CPU and its process:
-//! ring 1 keeps FS and GS for the programs, so there is no register that could say.
+//! the kernel keeps FS and GS for the programs, so there is no register that could say.
 
 use alloc::alloc::{Layout, alloc, dealloc};
 use core::arch::asm;

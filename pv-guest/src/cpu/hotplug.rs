@@ -3,30 +3,27 @@
 //! A vcpu is described to the hypervisor once, by a whole `vcpu_guest_context`, and brought up. One that goes down stays as
 //! it is, in the middle of the call that took it down, and continues there when it comes up again.
 
-use alloc::boxed::Box;
 use core::fmt::Write;
 use core::ptr;
 use core::sync::atomic::Ordering;
 
-use paravane_abi::ring1::{RING1_CS64, RING1_SS};
-use paravane_abi::trap::TrapInfo;
 use paravane_abi::vcpu::{
     VCPUOP_DOWN, VCPUOP_INITIALISE, VCPUOP_IS_UP, VCPUOP_REGISTER_RUNSTATE_MEMORY_AREA,
-    VCPUOP_REGISTER_VCPU_INFO, VCPUOP_STOP_PERIODIC_TIMER, VCPUOP_UP, VGCF_FAILSAFE_DISABLES_EVENTS,
-    VGCF_IN_KERNEL, VcpuGuestContext, VcpuRegisterRunstateMemoryArea, VcpuRegisterVcpuInfo, mfn_to_cr3,
+    VCPUOP_REGISTER_VCPU_INFO, VCPUOP_STOP_PERIODIC_TIMER, VCPUOP_UP, VcpuRegisterRunstateMemoryArea,
+    VcpuRegisterVcpuInfo,
 };
 use pv_guest_logic::options;
 
 use super::ipi::{self, Ipi};
 use super::{Cpu, CpuSet, KNOWN, MAX_CPUS, ONLINE, get, lock, online, this};
+use crate::arch::boot as image;
 use crate::arch::stack::KernelStack;
-use crate::arch::{boot as image, entry};
 use crate::cpu_ops::hypercall::{self, check};
 use crate::cpu_ops::{CpuOps, Refused, VcpuState, machine};
 use crate::errno::{Errno, Result};
 use crate::mm::addr::{PAGE, Pfn};
 use crate::process::sched;
-use crate::{boot, mm, trap};
+use crate::{boot, mm};
 
 fn vcpu_op<T>(command: u32, id: u32, argument: *mut T) -> core::result::Result<u64, Refused> {
     // SAFETY: each caller passes the command's own struct, which lives until the call returns, or memory that lives
@@ -64,33 +61,6 @@ impl Cpu {
         let _ = vcpu_op(VCPUOP_REGISTER_RUNSTATE_MEMORY_AREA, self.id(), &raw mut area);
     }
 
-    /// The state in which a vcpu starts: in `cpu_start`, on its own stack, with the first CPU's handlers.
-    fn context(&self) -> Box<VcpuGuestContext> {
-        let mut context = Box::new(VcpuGuestContext::default());
-        context.flags = VGCF_IN_KERNEL | VGCF_FAILSAFE_DISABLES_EVENTS;
-        context.user_regs.rip = image::cpu_start_address();
-        context.user_regs.cs = RING1_CS64;
-        context.user_regs.ss = RING1_SS;
-        context.user_regs.rsp = self.stack().top();
-        context.user_regs.rflags = 0x202;
-        for trap in trap::table() {
-            context.trap_ctxt[usize::from(trap.vector)] = TrapInfo {
-                vector: trap.vector,
-                flags: trap.dpl,
-                cs: RING1_CS64,
-                address: trap.address,
-                ..TrapInfo::default()
-            };
-        }
-        context.kernel_ss = u64::from(RING1_SS);
-        context.kernel_sp = self.stack().top();
-        context.ctrlreg[3] = mfn_to_cr3(mm::kernel_root().mfn().0);
-        context.event_callback_eip = entry::event_entry_address();
-        context.failsafe_callback_eip = entry::failsafe_entry_address();
-        context.syscall_callback_eip = entry::syscall_entry_address();
-        context
-    }
-
     /// Makes the CPU known to the hypervisor, once.
     fn initialise(&'static self, id: u32) -> Result<()> {
         self.id.store(id, Ordering::Relaxed);
@@ -102,7 +72,8 @@ impl Cpu {
         self.stack().cpu.store(ptr::from_ref(self).cast_mut(), Ordering::Relaxed);
         self.state.store(VcpuState::shared_slot(id), Ordering::Relaxed);
         self.register();
-        let mut context = self.context();
+        let mut context =
+            machine().vcpu_context(image::cpu_start_address(), self.stack().top(), mm::kernel_roots());
         vcpu_op(VCPUOP_INITIALISE, id, &raw mut *context).map_err(|_| Errno::EINVAL)?;
         self.set_root(mm::kernel_root().mfn());
         KNOWN.fetch_or(CpuSet::one(id).0, Ordering::SeqCst);

@@ -1,14 +1,22 @@
 //! Every privileged act of this kernel, behind one trait.
 //!
-//! Each machine the kernel can run on implements [`CpuOps`] in a file of its own, so that the files can be read side by
-//! side: `pv` asks a hypervisor. The machine is a zero-sized static, so calls dispatch at compile time.
+//! `pv` implements [`CpuOps`] by asking a hypervisor. The machines on which it does are each described in a file of their
+//! own, so that the files can be read side by side: [`ring1`], Paravane's extension, and [`ring3`], Xen's own ABI. The
+//! kernel finds out which it is on before it does anything else; whatever depends on the machine asks its [`Facts`].
 
 pub mod hypercall;
 pub mod pv;
+mod ring1;
+mod ring3;
 mod shared;
 
 use core::fmt;
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, Ordering};
 
+use paravane_abi::ring1::Ring1Counters;
+
+use crate::arch;
 use crate::cpu::CpuSet;
 use crate::mm::addr::Mfn;
 
@@ -50,11 +58,20 @@ pub enum MapOp {
     FlushAll(CpuSet),
 }
 
+/// The root tables of an address space.
+#[derive(Clone, Copy, Debug)]
+pub struct Roots {
+    /// The one the kernel runs on, and programs too where they have none of their own.
+    pub kernel: Mfn,
+    /// The one programs run on, without the kernel's half.
+    pub user: Option<Mfn>,
+}
+
 /// What changes when another process runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Context {
-    /// Its root table.
-    pub root: Mfn,
+    /// Its root tables.
+    pub roots: Roots,
     /// Where entries from ring 3 put their frames.
     pub kernel_stack: u64,
     /// FS base, when it differs from the one loaded.
@@ -97,12 +114,12 @@ pub enum StopReason {
 /// What a machine does for the kernel. The calls that can be refused by a machine that checks return [`Refused`];
 /// those that cannot be refused to a correct kernel panic instead.
 pub trait CpuOps {
-    /// The machine's name in the design's table.
-    fn name(&self) -> &'static str;
+    /// What is so on this machine.
+    fn facts(&self) -> &'static Facts;
 
-    /// Loads a root table.
-    fn load_base(&self, root: Mfn);
-    /// Loads root table, kernel stack and segment bases of the next process, together.
+    /// Loads root tables.
+    fn load_base(&self, roots: Roots);
+    /// Loads root tables, kernel stack and segment bases of the next process, together.
     fn switch_context(&self, next: &Context);
     /// Sets where entries from ring 3 put their frames.
     fn set_kernel_stack(&self, top: u64);
@@ -149,13 +166,74 @@ pub trait CpuOps {
     fn stop(&self, reason: StopReason) -> !;
 }
 
-/// The machine this kernel was built for; the choice at boot comes with the second implementation.
-pub type Machine = Pv;
+/// Selectors of code and stack.
+#[derive(Clone, Copy, Debug)]
+pub struct Selectors {
+    /// CS.
+    pub code: u16,
+    /// SS.
+    pub stack: u16,
+}
 
-static MACHINE: Machine = Pv;
+/// Where programs enter the kernel, and how it returns to whatever a frame describes.
+pub struct Entries {
+    /// The entry of `syscall`.
+    pub syscall: unsafe extern "C" fn(),
+    /// The entry of `int 0x80`.
+    pub int80: unsafe extern "C" fn(),
+    /// The last instructions of a return, RSP at the return frame.
+    pub exit: unsafe extern "C" fn(),
+}
+
+/// What is so on a machine, as far as the rest of the kernel has to know.
+pub struct Facts {
+    /// Its name in the design's table.
+    pub name: &'static str,
+    /// The ring this kernel runs in.
+    pub ring: u32,
+    /// The selectors this kernel runs with.
+    pub selectors: Selectors,
+    /// What frames show of them when they interrupted this kernel, and what a return to it asks for.
+    pub shown: Selectors,
+    /// Programs run on a root table of their own, because paging does not keep them from the kernel's half.
+    pub user_roots: bool,
+    /// Every entry must mask events: otherwise what interrupts a program leaves them unmasked.
+    pub entries_mask: bool,
+    /// The stubs.
+    pub entries: Entries,
+    /// Done once, before anything else is asked of the machine.
+    pub start: fn(),
+    /// The hypervisor's counts of what it did for this guest, where it counts.
+    pub counters: Option<fn() -> Ring1Counters>,
+    /// Pages of the hypervisor's that no program may touch, by name.
+    pub hidden: &'static [(&'static str, u64)],
+    /// What the lines of the self-test about this kernel's own ring begin with.
+    pub test_prefix: &'static str,
+    /// Parts of the self-test that are about something this machine does not have, and why it has not.
+    pub not_applicable: &'static [(&'static str, &'static str)],
+}
+
+static MACHINE: AtomicPtr<Pv> = AtomicPtr::new(ptr::from_ref(&ring1::MACHINE).cast_mut());
+
+/// Finds out on which machine this kernel runs: the ring that the hypervisor put it into says so. Called once, before
+/// anything else.
+pub fn choose() {
+    let machine =
+        if arch::current_ring() == ring1::MACHINE.facts().ring { &ring1::MACHINE } else { &ring3::MACHINE };
+    MACHINE.store(ptr::from_ref(machine).cast_mut(), Ordering::Relaxed);
+    arch::entry::set_exit(machine.facts().entries.exit);
+    (machine.facts().start)();
+}
 
 /// The machine.
 #[inline(always)]
-pub fn machine() -> &'static Machine {
-    &MACHINE
+pub fn machine() -> &'static Pv {
+    // SAFETY: the pointer is that of one of the statics.
+    unsafe { &*MACHINE.load(Ordering::Relaxed) }
+}
+
+/// What is so on the machine.
+#[inline(always)]
+pub fn facts() -> &'static Facts {
+    machine().facts()
 }

@@ -1,5 +1,7 @@
-//! The paravirtual machine: every privileged act is a hypercall, or a word in memory that the hypervisor reads.
+//! The paravirtual machines: every privileged act is a hypercall, or a word in memory that the hypervisor reads. What
+//! differs between them is in their [`Facts`].
 
+use alloc::boxed::Box;
 use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,31 +14,33 @@ use paravane_abi::console::CONSOLEIO_WRITE;
 use paravane_abi::hypercall as nr;
 use paravane_abi::mmu::{
     DOMID_SELF, MMU_NORMAL_PT_UPDATE, MMUEXT_INVLPG_LOCAL, MMUEXT_INVLPG_MULTI, MMUEXT_NEW_BASEPTR,
-    MMUEXT_PIN_L4_TABLE, MMUEXT_TLB_FLUSH_LOCAL, MMUEXT_TLB_FLUSH_MULTI, MMUEXT_UNPIN_TABLE, MmuUpdate,
-    MmuextOp, UVMF_INVLPG,
+    MMUEXT_NEW_USER_BASEPTR, MMUEXT_PIN_L4_TABLE, MMUEXT_TLB_FLUSH_LOCAL, MMUEXT_TLB_FLUSH_MULTI,
+    MMUEXT_UNPIN_TABLE, MmuUpdate, MmuextOp, UVMF_INVLPG,
 };
 use paravane_abi::multicall::MulticallEntry;
-use paravane_abi::ring1::{RING1_CS64, RING1_SS};
 use paravane_abi::sched::{
     SCHEDOP_BLOCK, SCHEDOP_SHUTDOWN, SCHEDOP_YIELD, SHUTDOWN_CRASH, SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT,
     SchedShutdown,
 };
 use paravane_abi::shared_info::PVCLOCK_TSC_STABLE;
-use paravane_abi::trap::TrapInfo;
+use paravane_abi::trap::{TI_MASK_EVENTS, TrapInfo};
 use paravane_abi::vcpu::{
     SEGBASE_FS, SEGBASE_GS_USER, VCPUOP_SET_SINGLESHOT_TIMER, VCPUOP_STOP_SINGLESHOT_TIMER,
-    VcpuSetSingleshotTimer,
+    VGCF_FAILSAFE_DISABLES_EVENTS, VGCF_IN_KERNEL, VGCF_SYSCALL_DISABLES_EVENTS, VcpuGuestContext,
+    VcpuSetSingleshotTimer, mfn_to_cr3,
 };
 
 use super::hypercall::{self, check, raw_null_hypercall};
 use super::shared::Shared;
-use super::{Context, CpuOps, MapOp, Refused, SegmentBase, StopReason, TrapEntry};
-use crate::arch;
+use super::{Context, CpuOps, Facts, MapOp, Refused, Roots, SegmentBase, StopReason, TrapEntry};
+use crate::arch::{self, entry};
 use crate::cpu::{self, CpuSet};
-use crate::mm::addr::Mfn;
+use crate::trap;
 
-/// The machine `pv-ring1`.
-pub struct Pv;
+/// A machine with a hypervisor that speaks the PV ABI.
+pub struct Pv {
+    facts: &'static Facts,
+}
 
 /// Calls in one multicall; Linux's limit too.
 const BATCH_CALLS: usize = 32;
@@ -171,33 +175,87 @@ pub fn map_shared_page(machine_address: u64) {
         .expect("start_info names a page this domain may map");
 }
 
-impl CpuOps for Pv {
-    fn name(&self) -> &'static str {
-        "pv-ring1"
+impl Pv {
+    /// The machine of which these are the facts.
+    pub const fn new(facts: &'static Facts) -> Self {
+        Self { facts }
     }
 
-    fn load_base(&self, root: Mfn) {
-        mmuext(&MmuextOp::new(MMUEXT_NEW_BASEPTR, root.0, 0)).expect("a pinned root can be loaded");
-        cpu::this().set_root(root);
+    /// Adds what loads root tables.
+    fn add_base(&self, batch: &mut Batch, roots: Roots) {
+        batch.ext(MMUEXT_NEW_BASEPTR, roots.kernel.0, 0);
+        if self.facts.user_roots {
+            // Without a program there is none, and the one loaded before may be about to go.
+            batch.ext(MMUEXT_NEW_USER_BASEPTR, roots.user.map_or(0, |root| root.0), 0);
+        }
+    }
+
+    fn trap_info(&self, trap: &TrapEntry) -> TrapInfo {
+        TrapInfo {
+            vector: trap.vector,
+            flags: trap.dpl | if self.facts.entries_mask { TI_MASK_EVENTS } else { 0 },
+            cs: self.facts.selectors.code,
+            address: trap.address,
+            ..Default::default()
+        }
+    }
+
+    /// The state in which a vcpu starts: at an address, on a stack, with the first CPU's handlers.
+    pub fn vcpu_context(&self, start: u64, stack: u64, roots: Roots) -> Box<VcpuGuestContext> {
+        let selectors = self.facts.selectors;
+        let mut context = Box::new(VcpuGuestContext::default());
+        context.flags = VGCF_IN_KERNEL | VGCF_FAILSAFE_DISABLES_EVENTS;
+        if self.facts.entries_mask {
+            context.flags |= VGCF_SYSCALL_DISABLES_EVENTS;
+        }
+        context.user_regs.rip = start;
+        context.user_regs.cs = selectors.code;
+        context.user_regs.ss = selectors.stack;
+        context.user_regs.rsp = stack;
+        context.user_regs.rflags = 0x202;
+        for trap in trap::table() {
+            context.trap_ctxt[usize::from(trap.vector)] = self.trap_info(&trap);
+        }
+        context.kernel_ss = u64::from(selectors.stack);
+        context.kernel_sp = stack;
+        context.ctrlreg[3] = mfn_to_cr3(roots.kernel.0);
+        context.event_callback_eip = entry::event_entry_address();
+        context.failsafe_callback_eip = entry::failsafe_entry_address();
+        context.syscall_callback_eip = self.facts.entries.syscall as *const () as u64;
+        context
+    }
+}
+
+impl CpuOps for Pv {
+    #[inline(always)]
+    fn facts(&self) -> &'static Facts {
+        self.facts
+    }
+
+    fn load_base(&self, roots: Roots) {
+        let mut batch = Batch::new();
+        self.add_base(&mut batch, roots);
+        batch.run().expect("pinned roots can be loaded");
+        cpu::this().set_root(roots.kernel);
     }
 
     fn switch_context(&self, next: &Context) {
         let mut batch = Batch::new();
-        batch.call(nr::HYPERVISOR_STACK_SWITCH, &[u64::from(RING1_SS), next.kernel_stack]);
-        batch.ext(MMUEXT_NEW_BASEPTR, next.root.0, 0);
+        batch.call(nr::HYPERVISOR_STACK_SWITCH, &[u64::from(self.facts.selectors.stack), next.kernel_stack]);
+        self.add_base(&mut batch, next.roots);
         for (which, base) in [(SEGBASE_FS, next.fs_base), (SEGBASE_GS_USER, next.gs_base)] {
             if let Some(base) = base {
                 batch.call(nr::HYPERVISOR_SET_SEGMENT_BASE, &[u64::from(which), base]);
             }
         }
         batch.run().expect("a process's stack, root and bases were checked when they were set");
-        cpu::this().set_root(next.root);
+        cpu::this().set_root(next.roots.kernel);
     }
 
     fn set_kernel_stack(&self, top: u64) {
         // SAFETY: ring 3 enters at `top`, which is the end of the current process's kernel stack.
-        let result = unsafe { hypercall::stack_switch(u64::from(RING1_SS), top) };
-        check(result).expect("the hypervisor takes a ring-1 stack");
+        let result = unsafe { hypercall::stack_switch(u64::from(self.facts.selectors.stack), top) };
+        check(result).expect("the hypervisor takes a stack of this kernel's");
     }
 
     fn map(&self, ops: &[MapOp]) -> Result<(), Refused> {
@@ -260,16 +318,7 @@ impl CpuOps for Pv {
     }
 
     fn set_traps(&self, traps: &[TrapEntry]) {
-        let mut table: ArrayVec<TrapInfo, 64> = traps
-            .iter()
-            .map(|trap| TrapInfo {
-                vector: trap.vector,
-                flags: trap.dpl,
-                cs: RING1_CS64,
-                address: trap.address,
-                ..Default::default()
-            })
-            .collect();
+        let mut table: ArrayVec<TrapInfo, 64> = traps.iter().map(|trap| self.trap_info(trap)).collect();
         // An entry with address 0 ends the table.
         table.push(TrapInfo::default());
         // SAFETY: the table lives until the call returns; its addresses are entry stubs.
@@ -280,7 +329,8 @@ impl CpuOps for Pv {
     fn set_entries(&self, event: u64, failsafe: u64, syscall: u64) {
         register_callback(CALLBACKTYPE_EVENT, 0, event);
         register_callback(CALLBACKTYPE_FAILSAFE, CALLBACKF_MASK_EVENTS, failsafe);
-        register_callback(CALLBACKTYPE_SYSCALL, 0, syscall);
+        let flags = if self.facts.entries_mask { CALLBACKF_MASK_EVENTS } else { 0 };
+        register_callback(CALLBACKTYPE_SYSCALL, flags, syscall);
     }
 
     fn set_segment_base(&self, which: SegmentBase, base: u64) -> Result<(), Refused> {

@@ -1,7 +1,7 @@
 //! `/proc`: files whose text the kernel makes when they are opened.
 
 use super::node::{Kind, Node, mode};
-use crate::cpu_ops::hypercall::read_counters;
+use crate::cpu_ops::facts;
 use crate::errno::{Errno, Result};
 use crate::process::{self, Process};
 use crate::{bench, boot, cpu, info, lesson, mm, power, role, selftest, time};
@@ -10,7 +10,6 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
-use paravane_abi::ring1;
 use spin::Mutex;
 use x86_64::instructions::segmentation::{CS, Segment};
 
@@ -246,10 +245,8 @@ fn meminfo(out: &mut dyn Write) -> fmt::Result {
 
 /// What the hypervisor has done for this guest, where it counts.
 fn counters(out: &mut dyn Write) -> fmt::Result {
-    if info::machine_name() != "pv-ring1" {
-        return Ok(());
-    }
-    read_counters().named().iter().try_for_each(|(name, count)| writeln!(out, "{name} {count}"))
+    let Some(counters) = facts().counters else { return Ok(()) };
+    counters().named().iter().try_for_each(|(name, count)| writeln!(out, "{name} {count}"))
 }
 
 fn uptime(out: &mut dyn Write) -> fmt::Result {
@@ -265,14 +262,8 @@ fn ring(out: &mut dyn Write) -> fmt::Result {
     writeln!(out, "page kernel-code {:#x}", page(ring as *const () as u64))?;
     writeln!(out, "page kernel-data {:#x}", page(&raw const LAST_FAULT as u64))?;
     writeln!(out, "page kernel-stack {:#x}", page(&raw const cs as u64))?;
-    if info::machine_name().starts_with("pv-") {
-        writeln!(out, "page machine-to-physical {:#x}", paravane_abi::mmu::MACH2PHYS_VIRT_START)?;
-    }
-    if info::machine_name() == "pv-ring1" {
-        writeln!(out, "page entry-area {:#x}", ring1::ENTRY_AREA)?;
-        writeln!(out, "page entry-stack {:#x}", page(ring1::USER_RSP_SLOT))?;
-    }
-    Ok(())
+    writeln!(out, "prevention {}", u8::from(selftest::prevention()))?;
+    facts().hidden.iter().try_for_each(|(name, address)| writeln!(out, "page {name} {address:#x}"))
 }
 
 /// The fault that killed a process.

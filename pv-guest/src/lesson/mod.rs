@@ -11,7 +11,7 @@ use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use paravane_abi::pte;
 
 use crate::cpu::CpuSet;
-use crate::cpu_ops::{CpuOps, MapOp, SegmentBase, Shared, machine};
+use crate::cpu_ops::{CpuOps, MapOp, Roots, SegmentBase, Shared, machine};
 use crate::errno::{Errno, Result};
 use crate::mm::addr::Pfn;
 use crate::mm::table::{KERNEL_RW, Leaf, Root};
@@ -42,12 +42,12 @@ fn marked(word: u64) -> Result<Pfn> {
 }
 
 fn kernel_entry(frame: Pfn) -> u64 {
-    // The kernel's alone: the program must not see the lesson's pages.
+    // The kernel's alone where paging knows it from a program, which must not see the lesson's pages.
     pte::entry(frame.mfn().0, KERNEL_RW)
 }
 
-fn own_root() -> u64 {
-    process::current().space.lock().root().pfn().mfn().0
+fn own_roots() -> Roots {
+    process::current().space.lock().root().mfns()
 }
 
 fn own_leaf() -> Leaf {
@@ -85,8 +85,8 @@ fn way(act: Act, a: u64, b: u64, prepare: impl FnMut(), check: impl FnOnce() -> 
 }
 
 fn base_load(stage: &Stage) -> [Option<Cost>; 2] {
-    let (own, other) = (own_root(), stage.other.pfn().mfn().0);
-    let home = || machine().load_base(crate::mm::addr::Mfn(own));
+    let (own, other) = (own_roots(), stage.other.pfn().mfn().0);
+    let home = || machine().load_base(own);
     let arrived = || word_at_place() == WORD_B && acts::result() == 0;
     let ways = [
         way(acts::load_base_call, other, 0, home, arrived),
@@ -172,11 +172,7 @@ fn table_write(stage: &Stage) -> [Option<Cost>; 2] {
 fn line(out: &mut dyn Write, name: &str, [call, trap]: [Option<Cost>; 2]) {
     // The reader's buffer takes everything.
     let _ = match (call, trap) {
-        (Some(call), Some(trap)) => writeln!(
-            out,
-            "ok lesson.{name} hypercall={}/{} trap={}/{}",
-            call.instructions, call.entries, trap.instructions, trap.entries
-        ),
+        (Some(call), Some(trap)) => writeln!(out, "ok lesson.{name} hypercall={call} trap={trap}"),
         _ => writeln!(
             out,
             "FAILED lesson.{name} hypercall {} trap {}",

@@ -10,7 +10,7 @@ use core::ops::Range;
 
 use arrayvec::ArrayVec;
 use paravane_abi::pte::{self, ENTRIES, PteFlags};
-use paravane_abi::start_info::{SIF_MOD_START_PFN, StartInfo};
+use paravane_abi::start_info::{SIF_INITDOMAIN, SIF_MOD_START_PFN, StartInfo};
 
 use super::addr::{self, DIRECT_SLOT, Mfn, PAGE, Pfn, page_up};
 use super::table::{self, KERNEL_RO, KERNEL_RW, KERNEL_TABLE, KERNEL_TEXT};
@@ -41,7 +41,8 @@ struct Layout {
     tables: Span,
     p2m: Span,
     initrd: Span,
-    console: Pfn,
+    /// The console ring; the first domain of a Xen host has none.
+    console: Option<Pfn>,
     store: Option<Pfn>,
     /// The first frame that nothing uses, with all after it.
     end: u64,
@@ -68,16 +69,19 @@ impl Layout {
             tables,
             p2m,
             initrd,
-            console: Mfn(info.console_mfn).pfn().expect("the console page is this domain's"),
+            console: if info.flags & SIF_INITDOMAIN != 0 {
+                None
+            } else {
+                Some(Mfn(info.console_mfn).pfn().expect("the console page is this domain's"))
+            },
             store: if info.store_mfn == 0 { None } else { Mfn(info.store_mfn).pfn() },
             end: 0,
         };
-        layout.end =
-            [layout.image.end, layout.tables.end, layout.p2m.end, layout.initrd.end, layout.console.0 + 1]
-                .into_iter()
-                .chain(layout.store.map(|pfn| pfn.0 + 1))
-                .max()
-                .unwrap_or(0);
+        layout.end = [layout.image.end, layout.tables.end, layout.p2m.end, layout.initrd.end]
+            .into_iter()
+            .chain([layout.console, layout.store].into_iter().flatten().map(|pfn| pfn.0 + 1))
+            .max()
+            .unwrap_or(0);
         // The boot mapping ends at a multiple of 4 MiB; above it no frame is mapped anywhere.
         layout.end = layout.end.max(boot_mapping_end(pfn_of(info.pt_base)));
         layout
@@ -85,8 +89,7 @@ impl Layout {
 
     fn reserved(&self, pfn: Pfn) -> bool {
         [&self.image, &self.tables, &self.p2m, &self.initrd].into_iter().any(|span| span.contains(&pfn.0))
-            || pfn == self.console
-            || Some(pfn) == self.store
+            || [self.console, self.store].contains(&Some(pfn))
     }
 }
 
@@ -218,8 +221,8 @@ fn trim_boot_mapping(l4: Pfn) {
 pub struct Boot {
     /// The root table that idles and that every process's kernel half is copied from.
     pub kernel_root: Pfn,
-    /// The console ring's frame.
-    pub console: Pfn,
+    /// The console ring's frame, if there is a ring.
+    pub console: Option<Pfn>,
     /// The initramfs.
     pub initrd: &'static [u8],
 }

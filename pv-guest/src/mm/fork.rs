@@ -13,6 +13,8 @@ use crate::errno::{Errno, Result};
 /// The child's tables: filled as ordinary memory, then made read-only and checked once, as a whole.
 struct Copier {
     root: Pfn,
+    /// The table that programs run on, where they have one of their own.
+    user_root: Option<Pfn>,
     tables: alloc::vec::Vec<Pfn>,
 }
 
@@ -43,7 +45,7 @@ impl Copier {
     fn give_up(self) {
         // Nothing has been protected yet: these are ordinary frames.
         for &table in &self.tables {
-            if table != self.root {
+            if table != self.root && Some(table) != self.user_root {
                 for_each_leaf_frame(self.root, table, frames::release);
             }
         }
@@ -51,6 +53,11 @@ impl Copier {
     }
 
     fn finish(self) -> Root {
+        if let Some(user) = self.user_root {
+            for slot in 0..table::USER_SLOTS {
+                table::fill(user, slot, table::read(self.root, slot));
+            }
+        }
         let mut ops = ArrayVec::<MapOp, 64>::new();
         for &table in &self.tables {
             if ops.is_full() {
@@ -60,8 +67,7 @@ impl Copier {
             ops.push(table::protect(table));
         }
         machine().map(&ops).expect("a fresh frame can be made read-only");
-        machine().map(&[MapOp::KeepRoot(self.root.mfn())]).expect("a copy of valid tables is valid");
-        Root::adopt(self.root)
+        Root::keep(self.root, self.user_root)
     }
 }
 
@@ -84,7 +90,9 @@ impl AddressSpace {
     /// A copy-on-write copy. This space must be the loaded one.
     pub fn duplicate(&mut self) -> Result<AddressSpace> {
         let root = frames::alloc_zeroed().ok_or(Errno::ENOMEM)?;
-        let mut copier = Copier { root, tables: alloc::vec![root] };
+        let user_root = table::alloc_user_root().inspect_err(|_| frames::release(root))?;
+        let tables = [root].into_iter().chain(user_root).collect();
+        let mut copier = Copier { root, user_root, tables };
         for slot in FIRST_KERNEL_SLOT..ENTRIES {
             table::fill(root, slot, table::read(kernel_root(), slot));
         }

@@ -15,6 +15,8 @@ pub mod user;
 
 use spin::Once;
 
+use crate::cpu_ops::Roots;
+
 pub use pv_guest_logic::{area, backing, layout};
 
 use addr::Pfn;
@@ -30,6 +32,11 @@ pub fn set_kernel_root(root: Pfn) {
 /// The root table without a user half, which processes copy their kernel half from.
 pub fn kernel_root() -> Pfn {
     *KERNEL_ROOT.get().expect("set at boot")
+}
+
+/// The roots of a CPU that runs no program.
+pub fn kernel_roots() -> Roots {
+    Roots { kernel: kernel_root().mfn(), user: None }
 }
 
 /// Frames on the free list.

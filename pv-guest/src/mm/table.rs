@@ -7,7 +7,7 @@ use paravane_abi::pte::{self, ENTRIES, PteFlags};
 use super::addr::{DIRECT_SLOT, Mfn, PAGE, Pfn};
 use super::frames;
 use crate::cpu::{self, CpuSet};
-use crate::cpu_ops::{CpuOps, MapOp, machine};
+use crate::cpu_ops::{CpuOps, MapOp, Roots, facts, machine};
 use crate::errno::{Errno, Result};
 
 /// Flags of an entry that points to a table below the user half.
@@ -90,40 +90,71 @@ impl Leaf {
     }
 }
 
-/// An L4 table that the machine keeps checked until it is destroyed.
-pub struct Root(Pfn);
+/// The L4 tables of an address space, which the machine keeps checked until they are destroyed.
+pub struct Root {
+    /// The whole address space.
+    kernel: Pfn,
+    /// The user half alone, where programs run on a table of their own. Both point to the same L3 tables.
+    user: Option<Pfn>,
+}
+
+/// A frame for the table that programs run on, where they have one.
+pub fn alloc_user_root() -> Result<Option<Pfn>> {
+    if !facts().user_roots {
+        return Ok(None);
+    }
+    frames::alloc_zeroed().map(Some).ok_or(Errno::ENOMEM)
+}
 
 impl Root {
-    /// The root in this frame, which is one already.
-    pub fn adopt(pfn: Pfn) -> Self {
-        Self(pfn)
+    /// The roots in these frames, which are page tables already and only have to be kept.
+    pub fn keep(kernel: Pfn, user: Option<Pfn>) -> Self {
+        let ops: ArrayVec<MapOp, 2> =
+            [kernel].into_iter().chain(user).map(|root| MapOp::KeepRoot(root.mfn())).collect();
+        machine().map(&ops).expect("the tables are valid");
+        Self { kernel, user }
+    }
+
+    /// A root that is kept already and that no program runs on.
+    pub fn adopt(kernel: Pfn) -> Self {
+        Self { kernel, user: None }
     }
 
     /// A root whose kernel half is `template`'s and whose user half is empty.
     pub fn new(template: Pfn) -> Result<Self> {
-        let root = frames::alloc_zeroed().ok_or(Errno::ENOMEM)?;
+        let kernel = frames::alloc_zeroed().ok_or(Errno::ENOMEM)?;
+        let user = alloc_user_root().inspect_err(|_| frames::release(kernel))?;
         for slot in FIRST_KERNEL_SLOT..ENTRIES {
-            fill(root, slot, read(template, slot));
+            fill(kernel, slot, read(template, slot));
         }
-        machine()
-            .map(&[protect(root), MapOp::KeepRoot(root.mfn())])
-            .expect("an empty address space is valid");
-        Ok(Self(root))
+        let ops: ArrayVec<MapOp, 2> = [kernel].into_iter().chain(user).map(protect).collect();
+        machine().map(&ops).expect("a fresh frame can be made read-only");
+        Ok(Self::keep(kernel, user))
     }
 
     /// The CPUs that may hold translations made from it.
     pub fn users(&self) -> CpuSet {
-        cpu::using(self.0.mfn())
+        cpu::using(self.kernel.mfn())
     }
 
-    /// The root's frame.
+    /// The frame of the root that the kernel runs on.
     pub fn pfn(&self) -> Pfn {
-        self.0
+        self.kernel
+    }
+
+    /// What a CPU loads.
+    pub fn mfns(&self) -> Roots {
+        Roots { kernel: self.kernel.mfn(), user: self.user.map(Pfn::mfn) }
+    }
+
+    /// The same place in the table that programs run on, if `table` is the other root.
+    fn twin(&self, table: Pfn) -> Option<Pfn> {
+        self.user.filter(|_| table == self.kernel)
     }
 
     /// The entry that maps an address, if its tables exist.
     pub fn leaf(&self, va: u64) -> Option<Leaf> {
-        let mut table = self.0;
+        let mut table = self.kernel;
         for level in [4, 3, 2] {
             table = child(read(table, pte::index(va, level)))?;
         }
@@ -133,8 +164,8 @@ impl Root {
 
     /// Maps a user address, with the tables that are missing. All or nothing.
     pub fn map(&self, va: u64, entry: u64) -> Result<()> {
-        let mut ops = ArrayVec::<MapOp, 4>::new();
-        let mut table = self.0;
+        let mut ops = ArrayVec::<MapOp, 5>::new();
+        let mut table = self.kernel;
         let mut level = 4;
         while level > 1 {
             let Some(next) = child(read(table, pte::index(va, level))) else { break };
@@ -161,7 +192,9 @@ impl Root {
             made.push(new);
             value = pte::entry(new.mfn().0, USER_TABLE);
         }
-        ops.push(MapOp::Entry { at: entry_address(table, place), value });
+        for table in [table].into_iter().chain(self.twin(table)) {
+            ops.push(MapOp::Entry { at: entry_address(table, place), value });
+        }
         machine().map(&ops).expect("a program's page is this kernel's own frame");
         Ok(())
     }
@@ -170,7 +203,7 @@ impl Root {
     pub fn for_each_held(&self, start: u64, end: u64, mut f: impl FnMut(u64, Leaf)) {
         let mut va = start;
         while va < end {
-            let mut table = self.0;
+            let mut table = self.kernel;
             let mut missing = None;
             for level in [4, 3, 2] {
                 match child(read(table, pte::index(va, level))) {
@@ -202,23 +235,25 @@ impl Root {
     /// Frees the tables of a user range that no longer hold anything.
     pub fn prune(&self, start: u64, end: u64) {
         let mut bin = TableBin::new(self.users());
-        prune_below(self.0, 4, start, end, &mut bin);
+        prune_below(self, self.kernel, 4, start, end, &mut bin);
         bin.empty();
     }
 
     /// Frees the tables and drops the reference of every page in the user half. The root must not be loaded.
     pub fn destroy(self) {
-        machine().map(&[MapOp::ReleaseRoot(self.0.mfn())]).expect("a kept root can be released");
+        let roots = || [self.kernel].into_iter().chain(self.user);
+        let ops: ArrayVec<MapOp, 2> = roots().map(|root| MapOp::ReleaseRoot(root.mfn())).collect();
+        machine().map(&ops).expect("a kept root can be released");
         let mut tables = TableBin::new(CpuSet::EMPTY);
-        free_below(self.0, 4, USER_SLOTS, &mut tables);
-        tables.add(self.0);
+        free_below(self.kernel, 4, USER_SLOTS, &mut tables);
+        roots().for_each(|root| tables.add(root));
         tables.empty();
     }
 }
 
 /// Tables on their way back to the free list, made writable a batch at a time.
 struct TableBin {
-    unhook: ArrayVec<MapOp, 17>,
+    unhook: ArrayVec<MapOp, 33>,
     unprotect: ArrayVec<MapOp, 16>,
     frames: ArrayVec<Pfn, 16>,
     /// Who may have walked them.
@@ -239,12 +274,14 @@ impl TableBin {
         self.frames.push(table);
     }
 
-    /// Adds a table that one entry still points to.
-    fn add_hooked(&mut self, parent: Pfn, index: usize, table: Pfn) {
+    /// Adds a table that one entry still points to, and the same entry of the parent's twin.
+    fn add_hooked(&mut self, root: &Root, parent: Pfn, index: usize, table: Pfn) {
         if self.frames.is_full() {
             self.empty();
         }
-        self.unhook.push(MapOp::Entry { at: entry_address(parent, index), value: 0 });
+        for parent in [parent].into_iter().chain(root.twin(parent)) {
+            self.unhook.push(MapOp::Entry { at: entry_address(parent, index), value: 0 });
+        }
         self.add(table);
     }
 
@@ -276,7 +313,7 @@ fn free_below(table: Pfn, level: u32, slots: usize, bin: &mut TableBin) {
 }
 
 /// Frees the empty tables that the entries of `table` for a range point to.
-fn prune_below(table: Pfn, level: u32, start: u64, end: u64, bin: &mut TableBin) {
+fn prune_below(root: &Root, table: Pfn, level: u32, start: u64, end: u64, bin: &mut TableBin) {
     if start >= end {
         return;
     }
@@ -286,12 +323,12 @@ fn prune_below(table: Pfn, level: u32, start: u64, end: u64, bin: &mut TableBin)
             // The part of the range below this entry.
             let span = PAGE << (9 * (level - 1));
             let base = (start & !(span * ENTRIES as u64 - 1)) + index as u64 * span;
-            prune_below(next, level - 1, start.max(base), end.min(base + span), bin);
+            prune_below(root, next, level - 1, start.max(base), end.min(base + span), bin);
             // What was unhooked must be gone before this table is looked at.
             bin.empty();
         }
         if (0..ENTRIES).all(|slot| read(next, slot) == 0) {
-            bin.add_hooked(table, index, next);
+            bin.add_hooked(root, table, index, next);
         }
     }
 }

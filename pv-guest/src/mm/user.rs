@@ -1,6 +1,7 @@
 //! Copies between the kernel and the current process's memory.
 //!
-//! Ring 1 may touch user pages, so a copy is a plain one; a page that is not there faults, and the fault handler either
+//! This kernel may touch user pages, so a copy is a plain one. In ring 3 its own pages are user pages too: the check of the
+//! address is all that keeps a program from naming them. A page that is not there faults, and the fault handler either
 //! brings it in or sends the copy to its fixup.
 
 use alloc::vec::Vec;

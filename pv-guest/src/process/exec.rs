@@ -176,7 +176,7 @@ pub fn start_frame(entry: u64, rsp: u64) -> Frame {
 
 fn swap_space(process: &Process, space: AddressSpace) -> AddressSpace {
     let mut slot = process.space.lock();
-    machine().load_base(space.root().pfn().mfn());
+    machine().load_base(space.root().mfns());
     core::mem::replace(&mut *slot, space)
 }
 
@@ -231,7 +231,7 @@ pub fn execve(
 pub fn spawn_init(file: &Arc<dyn FileBacking>, argv: &[Vec<u8>], envp: &[Vec<u8>]) -> Result<()> {
     let program = elf::parse(&**file)?;
     let process = fork::first(AddressSpace::new()?, Files::new_console(), &Frame::default())?;
-    machine().load_base(process.space.lock().root().pfn().mfn());
+    machine().load_base(process.space.lock().root().mfns());
     // User copies and area changes work on the current process.
     let borrowed = &stack::info().process;
     borrowed.store(Arc::as_ptr(&process).cast_mut(), Ordering::Relaxed);

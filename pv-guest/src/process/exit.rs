@@ -59,7 +59,7 @@ fn finish_thread(this: &Process) {
     if word != 0 && user::write(word, &0u32).is_ok() {
         let _ = futex::wake(word, 1);
     }
-    machine().load_base(mm::kernel_root().mfn());
+    machine().load_base(mm::kernel_roots());
     this.space.lock().drop_user();
     this.set_state(State::Zombie);
     let ended = TABLE.lock().remove(&this.pid);
@@ -83,7 +83,7 @@ fn finish(process: &Process, status: i32) {
     let files = core::mem::replace(&mut *process.files.lock(), Files::empty());
     drop(files);
     // The kernel's own root, which has no user half, idles and switches from here on.
-    machine().load_base(mm::kernel_root().mfn());
+    machine().load_base(mm::kernel_roots());
     let space = process.space.lock().take();
     drop(space);
     process.release_parent();

@@ -190,9 +190,9 @@ pub(super) fn leave_for_ever() -> ! {
 
 /// Loads a process's context, all but its stack.
 fn load(next: &Process) {
-    let root = next.space.lock().root().pfn().mfn();
+    let roots = next.space.lock().root().mfns();
     machine().switch_context(&Context {
-        root,
+        roots,
         kernel_stack: next.stack.info().top(),
         // Always: a program can change its bases by loading a selector.
         fs_base: Some(next.fs_base.load(Ordering::Relaxed)),
@@ -237,7 +237,7 @@ fn switch_to(next: Option<Arc<Process>>) {
             ptr::from_ref(next.stack.info())
         }
         None => {
-            machine().load_base(mm::kernel_root().mfn());
+            machine().load_base(mm::kernel_roots());
             cpu.slice_end.store(0, Ordering::Relaxed);
             ptr::from_ref(cpu.stack())
         }

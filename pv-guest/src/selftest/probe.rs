@@ -86,6 +86,8 @@ probes! {
     swapgs: "swapgs";
     sysretq: "sysretq";
     stac: "stac";
+    smsw: "smsw eax";
+    xgetbv: "xgetbv";
     xsetbv: "xsetbv";
 }
 
@@ -100,7 +102,7 @@ pub enum Outcome {
 
 /// Runs a probe.
 pub fn run(probe: Probe, regs: &mut Regs) -> Outcome {
-    // SAFETY: a fault resumes inside the probe; the callers' rows are instructions that ring 1 must not be able to do
+    // SAFETY: a fault resumes inside the probe; the callers' rows are instructions that this kernel must not be able to do
     // harm with, which is what they test.
     match unsafe { probe(regs) } {
         0 => Outcome::Completed,

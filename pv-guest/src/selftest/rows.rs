@@ -1,4 +1,4 @@
-//! The table: every privileged instruction, what it starts with, and what it must do in ring 1 of this ABI.
+//! The table: every privileged instruction, what it starts with, and what it must do in the kernel's ring of this ABI.
 //!
 //! What completes was emulated by the hypervisor, as Xen emulates it for a PV kernel; the rest keeps the processor's
 //! own exception.
@@ -24,6 +24,8 @@ pub enum Expect {
     Fault(u64),
     /// It completes, and this holds of the registers before and after.
     Emulated(fn(&Regs, &Regs) -> bool),
+    /// What the processor has switched on decides.
+    Depends(fn() -> Expect),
 }
 
 /// The virtual I/O privilege level a row needs.
@@ -98,6 +100,43 @@ const CR4_PAE: u64 = 1 << 5;
 
 const fn fault(name: &'static str, probe: Probe, vector: u64) -> Row {
     Row { name, probe, iopl: Iopl::Zero, start: zeros, expect: Expect::Fault(vector) }
+}
+
+const fn depends(name: &'static str, probe: Probe, expect: fn() -> Expect) -> Row {
+    Row { name, probe, iopl: Iopl::Zero, start: zeros, expect: Expect::Depends(expect) }
+}
+
+/// User-mode instruction prevention (CR4.UMIP) covers every ring but 0, and covers all five instructions or none. A
+/// hypervisor may leave it off, as Xen does for these guests: then they complete in every ring.
+pub fn prevention() -> bool {
+    probe::run(probe::smsw, &mut zeros()) == Outcome::Fault(PROTECTION)
+}
+
+fn prevented() -> Expect {
+    if prevention() { Expect::Fault(PROTECTION) } else { Expect::Emulated(done) }
+}
+
+/// Whether this kernel's CR4.OSXSAVE is set: without it XSETBV is undefined, whatever the hypervisor itself uses.
+fn has_xsave() -> bool {
+    const OSXSAVE: u64 = 1 << 18;
+    current(probe::read_cr4).rax & OSXSAVE != 0
+}
+
+/// XCR0, or a value that would be valid in it.
+fn xcr0() -> Regs {
+    let mut regs = rax(1);
+    if has_xsave() {
+        probe::run(probe::xgetbv, &mut regs);
+    }
+    Regs { rcx: 0, ..regs }
+}
+
+fn xsetbv() -> Expect {
+    if has_xsave() {
+        Expect::Emulated(|before, _| value(&xcr0()) == value(before))
+    } else {
+        Expect::Fault(INVALID_OPCODE)
+    }
 }
 
 const fn emulated(
@@ -176,11 +215,10 @@ pub const ROWS: &[Row] = &[
     fault("lidt", probe::lidt, PROTECTION),
     fault("lldt", probe::lldt, PROTECTION),
     fault("ltr", probe::ltr, PROTECTION),
-    // User-mode instruction prevention is on, and covers ring 1 as well.
-    fault("sgdt", probe::sgdt, PROTECTION),
-    fault("sidt", probe::sidt, PROTECTION),
-    fault("sldt", probe::sldt, PROTECTION),
-    fault("str", probe::str, PROTECTION),
+    depends("sgdt", probe::sgdt, prevented),
+    depends("sidt", probe::sidt, prevented),
+    depends("sldt", probe::sldt, prevented),
+    depends("str", probe::str, prevented),
     emulated("rdmsr", probe::rdmsr, || msr(MSR_PAT, 0), |_, after| value(after) == PAT_VALUE),
     emulated(
         "wrmsr",
@@ -197,8 +235,7 @@ pub const ROWS: &[Row] = &[
     fault("swapgs", probe::swapgs, PROTECTION),
     fault("sysretq", probe::sysretq, PROTECTION),
     fault("stac", probe::stac, INVALID_OPCODE),
-    // XSAVE is hidden and CR4.OSXSAVE clear.
-    Row { start: || rax(1), ..fault("xsetbv", probe::xsetbv, INVALID_OPCODE) },
+    Row { start: xcr0, ..depends("xsetbv", probe::xsetbv, xsetbv) },
 ];
 
 /// The FS base to write back: the program's own.

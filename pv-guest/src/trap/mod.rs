@@ -7,7 +7,7 @@ use paravane_abi::trap::vector;
 use crate::arch::entry::{self, EXCEPTIONS};
 use crate::arch::extable;
 use crate::arch::frame::{Frame, VECTOR_EVENT};
-use crate::cpu_ops::{CpuOps, TrapEntry, machine};
+use crate::cpu_ops::{CpuOps, TrapEntry, facts, machine};
 use crate::mm::addr::USER_END;
 use crate::mm::fault;
 use crate::process::{self, signal};
@@ -41,15 +41,15 @@ const NAMES: [&str; 22] = [
 const DEVICE_NOT_AVAILABLE: u64 = 7;
 const NMI: u64 = 2;
 
-/// The handlers of all exceptions, and the two that programs may raise on purpose; and the direct gate of the system call
-/// vector.
+/// The handlers of all exceptions, and the two that programs may raise on purpose; and the system call
+/// vector, a direct gate in ring 1.
 pub fn table() -> impl Iterator<Item = TrapEntry> {
     let exceptions = (0..EXCEPTIONS).map(|vector| {
         // Breakpoint and overflow have instructions of their own for ring 3.
         let dpl = if vector == 3 || vector == 4 { 3 } else { 0 };
         TrapEntry { vector: vector as u8, dpl, address: entry::trap_stub(vector) }
     });
-    exceptions.chain([TrapEntry { vector: 0x80, dpl: 3, address: entry::int80_entry_address() }])
+    exceptions.chain([TrapEntry { vector: 0x80, dpl: 3, address: facts().entries.int80 as *const () as u64 }])
 }
 
 /// Installs the handlers of the first CPU.
@@ -58,7 +58,7 @@ pub fn init() {
     machine().set_entries(
         entry::event_entry_address(),
         entry::failsafe_entry_address(),
-        entry::syscall_entry_address(),
+        facts().entries.syscall as *const () as u64,
     );
 }
 

@@ -9,6 +9,7 @@ pub mod vector {
     #![allow(missing_docs)]
     pub const DIVIDE: u64 = 0;
     pub const BREAKPOINT: u64 = 3;
+    pub const OVERFLOW: u64 = 4;
     pub const INVALID_OPCODE: u64 = 6;
     pub const GENERAL_PROTECTION: u64 = 13;
     pub const PAGE_FAULT: u64 = 14;

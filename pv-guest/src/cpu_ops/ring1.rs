@@ -1,0 +1,32 @@
+//! The machine `pv-ring1`: Paravane's extension of the Xen ABI. The kernel is in ring 1 and its pages are out of programs'
+//! reach by paging, so both share a root table; `int 0x80` comes by a gate of the processor's, and returns are the
+//! kernel's own `iretq`.
+
+use paravane_abi::mmu::MACH2PHYS_VIRT_START;
+use paravane_abi::ring1::{ENTRY_AREA, RING1_CS64, RING1_SS, USER_RSP_SLOT};
+
+use super::{Entries, Facts, Pv, Selectors, hypercall};
+use crate::arch::entry;
+
+const SELECTORS: Selectors = Selectors { code: RING1_CS64, stack: RING1_SS };
+
+/// The machine.
+pub static MACHINE: Pv = Pv::new(&Facts {
+    name: "pv-ring1",
+    ring: 1,
+    selectors: SELECTORS,
+    shown: SELECTORS,
+    user_roots: false,
+    // In ring 1 the mask stays set; and a gate that masks would lead through the hypervisor.
+    entries_mask: false,
+    entries: Entries { syscall: entry::syscall_entry, int80: entry::int80_entry, exit: entry::exit_by_iretq },
+    start: || (),
+    counters: Some(hypercall::read_counters),
+    hidden: &[
+        ("machine-to-physical", MACH2PHYS_VIRT_START),
+        ("entry-area", ENTRY_AREA),
+        ("entry-stack", USER_RSP_SLOT),
+    ],
+    test_prefix: "priv.ring1",
+    not_applicable: &[],
+});
