@@ -4,6 +4,8 @@
 //! One domain prints as it likes; lines of the others are marked, `(d2) text`, and the hypervisor's with `(PV)`. When such a
 //! line comes while the domain's own is unfinished, that is erased and shown again behind it.
 
+use crate::status::{End, debug_exit};
+
 /// The sum that ends a demonstration: `demo: N ok, M failed`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
@@ -25,6 +27,21 @@ pub fn unmarked(line: &str) -> &str {
         _ => line,
     }
 }
+
+/// How Xen begins the report of its own panic.
+const XEN_PANIC: &str = "(XEN) Panic on CPU";
+
+/// Lines in which its last words are looked for.
+const XEN_LAST_LINES: usize = 64;
+
+/// How the line begins in which Xen says what its first domain did, or itself, and the status that Paravane would end the
+/// emulator with.
+const XEN_ENDS: [(&str, i32); 4] = [
+    ("(XEN) Hardware Dom0 halted", debug_exit::POWER_OFF),
+    ("(XEN) Hardware Dom0 shutdown: rebooting", debug_exit::REBOOT),
+    ("(XEN) Hardware Dom0 crashed", debug_exit::GUEST_CRASH),
+    ("(XEN) Manual reset required", debug_exit::HYPERVISOR_PANIC),
+];
 
 /// Everything a machine has printed so far.
 #[derive(Clone, Debug, Default)]
@@ -104,8 +121,20 @@ impl Console {
     #[must_use]
     pub fn panic_line(&self) -> Option<&str> {
         self.lines.iter().map(String::as_str).find(|line| {
-            line.strip_prefix("(PV) ").is_some_and(|rest| rest.to_ascii_lowercase().contains("panic"))
+            let own = line.strip_prefix("(PV) ");
+            own.is_some_and(|rest| rest.to_ascii_lowercase().contains("panic")) || line.starts_with(XEN_PANIC)
         })
+    }
+
+    /// The end that Xen announces, after which it stands still or resets the machine: it has no port for a verdict.
+    #[must_use]
+    pub fn last_words(&self) -> Option<End> {
+        // What it says last is among the last lines: the whole text is not read anew with every byte.
+        let recent = &self.lines[self.lines.len().saturating_sub(XEN_LAST_LINES)..];
+        let status = recent.iter().find_map(|line| {
+            XEN_ENDS.iter().find(|(start, _)| line.starts_with(start)).map(|(_, status)| *status)
+        })?;
+        Some(End::Exited(status))
     }
 }
 
@@ -167,5 +196,24 @@ mod tests {
         assert_eq!(c.panic_line(), None);
         c.push(b"(PV) PANIC at frame.rs:3\n");
         assert_eq!(c.panic_line(), Some("(PV) PANIC at frame.rs:3"));
+    }
+
+    #[test]
+    fn xens_last_words_are_an_end() {
+        for (words, end) in [
+            ("(XEN) Hardware Dom0 halted: halting machine", Some(33)),
+            ("(XEN) Hardware Dom0 shutdown: rebooting machine", Some(39)),
+            ("(XEN) Hardware Dom0 crashed: 'noreboot' set - not rebooting.", Some(35)),
+            ("(XEN) Scrubbing Free RAM", None),
+            ("ok says (XEN) Hardware Dom0 halted", None),
+        ] {
+            let mut c = Console::default();
+            c.push(format!("one\r\r\n{words}\r\r\nthree").as_bytes());
+            assert_eq!(c.last_words(), end.map(End::Exited), "{words}");
+            assert_eq!(c.panic_line(), None);
+        }
+        let mut c = Console::default();
+        c.push(b"(XEN) Panic on CPU 0:\n");
+        assert!(c.panic_line().is_some());
     }
 }

@@ -32,7 +32,7 @@ pub enum Command {
 
 const SETUP_EXAMPLES: &str = "\
 Examples:
-  cargo xtask setup              bring everything: QEMU, the kernel toolchain, headers, BusyBox
+  cargo xtask setup              bring everything: QEMU, the kernel toolchain, headers, BusyBox, Xen
   cargo xtask setup --unpack     install nothing: unpack packages under the cache folder, even as root
   cargo xtask setup --no-setup   only say what is missing, and how to bring it (status 3)";
 
@@ -79,6 +79,8 @@ Examples:
   cargo xtask qemu --smp 4 --vcpus 4             a guest with four processors
   cargo xtask qemu --guest pv-guest,name=a --guest pv-guest,name=b,cap=20,extra=role=spin
                                                  two domains
+  cargo xtask qemu --machine pv-ring3 </dev/null the same kernel by Xen's own ABI, in ring 3
+  cargo xtask qemu --hypervisor xen </dev/null   the same kernel on Debian's Xen 4.17, as its first domain
   cargo xtask qemu --memory 64M -vv              less memory, all of the hypervisor's messages
 
 Exit status: 0 good; 1 a check failed; 2 usage; 3 something is missing; 10 guest crash;
@@ -88,10 +90,10 @@ Exit status: 0 good; 1 a check failed; 2 usage; 3 something is missing; 10 guest
 #[derive(Args, Clone, Debug)]
 #[command(after_help = QEMU_EXAMPLES)]
 pub struct Qemu {
-    /// What the guest runs on: pv-ring1
-    #[arg(long, default_value = "pv-ring1")]
-    pub machine: String,
-    /// The hypervisor: paravane
+    /// What the guest runs on: pv-ring1 or pv-ring3 [default: what the kernel asks for; on Xen pv-ring3]
+    #[arg(long)]
+    pub machine: Option<String>,
+    /// The hypervisor: paravane, or Debian's xen
     #[arg(long, default_value = "paravane")]
     pub hypervisor: String,
     /// A domain: its kernel (pv-guest, or an ELF file with Xen's notes), and more in xl.cfg's names:

@@ -210,8 +210,11 @@ fn selectors(out: &mut dyn Write) {
     line(out, ring == facts().ring, "cs", format_args!("ring {ring}"));
 }
 
+/// Reports a part's lines.
+type Part = fn(&mut dyn Write);
+
 /// The parts of the report, by name.
-const PARTS: &[(&str, fn(&mut dyn Write))] = &[
+const PARTS: &[(&str, Part)] = &[
     ("cs", selectors),
     ("extension", extension),
     ("instructions", instructions),

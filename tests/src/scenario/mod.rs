@@ -53,6 +53,8 @@ pub struct Scenario {
 /// All scenarios, in the order they run.
 pub const ALL: &[Scenario] = &[
     Scenario { name: "boot/demonstration", tier: Tier::Ci, run: demonstration::whole },
+    Scenario { name: "boot/demonstration-ring3", tier: Tier::Ci, run: demonstration::ring3 },
+    Scenario { name: "boot/demonstration-xen", tier: Tier::Ci, run: demonstration::xen },
     Scenario { name: "boot/lesson-repeats", tier: Tier::Ci, run: demonstration::lesson_repeats },
     Scenario { name: "boot/rings", tier: Tier::Ci, run: rings::sampled },
     Scenario { name: "boot/budgets", tier: Tier::Ci, run: budget::round_trips },

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-const MOTD: &str = "Welcome to Paravane: this kernel runs in ring 1, this shell in ring 3.\n";
+const MOTD: &str = "Welcome to Paravane: one kernel on several machines; `ring` says which rings it and this shell are in.\n";
 
 /// The files whose digests the guest compares: the largest, some programs, a text.
 const HASHED: [&str; 4] = ["bin/busybox", "bin/demo", "bin/sh", "etc/motd"];

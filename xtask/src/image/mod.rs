@@ -10,7 +10,7 @@ use crate::cli;
 use crate::project::Project;
 use crate::qemu::{self, Mode};
 use crate::setup::{self, Bring};
-use crate::{digest, run};
+use crate::{digest, run, stop};
 use anyhow::{Context, Result, bail};
 use paravane_core::build::bundle;
 use paravane_tests::status::Status;
@@ -27,6 +27,9 @@ const MENU_SECONDS: u32 = 3;
 /// Runs `image`.
 pub fn command(project: &Project, options: &cli::Image) -> Result<Status> {
     qemu::check(&options.machine)?;
+    if options.machine.hypervisor != "paravane" {
+        return Err(stop::usage("an image boots Paravane; allowed: --hypervisor paravane"));
+    }
     let bring = Bring::from_options(&options.machine.setup);
     let built = if options.machine.no_build { build::made(project)? } else { build::all(project, bring)? };
     let grub = {

@@ -56,8 +56,7 @@ pub fn all(options: &cli::Qemu) -> Result<Vec<Guest>> {
 fn plain(options: &cli::Qemu, name: &str) -> Result<Guest> {
     let mut config = DomainConfig::new(name, machine::memory_mib(&options.memory)? * 1024, 0);
     config.vcpus = options.vcpus;
-    let machine = (options.machine != "pv-ring1").then(|| MachineKind::from_name(&options.machine)).flatten();
-    config.machine = machine;
+    config.machine = options.machine.as_deref().and_then(MachineKind::from_name);
     Ok(Guest { config, kernel: None, ramdisk: options.initramfs.clone(), own_arguments: false })
 }
 

@@ -7,12 +7,13 @@ mod script;
 mod session;
 mod terminal;
 mod vm;
+mod xen;
 
 use crate::build::{self, Built, Domain};
 use crate::cli;
 use crate::project::Project;
-use crate::run;
 use crate::setup::{self, Bring};
+use crate::{digest, run};
 use anyhow::{Context, Result};
 use guests::Guest;
 pub use machine::{check, hypervisor_arguments, machine_arguments};
@@ -59,9 +60,33 @@ pub fn command(project: &Project, options: &cli::Qemu) -> Result<Status> {
         setup::qemu::need(project, bring)?
     };
     let mode = mode(options);
+    if machine::on_xen(options) {
+        return on_xen(project, options, &built, &qemu, mode);
+    }
     let bundle = Bundle::write(project, &bundle(options, &built, mode)?)?;
     let mut command = qemu.command();
     command.args(machine::qemu_arguments(options, &built.hypervisor, &bundle.path)?);
+    run(command, options, mode)
+}
+
+/// Runs the guest as the first domain of Debian's Xen.
+fn on_xen(
+    project: &Project,
+    options: &cli::Qemu,
+    built: &Built,
+    qemu: &setup::qemu::Qemu,
+    mode: Mode,
+) -> Result<Status> {
+    let packed = {
+        let _lock = setup::lock(project)?;
+        setup::fixtures::xen(project, Bring::from_options(&options.setup))?
+    };
+    let mut guest = guests::all(options)?.remove(0);
+    guest.complete(options, mode == Mode::Demonstration);
+    let (kernel, ramdisk) = read(&guest, built)?;
+    let modules = xen::Modules::write(project, &packed, &kernel, &ramdisk)?;
+    let mut command = qemu.command();
+    command.current_dir(modules.folder()).args(xen::qemu_arguments(options, &guest, &modules)?);
     run(command, options, mode)
 }
 
@@ -143,16 +168,21 @@ fn stop_flag() -> Result<Arc<AtomicBool>> {
     Ok(flag)
 }
 
+/// A domain's kernel and first file system. Says which kernel it is: the same file runs on every machine.
+fn read(guest: &Guest, built: &Built) -> Result<(Vec<u8>, Vec<u8>)> {
+    let kernel = Guest::read(guest.kernel.as_deref(), &built.guest, "the kernel")?;
+    let ramdisk = Guest::read(guest.ramdisk.as_deref(), &built.initramfs, "the first file system")?;
+    run::say(format_args!("{}: kernel SHA-256 {}", guest.config.name, digest::of_bytes(&kernel)));
+    Ok((kernel, ramdisk))
+}
+
 /// The boot archive.
 pub fn bundle(options: &cli::Qemu, built: &Built, mode: Mode) -> Result<Vec<u8>> {
     let mut domains = Vec::new();
     for mut guest in guests::all(options)? {
         guest.complete(options, mode == Mode::Demonstration);
-        domains.push(Domain {
-            kernel: Guest::read(guest.kernel.as_deref(), &built.guest, "the kernel")?,
-            ramdisk: Guest::read(guest.ramdisk.as_deref(), &built.initramfs, "the first file system")?,
-            config: guest.config,
-        });
+        let (kernel, ramdisk) = read(&guest, built)?;
+        domains.push(Domain { kernel, ramdisk, config: guest.config });
     }
     Ok(build::pack_bundle(&domains))
 }

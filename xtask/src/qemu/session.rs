@@ -103,6 +103,10 @@ impl Session {
             if ready.output && self.take_output()? == 0 {
                 let end = self.vm.wait()?;
                 self.pass_errors()?;
+                break self.console.last_words().unwrap_or(end);
+            }
+            if let Some(end) = self.console.last_words() {
+                self.vm.kill();
                 break end;
             }
             if ready.input

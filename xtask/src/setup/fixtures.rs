@@ -29,6 +29,16 @@ const XEN_HEADERS: Set = Set {
     checked: &["usr/include/xen/xen.h", "usr/include/xen/arch-x86/xen-x86_64.h"],
 };
 
+const XEN: Set = Set {
+    name: "xen",
+    purpose: "Debian's Xen 4.17, on which the same guest kernel boots",
+    packages: &["xen-hypervisor-4.17-amd64"],
+    closure: false,
+    family: None,
+    at_least: None,
+    checked: &["boot/xen-4.17-amd64.gz"],
+};
+
 /// The BusyBox program.
 pub fn busybox(project: &Project, bring: Bring) -> Result<PathBuf> {
     Ok(need(project, bring, &BUSYBOX)?.join("bin/busybox"))
@@ -37,6 +47,11 @@ pub fn busybox(project: &Project, bring: Bring) -> Result<PathBuf> {
 /// The folder of include files that holds `xen/xen.h`.
 pub fn xen_headers(project: &Project, bring: Bring) -> Result<PathBuf> {
     Ok(need(project, bring, &XEN_HEADERS)?.join("usr/include"))
+}
+
+/// Xen's image, packed by gzip.
+pub fn xen(project: &Project, bring: Bring) -> Result<PathBuf> {
+    Ok(need(project, bring, &XEN)?.join("boot/xen-4.17-amd64.gz"))
 }
 
 /// A set of files, brought if it is absent.

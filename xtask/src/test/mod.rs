@@ -111,6 +111,9 @@ fn machines(run: &mut Run<'_>, bring: Bring, options: &cli::Test) -> Result<()> 
             setup::grub::need(run.project, bring)?;
             setup::grub::firmware(run.project, bring)?;
         }
+        if wanted.iter().any(|scenario| scenario.name.ends_with("-xen")) {
+            fixtures::xen(run.project, bring)?;
+        }
     }
     let scratch = run.project.kernel_target().join("scratch");
     std::fs::create_dir_all(&scratch)?;
