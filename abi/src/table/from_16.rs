@@ -135,7 +135,7 @@ macro_rules! __hypercall_rows_from_16 {
     10 register_vcpu_info RegisterVcpuInfo VCPUOP_REGISTER_VCPU_INFO [VCPUOP_register_vcpu_info]
         read($crate::vcpu::VcpuRegisterVcpuInfo) any [EFAULT EINVAL EBUSY ENOENT ENXIO EACCES ENOMEM]
         "Moves a vcpu's `VcpuInfo` to a frame of the guest's, once.";
-    11 send_nmi SendNmi VCPUOP_SEND_NMI [VCPUOP_send_nmi] none() any [ENOENT] "Raises an NMI on a vcpu.";
+    11 send_nmi SendNmi VCPUOP_SEND_NMI [VCPUOP_send_nmi] none() any [EINVAL ENOENT] "Raises an NMI on a vcpu; `EINVAL` with an argument.";
     12 get_physid GetPhysid VCPUOP_GET_PHYSID [VCPUOP_get_physid]
         write($crate::vcpu::VcpuGetPhysid) hardware [EFAULT EINVAL ENOENT] "Gives the CPU a pinned vcpu runs on.";
     13 register_vcpu_time_memory_area RegisterVcpuTimeMemoryArea VCPUOP_REGISTER_VCPU_TIME_MEMORY_AREA

@@ -46,7 +46,7 @@ pub enum Kind {
 /// Where the guest goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The handler; 0 means there is none.
+    /// The handler; 0 means there is none, but for the failsafe callback.
     pub handler: u64,
     /// Whether events are masked for it.
     pub mask_events: bool,
@@ -82,6 +82,10 @@ impl Frame {
         regs.rflags = self.rflags;
         regs.rsp = self.sp;
         regs.ss = self.policy.kernel_stack();
+        if self.policy == Policy::Ring3 {
+            // Xen enters a handler by `sysret`.
+            (regs.rcx, regs.r11) = (regs.rip, regs.rflags);
+        }
     }
 }
 
@@ -134,7 +138,8 @@ fn shown_cs(cs: u16, origin: &Origin) -> u16 {
 
 /// Computes the frame for an entry into the guest's kernel, or why the domain cannot go on.
 pub fn bounce(regs: &CpuUserRegs, origin: &Origin, entry: &Entry) -> Result<Frame, Reason> {
-    if entry.handler == 0 || !VirtAddr::is_guest(entry.handler) {
+    let none = entry.handler == 0 && !matches!(entry.kind, Kind::Failsafe { .. });
+    if none || !VirtAddr::is_guest(entry.handler) {
         return Err(Reason::NoHandler { handler: entry.handler });
     }
     let words = words(regs, origin, entry.kind);

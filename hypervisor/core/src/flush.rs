@@ -3,6 +3,7 @@
 
 use crate::addr::{DomainId, Mfn, VirtAddr};
 use crate::emulate::Mode;
+use crate::pagetable::Ldt;
 
 /// Which translations go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,4 +116,9 @@ pub trait Tlb {
     /// copy of `l4`. The old table may be reused at once, so this CPU may not walk a copy of it any more.
     /// `None`: no table of the guest. Where one table serves both halves it is the kernel's.
     fn base_changed(&self, domain: DomainId, half: Mode, l4: Option<Mfn>);
+
+    /// The running vcpu's LDT is another, or another of its pages is held: from now on this CPU reads its descriptors
+    /// at [`LDT_WINDOW`](crate::descriptor::LDT_WINDOW) in the pages that are held, and faults on the others. Pages
+    /// held before may be reused at once.
+    fn ldt_changed(&self, ldt: &Ldt);
 }

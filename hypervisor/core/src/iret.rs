@@ -5,7 +5,8 @@ use crate::addr::VirtAddr;
 use crate::bounce::SETTABLE;
 use crate::crash::Reason;
 use crate::descriptor::{
-    CodeBits, GuestTables, Policy, SelectorFault, USER_CS32, USER_CS64, fixup, may_return_with, reload,
+    CodeBits, GuestTables, Policy, SelectorFault, USER_CS32, USER_CS64, USER_SS, fixup, may_return_with,
+    reload,
 };
 use crate::emulate::{Form, Mode, decode, flag};
 use paravane_abi::errno::Errno;
@@ -26,7 +27,7 @@ pub struct Return {
     rflags: u64,
     rsp: u64,
     ss: u16,
-    /// RAX, and RCX and R11 unless the return is from a system call.
+    /// RAX, and RCX and R11 unless the return is from a system call of a program of a kernel in ring 1.
     scratch: Option<Scratch>,
 }
 
@@ -37,6 +38,21 @@ struct Scratch {
 }
 
 impl Return {
+    /// What becomes of it if it is made by `sysret`, as Xen does: RCX and R11 are RIP and RFLAGS, and the segments are
+    /// the flat ones, whatever the frame says (SDM volume 2, SYSRET; RF is not among the flags that it loads). A RIP
+    /// that `sysret` must not be given is refused by `iretq` instead, with the frame's segments.
+    fn as_by_sysret(self) -> Self {
+        let scratch = self.scratch.map(|it| Scratch { rcx_r11: Some((self.rip, self.rflags)), ..it });
+        if !VirtAddr::is_canonical(self.rip) {
+            return Self { scratch, ..self };
+        }
+        let (cs, rip) = match self.cs {
+            USER_CS32 => (USER_CS32, u64::from(self.rip as u32)),
+            _ => (USER_CS64, self.rip),
+        };
+        Self { rip, cs, ss: USER_SS, rflags: self.rflags & !flag::RF, scratch, ..self }
+    }
+
     /// Takes over the registers.
     pub fn enter(&self, regs: &mut CpuUserRegs) {
         regs.rip = self.rip;
@@ -78,8 +94,8 @@ pub fn hypercall(
         return Err(Reason::NoUserTable);
     }
     let (cs, ss) = selectors(policy, mode, context.cs as u16, context.ss as u16);
-    let rcx_r11 = (context.flags & VGCF_IN_SYSCALL == 0).then_some((context.rcx, context.r11));
-    Ok(Return {
+    let in_syscall = context.flags & VGCF_IN_SYSCALL != 0;
+    let to = Return {
         mode,
         upcall_mask: Some(context.rflags & flag::IF == 0),
         iopl: architectural_iopl.then_some(iopl_of(context.rflags)),
@@ -88,8 +104,12 @@ pub fn hypercall(
         rflags: exit_flags(context.rflags),
         rsp: context.rsp,
         ss,
-        scratch: Some(Scratch { rax: context.rax, rcx_r11 }),
-    })
+        scratch: Some(Scratch {
+            rax: context.rax,
+            rcx_r11: (!in_syscall).then_some((context.rcx, context.r11)),
+        }),
+    };
+    Ok(if in_syscall && policy == Policy::Ring3 { to.as_by_sysret() } else { to })
 }
 
 /// Gives CS and SS the RPL of the half of the guest that will run.
@@ -192,9 +212,7 @@ pub fn initial(policy: Policy, mode: Mode, given: &CpuUserRegs) -> Result<(CpuUs
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::descriptor::{
-        RESERVED_OFFSET, RING1_CS64, RING1_SS, USER_SS, reserved_gdt_page, tss_descriptor,
-    };
+    use crate::descriptor::{RESERVED_OFFSET, RING1_CS64, RING1_SS, reserved_gdt_page, tss_descriptor};
 
     struct Reserved(Policy);
 
@@ -225,11 +243,28 @@ mod tests {
     }
 
     #[test]
-    fn a_system_call_return_leaves_rcx_and_r11() {
+    fn a_system_call_return_in_ring_1_leaves_rcx_and_r11() {
         let context = IretContext { flags: VGCF_IN_SYSCALL, ..context(0xe033, 0xe02b, 0x202) };
         let mut regs = CpuUserRegs { rcx: 77, r11: 88, ..CpuUserRegs::default() };
-        hypercall(Policy::Ring3, &context, true, false).unwrap().enter(&mut regs);
+        hypercall(Policy::Ring1, &context, true, false).unwrap().enter(&mut regs);
         assert_eq!((regs.rax, regs.rcx, regs.r11), (1, 77, 88));
+    }
+
+    #[test]
+    fn a_system_call_return_in_ring_3_is_by_sysret() {
+        for (cs, rip, wanted) in [
+            (0x13u64, 0xffff_9000_0040_0000, (0xffff_9000_0040_0000, USER_CS64, USER_SS)),
+            (0xe020, 0x1_2345_6789, (0x2345_6789, USER_CS32, USER_SS)),
+            (0x10, 1 << 47, (1 << 47, 0x13, 0x1b)),
+        ] {
+            let rflags = 0x1_0246;
+            let context = IretContext { flags: VGCF_IN_SYSCALL, rip, ..context(cs, 0x18, rflags) };
+            let mut regs = CpuUserRegs::default();
+            hypercall(Policy::Ring3, &context, true, false).unwrap().enter(&mut regs);
+            assert_eq!((regs.rip, regs.cs, regs.ss), wanted);
+            assert_eq!((regs.rcx, regs.r11), (rip, rflags));
+            assert_eq!(regs.rflags & flag::RF != 0, !VirtAddr::is_canonical(rip), "sysret clears it");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use core::sync::atomic::Ordering;
 
 use paravane_abi::regs::CpuUserRegs;
 use paravane_core::cmdline::Options;
+use paravane_core::guest::EXIT_FAULT;
 use paravane_core::hypervisor::{Hypervisor, Leave, Next};
 use paravane_core::lock::Rank;
 use paravane_core::machine::Processor;
@@ -65,7 +66,7 @@ extern "C" fn guest_entry(regs: &mut CpuUserRegs) {
         apic::acknowledge();
         return local.leaves();
     }
-    let fault_address = if vector == VECTOR_PAGE_FAULT { Cr2::read_raw() } else { 0 };
+    let fault_address = if vector & !EXIT_FAULT == VECTOR_PAGE_FAULT { Cr2::read_raw() } else { 0 };
     let device = (FIRST_DEVICE_VECTOR..=VECTOR_SPURIOUS).contains(&vector);
     if device {
         acknowledge(vector);

@@ -182,6 +182,9 @@ impl<M: Memory> Count<'_, M> {
             for base in [vcpu.base(), vcpu.user_base()].into_iter().flatten() {
                 self.hold(base, FrameType::L4);
             }
+            for frame in vcpu.ldt().pages().iter().flatten() {
+                self.hold(*frame, FrameType::SegDesc);
+            }
             if let Some(pending) = vcpu.pending() {
                 self.hold(pending, FrameType::None);
             }

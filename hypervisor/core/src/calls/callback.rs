@@ -6,10 +6,12 @@ use paravane_abi::callback::{
     CALLBACKTYPE_SYSENTER, CallbackRegister, CallbackUnregister,
 };
 use paravane_abi::errno::Errno;
+use paravane_abi::trap::{TrapFlags, TrapInfo};
 
 use super::{Answer, Call};
 use crate::addr::VirtAddr;
 use crate::domain::{Callback, Callbacks};
+use crate::emulate::vector::NMI;
 use crate::hypervisor::Hypervisor;
 use crate::machine::Machine;
 
@@ -21,7 +23,6 @@ fn place(callbacks: &mut Callbacks, kind: u16) -> Option<&mut Option<Callback>> 
         CALLBACKTYPE_SYSCALL => &mut callbacks.syscall,
         CALLBACKTYPE_SYSCALL32 => &mut callbacks.syscall32,
         CALLBACKTYPE_SYSENTER => &mut callbacks.sysenter,
-        CALLBACKTYPE_NMI => &mut callbacks.nmi,
         _ => return None,
     })
 }
@@ -38,7 +39,7 @@ impl<M: Machine> Hypervisor<M> {
                 let request: CallbackUnregister = self.read_guest(call.args[1])?;
                 // Xen lets a guest give back its NMI callback only.
                 match request.kind {
-                    CALLBACKTYPE_NMI => self.vcpu_mut().callbacks.nmi = None,
+                    CALLBACKTYPE_NMI => self.set_trap(NMI, TrapInfo::default()),
                     CALLBACKTYPE_EVENT
                     | CALLBACKTYPE_FAILSAFE
                     | CALLBACKTYPE_SYSCALL
@@ -56,12 +57,22 @@ impl<M: Machine> Hypervisor<M> {
         if !VirtAddr::is_canonical(request.address) {
             return Err(Errno::EINVAL.into());
         }
+        if request.kind == CALLBACKTYPE_NMI {
+            self.register_nmi_callback(request.address);
+            return Ok(0);
+        }
         let callback =
             Callback { address: request.address, mask_events: request.flags & CALLBACKF_MASK_EVENTS != 0 };
         let slot = place(&mut self.vcpu_mut().callbacks, request.kind).ok_or(Errno::ENOSYS)?;
         *slot = Some(callback);
         self.load_syscall_entry();
         Ok(0)
+    }
+
+    /// The handler for NMIs is trap 2's, always with events masked; whichever was set last counts. Address 0 is none.
+    fn register_nmi_callback(&mut self, address: u64) {
+        let cs = self.domain().policy.kernel_code();
+        self.set_trap(NMI, TrapInfo::new(NMI, TrapFlags::MASK_EVENTS, cs, address));
     }
 
     /// `set_callbacks`: the older form, for events, failed reloads and system calls at once.

@@ -8,8 +8,10 @@ use paravane_abi::hypercall::nmi_op::NmiCommand;
 use paravane_abi::hypercall::sched_op::SchedCommand;
 use paravane_abi::nmi::XennmiCallback;
 use paravane_abi::physdev::PhysdevOp;
+use paravane_abi::trap::TrapInfo;
 
 use super::{Answer, Call};
+use crate::emulate::vector::NMI;
 use crate::hypervisor::Hypervisor;
 use crate::machine::Machine;
 
@@ -71,7 +73,7 @@ impl<M: Machine> Hypervisor<M> {
                 self.register_callback(CallbackRegister { kind: CALLBACKTYPE_NMI, flags: 0, pad: 0, address })
             }
             NmiCommand::UnregisterCallback => {
-                self.vcpu_mut().callbacks.nmi = None;
+                self.set_trap(NMI, TrapInfo::default());
                 Ok(0)
             }
         }

@@ -62,9 +62,13 @@ impl<M: Machine> Hypervisor<M> {
                 let _ = self.write_guest(request.addr, &self.clock.time_info(0));
                 Ok(0)
             }
-            // No vcpu is pinned to a processor, and non-maskable events are not offered.
+            // No vcpu is pinned to a processor.
             VcpuCommand::GetPhysid => Err(Errno::EINVAL.into()),
-            VcpuCommand::SendNmi => Err(Errno::ENOSYS.into()),
+            VcpuCommand::SendNmi if pointer != 0 => Err(Errno::EINVAL.into()),
+            VcpuCommand::SendNmi => {
+                self.send_nmi(number as usize);
+                Ok(0)
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use paravane_abi::vcpu::*;
 use zerocopy::IntoBytes;
 
 use super::{Answer, Stop};
-use crate::addr::{ENTRIES, Mfn, PAGE_SIZE, VirtAddr};
+use crate::addr::{ENTRIES, Mfn, VirtAddr};
 use crate::debugreg::DebugRegs;
 use crate::descriptor::{Policy, fixup};
 use crate::domain::{Callback, Callbacks, TRAPS};
@@ -17,10 +17,8 @@ use crate::emulate::Mode;
 use crate::hypervisor::Hypervisor;
 use crate::iret;
 use crate::machine::{FpuState, GUEST_GDT_PAGES, Machine};
-use crate::pagetable::{Budget, OpError, Paging};
+use crate::pagetable::{Budget, Ldt, OpError, Paging};
 
-/// Most entries of an LDT.
-const LDT_ENTRIES_MAX: u64 = 8192;
 /// CR0.TS, the one bit of CR0 that a context decides.
 const CR0_TS: u64 = 1 << 3;
 /// Bits of CR4 that a guest decides: TSD, DE.
@@ -41,9 +39,8 @@ fn addresses_are_canonical(context: &VcpuGuestContext) -> bool {
         context.syscall_callback_eip,
         context.failsafe_callback_eip,
     ];
-    let ldt = (context.ldt_ents != 0).then_some(context.ldt_base);
     let traps = context.trap_ctxt.iter().map(|trap| trap.address);
-    own.into_iter().chain(ldt).chain(traps).all(VirtAddr::is_canonical)
+    own.into_iter().chain(traps).all(VirtAddr::is_canonical)
 }
 
 impl<M: Machine> Hypervisor<M> {
@@ -74,12 +71,15 @@ impl<M: Machine> Hypervisor<M> {
     }
 
     fn check_context(&self, context: &VcpuGuestContext) -> Result<(), Errno> {
-        let ldt =
-            (context.ldt_base as usize).is_multiple_of(PAGE_SIZE) && context.ldt_ents <= LDT_ENTRIES_MAX;
+        // Xen looks at the address whether there are entries or not.
+        let ldt = Ldt::new(context.ldt_base, context.ldt_ents.max(1)).is_some();
         // A ring-1 domain has no LDT, and one table for its kernel and its programs.
         let ring1 = self.domain().policy == Policy::Ring3 || context.ldt_ents == 0 && context.ctrlreg[1] == 0;
         let gdt = context.gdt_ents <= MAX_GUEST_GDT_ENTRIES;
-        let fits = addresses_are_canonical(context) && ldt && ring1 && gdt;
+        let table = self.domain().policy == Policy::Ring1
+            || context.flags & VGCF_IN_KERNEL != 0
+            || context.ctrlreg[1] != 0;
+        let fits = addresses_are_canonical(context) && ldt && ring1 && gdt && table;
         if fits { Ok(()) } else { Err(Errno::EINVAL) }
     }
 
@@ -156,6 +156,7 @@ impl<M: Machine> Hypervisor<M> {
         *vcpu.fpu = if valid { FpuState::given(&context.fpu_ctxt) } else { FpuState::INITIAL };
         vcpu.gdt = gdt;
         vcpu.gdt_entries = context.gdt_ents as u32;
+        vcpu.paging.set_first_ldt(Ldt::new(context.ldt_base, context.ldt_ents).unwrap_or(Ldt::NONE));
         vcpu.kernel_sp = context.kernel_sp;
         vcpu.task_switched = context.ctrlreg[0] & CR0_TS != 0;
         vcpu.cr4 = cr4;

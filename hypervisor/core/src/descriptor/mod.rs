@@ -11,7 +11,8 @@ mod tests;
 
 pub use gate::{Gate, direct_gate};
 pub use reserved::{
-    RESERVED_ENTRIES, USER_CODE_ENTRIES, reserved_gdt_page, set_user_code_present, tss_descriptor,
+    RESERVED_ENTRIES, USER_CODE_ENTRIES, ldt_descriptor, reserved_gdt_page, set_user_code_present,
+    tss_descriptor,
 };
 pub use selector::{CodeBits, GuestTables, SelectorFault, code_bits, fixup, may_return_with, reload};
 
@@ -25,6 +26,10 @@ pub const HYPERVISOR_CS64: u16 = 0xe008;
 pub const HYPERVISOR_DS: u16 = 0xe010;
 /// The task state segment (16 bytes).
 pub const TSS_SELECTOR: u16 = 0xe040;
+/// The guest's LDT (16 bytes), where it has one: what `sldt` tells, as on Xen.
+pub const LDT_SELECTOR: u16 = 0xe050;
+/// Where a CPU reads the descriptors of an LDT: a window in the entry area onto the pages that are held of it.
+pub const LDT_WINDOW: u64 = paravane_abi::ring1::ENTRY_AREA + 0x4_0000;
 
 /// Which ring a guest's kernel runs in; what its descriptors and selectors may say follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -49,11 +49,21 @@ pub fn reserved_gdt_page(policy: Policy, tss: [u64; 2]) -> [u64; RESERVED_ENTRIE
 
 /// An available 64-bit TSS descriptor (SDM volume 3, figure 8-4). `limit` is the last valid offset.
 pub const fn tss_descriptor(base: u64, limit: u32) -> [u64; 2] {
-    const AVAILABLE_TSS64: u64 = 0x9 << 40;
+    const AVAILABLE_TSS64: u64 = 0x9;
+    system_descriptor(AVAILABLE_TSS64, base, limit)
+}
+
+/// A 64-bit LDT descriptor (SDM volume 3, table 3-2 and figure 8-4). `limit` is the last valid offset.
+pub const fn ldt_descriptor(base: u64, limit: u32) -> [u64; 2] {
+    const LDT: u64 = 0x2;
+    system_descriptor(LDT, base, limit)
+}
+
+const fn system_descriptor(kind: u64, base: u64, limit: u32) -> [u64; 2] {
     let limit = limit as u64;
     let low = (limit & 0xffff)
         | ((base & 0x00ff_ffff) << 16)
-        | AVAILABLE_TSS64
+        | kind << 40
         | PRESENT
         | (((limit >> 16) & 0xf) << 48)
         | (((base >> 24) & 0xff) << 56);

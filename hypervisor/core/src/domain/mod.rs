@@ -7,7 +7,7 @@ mod shared;
 mod vcpu;
 
 pub use shared::{Bits, SharedPages, upcall};
-pub use vcpu::{Callback, Callbacks, InfoPlace, RunState, TRAPS, Vcpu};
+pub use vcpu::{Callback, Callbacks, InfoPlace, Nmi, RunState, TRAPS, Vcpu};
 
 use alloc::string::String;
 use alloc::sync::Arc;

@@ -49,8 +49,16 @@ pub struct Callbacks {
     pub syscall32: Option<Callback>,
     /// `sysenter`.
     pub sysenter: Option<Callback>,
-    /// Non-maskable events.
-    pub nmi: Option<Callback>,
+}
+
+/// Non-maskable events: one is on its way, or has been delivered and holds the next one back. Their handler is that of
+/// trap 2.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Nmi {
+    /// One is to be delivered.
+    pub pending: bool,
+    /// Its kernel has not returned from the last one by the `iret` hypercall yet.
+    pub masked: bool,
 }
 
 /// Where a vcpu's `vcpu_info` is.
@@ -110,6 +118,8 @@ pub struct Vcpu {
     pub gdt_entries: u32,
     /// Entry points.
     pub callbacks: Callbacks,
+    /// Non-maskable events.
+    pub nmi: Nmi,
     /// Debug registers.
     pub debug: DebugRegs,
     /// CR0.TS as the guest wants it.
@@ -163,6 +173,7 @@ impl Vcpu {
             gdt: Default::default(),
             gdt_entries: 0,
             callbacks: Callbacks::default(),
+            nmi: Nmi::default(),
             debug: DebugRegs::default(),
             task_switched: false,
             iopl: 0,

@@ -37,6 +37,8 @@ pub const MAX_LENGTH: usize = 15;
 pub mod vector {
     /// #DB.
     pub const DEBUG: u8 = 1;
+    /// A non-maskable interrupt.
+    pub const NMI: u8 = 2;
     /// #UD.
     pub const INVALID_OPCODE: u8 = 6;
     /// #NP.

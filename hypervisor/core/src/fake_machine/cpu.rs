@@ -6,7 +6,7 @@ use crate::emulate::Mode;
 use crate::flush::RootChange;
 use crate::frame::{FrameTable, FrameType, Owner};
 use crate::memory::Memory;
-use crate::pagetable::Pte;
+use crate::pagetable::{Ldt, Pte};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -50,6 +50,13 @@ pub enum Stale {
         /// The slot that differs.
         slot: usize,
     },
+    /// A page of the LDT that holds no checked descriptors.
+    Descriptors {
+        /// The CPU.
+        cpu: usize,
+        /// The frame.
+        frame: Mfn,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +95,7 @@ pub(super) struct Cpu {
     /// Those of the kernel, and of the programs where they have their own.
     kernel: Root,
     user: Root,
+    pub(super) ldt: Ldt,
     last_flush: u64,
     /// In no guest: it walks the hypervisor's tables alone.
     away: bool,
@@ -101,6 +109,7 @@ impl Cpu {
             domain: None,
             kernel: Root::new(),
             user: Root::new(),
+            ldt: Ldt::NONE,
             last_flush: 0,
             away: false,
             pages: BTreeMap::new(),
@@ -250,6 +259,11 @@ impl Cpu {
                 found.push(Stale::NoTable { cpu, frame, level });
             }
         }
+        // What a CPU that is in no guest shows is made right before it is in one.
+        let unchecked =
+            |frame: &Mfn| !frames.info(*frame).is_some_and(|it| it.is_in_use_as(FrameType::SegDesc));
+        let shown = self.ldt.pages().iter().flatten().copied().filter(|_| !self.away);
+        found.extend(shown.filter(unchecked).map(|frame| Stale::Descriptors { cpu, frame }));
         // The roots of a CPU that returns to the vcpu it left must be right again by then.
         for root in [&self.kernel, &self.user] {
             let Some(base) = root.base.filter(|_| !self.away) else { continue };

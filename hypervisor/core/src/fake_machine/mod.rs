@@ -15,6 +15,7 @@ use crate::emulate::Mode;
 use crate::flush::{Flush, FlushWhat, FlushWho, RootChange, Tlb};
 use crate::frame::{FrameInfo, FrameTable};
 use crate::memory::{FrameWriter, Memory};
+use crate::pagetable::Ldt;
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -117,6 +118,11 @@ impl FakeMachine {
     /// Whether a CPU runs a vcpu of this domain.
     pub fn runs(&self, cpu: usize, domain: DomainId) -> bool {
         self.cpus.borrow()[cpu].runs(domain)
+    }
+
+    /// The LDT as a CPU was told of it.
+    pub fn ldt(&self, cpu: usize) -> Ldt {
+        self.cpus.borrow()[cpu].ldt.clone()
     }
 
     /// What was asked for so far.
@@ -356,6 +362,10 @@ impl Tlb for FakeMachine {
         cpu.load(domain, half, l4, self);
         // Loading CR3 is a complete flush, as no entry is global.
         self.flush_cpu(cpu);
+    }
+
+    fn ldt_changed(&self, ldt: &Ldt) {
+        self.cpus.borrow_mut()[self.current.get()].ldt = ldt.clone();
     }
 }
 

@@ -103,7 +103,7 @@ impl<M: Machine> Hypervisor<M> {
     #[inline(always)]
     pub fn prepare_return(&mut self, regs: &mut CpuUserRegs) -> Next {
         if self.here.attention {
-            let next = self.choose(regs);
+            let next = self.look_around(regs);
             if next != Next::Guest {
                 return next;
             }
@@ -114,6 +114,21 @@ impl<M: Machine> Hypervisor<M> {
             return Next::Guest;
         }
         self.deliver_event(regs, masked)
+    }
+
+    /// Chooses whom to run, and gives it the NMI that it is owed; again, if that was its end.
+    #[cold]
+    fn look_around(&mut self, regs: &mut CpuUserRegs) -> Next {
+        loop {
+            let next = self.choose(regs);
+            if next != Next::Guest || !self.nmi_is_due() {
+                return next;
+            }
+            match self.deliver_nmi(regs) {
+                Ok(()) => return next,
+                Err(reason) => self.crash(regs, reason),
+            }
+        }
     }
 
     /// An event is pending. Under a kernel in ring 1, ring 3 always takes it, and ring 1 unless it masks them; and
@@ -139,7 +154,7 @@ impl<M: Machine> Hypervisor<M> {
             }
             Err(reason) => {
                 self.crash(regs, reason);
-                self.choose(regs)
+                self.look_around(regs)
             }
         }
     }

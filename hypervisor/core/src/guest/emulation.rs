@@ -161,6 +161,7 @@ impl<M: Machine> Hypervisor<M> {
         if let Some(iopl) = to.iopl {
             self.vcpu_mut().iopl = iopl;
         }
+        self.unmask_nmi();
         // A processor refuses this when it returns; QEMU only when it fetches, as a page fault.
         if !VirtAddr::is_canonical(regs.rip) {
             return self.inject(regs, Fault::PROTECTION);

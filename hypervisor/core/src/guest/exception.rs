@@ -39,10 +39,7 @@ impl<M: Machine> Hypervisor<M> {
         self.counters.exceptions += 1;
         self.counters.total_entries += 1;
         let handled = match regs.entry_vector {
-            vector if vector & EXIT_FAULT != 0 => {
-                regs.entry_vector = vector & !EXIT_FAULT;
-                self.reflect(regs)
-            }
+            vector if vector & EXIT_FAULT != 0 => self.exit_fault(regs, fault_address),
             vector if vector == u32::from(PAGE_FAULT) => self.page_fault(regs, fault_address),
             vector if vector == u32::from(PROTECTION) => self.protection_fault(regs),
             vector if vector == u32::from(NOT_PRESENT) => self.not_present(regs),
@@ -87,6 +84,20 @@ impl<M: Machine> Hypervisor<M> {
         self.enter_kernel(regs, &entry)
     }
 
+    /// The processor refused the hypervisor's own return to the guest. As in Xen, the guest gets the exception in the
+    /// context that was being returned to; unless it was for the want of a page of the LDT, which is there the next
+    /// time: a page that is held stays so until the vcpu itself does something about it.
+    fn exit_fault(&mut self, regs: &mut CpuUserRegs, fault_address: u64) -> Result<(), Reason> {
+        regs.entry_vector &= !EXIT_FAULT;
+        if regs.entry_vector != u32::from(PAGE_FAULT) {
+            return self.reflect(regs);
+        }
+        match self.ldt_offset(regs.error_code, fault_address) {
+            Some(offset) => self.ldt_fault(regs, offset),
+            None => self.inject(regs, Fault::page(fault_address, regs.error_code)),
+        }
+    }
+
     /// Passes the exception that was raised on to the guest.
     fn reflect(&mut self, regs: &mut CpuUserRegs) -> Result<(), Reason> {
         let vector = regs.entry_vector as u8;
@@ -118,9 +129,13 @@ impl<M: Machine> Hypervisor<M> {
         if memory.fetch(regs.rip, bytes).is_ok() { bytes } else { &[] }
     }
 
-    /// A write to a live page table by the kernel is emulated; every other page fault is the guest's.
+    /// A write to a live page table by the kernel is emulated, and a page of the LDT is brought; every other page fault
+    /// is the guest's.
     fn page_fault(&mut self, regs: &mut CpuUserRegs, address: u64) -> Result<(), Reason> {
         use crate::guest_memory::Fault as Code;
+        if let Some(offset) = self.ldt_offset(regs.error_code, address) {
+            return self.ldt_fault(regs, offset);
+        }
         const TABLE_WRITE: u32 = Code::PRESENT | Code::WRITE;
         let kind = regs.error_code & (TABLE_WRITE | Code::FETCH);
         if self.mode(regs) == Mode::Kernel
@@ -134,6 +149,7 @@ impl<M: Machine> Hypervisor<M> {
 
     /// A refused `int n`, or a privileged instruction.
     fn protection_fault(&mut self, regs: &mut CpuUserRegs) -> Result<(), Reason> {
+        self.reach_segments(regs);
         let mut buffer = [0; MAX_LENGTH];
         let bytes = self.fetch(regs, &mut buffer);
         if regs.error_code != 0 {
@@ -159,6 +175,7 @@ impl<M: Machine> Hypervisor<M> {
 
     /// `cpuid` behind the forced-emulation prefix, or an instruction that does not exist in this ring.
     fn invalid_opcode(&mut self, regs: &mut CpuUserRegs) -> Result<(), Reason> {
+        self.reach_segments(regs);
         let mut buffer = [0; MAX_LENGTH];
         let bytes = self.fetch(regs, &mut buffer);
         let decided = emulate::forced(&self.view(regs), regs, bytes);

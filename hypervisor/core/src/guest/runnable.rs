@@ -89,6 +89,16 @@ impl<M: Machine> Hypervisor<M> {
         });
     }
 
+    /// What a vcpu waited for has come.
+    pub(crate) fn unblock(&mut self, domain: usize, number: usize) {
+        let vcpu = &mut self.domains[domain].vcpus[number];
+        vcpu.state = RunState::Runnable;
+        // The timeout went with the poll; the next one may have none.
+        vcpu.poll = None;
+        vcpu.timers.set_poll(None);
+        self.refresh(domain, number);
+    }
+
     /// Wakes the vcpu of a domain that an event is for, and those that poll. A vcpu that runs on another processor is
     /// interrupted there: it takes its events when it returns to the guest.
     pub(crate) fn wake_in(&mut self, domain: usize, raised: Raised) {
@@ -100,13 +110,7 @@ impl<M: Machine> Hypervisor<M> {
             let notified = raised.notify == Some(vcpu.id);
             let polled = vcpu.poll.is_some_and(|poll| poll.woken_by(&raised));
             match vcpu.state {
-                RunState::Blocked if polled || notified => {
-                    vcpu.state = RunState::Runnable;
-                    // The timeout went with the poll; the next one may have none.
-                    vcpu.poll = None;
-                    vcpu.timers.set_poll(None);
-                    self.refresh(domain, number);
-                }
+                RunState::Blocked if polled || notified => self.unblock(domain, number),
                 RunState::Runnable if notified => {
                     let elsewhere = self.cpu_of(domain, number).filter(|cpu| *cpu != self.here.number);
                     if let Some(cpu) = elsewhere {

@@ -2,6 +2,8 @@
 
 use paravane_abi::regs::CpuUserRegs;
 
+use crate::bounce::{Entry, Kind};
+use crate::crash::Reason;
 use crate::descriptor::Policy;
 use crate::emulate::Mode;
 use crate::hypervisor::{Hypervisor, Next};
@@ -57,7 +59,8 @@ impl<M: Machine> Hypervisor<M> {
         }
     }
 
-    /// Makes this processor run a vcpu.
+    /// Makes this processor run a vcpu. If its data segments cannot all be loaded again, a kernel in ring 3 is told by
+    /// its failsafe callback, as by Xen.
     fn run(&mut self, domain: usize, vcpu: usize, regs: &mut CpuUserRegs) {
         if self.here.runs(domain, vcpu) {
             return;
@@ -69,13 +72,30 @@ impl<M: Machine> Hypervisor<M> {
         self.machine.set_running(Some((key.domain, key.vcpu)));
         *regs = self.vcpu().regs;
         let stayed = self.here.resident == Some(key) && self.vcpu().home == self.here.number;
-        if !stayed {
-            self.load_vcpu();
-        }
+        let loaded = stayed || self.load_vcpu();
         self.here.resident = Some(key);
         self.vcpu_mut().home = self.here.number;
         self.here.since = self.now();
         self.account(domain, vcpu, Runstate::Running);
+        if !loaded
+            && self.domain().policy == Policy::Ring3
+            && let Err(reason) = self.fail_safe(regs)
+        {
+            self.crash(regs, reason);
+        }
+    }
+
+    /// Enters the failsafe callback. Where none is registered its address is 0, which Xen enters like any other.
+    #[cold]
+    fn fail_safe(&mut self, regs: &mut CpuUserRegs) -> Result<(), Reason> {
+        let vcpu = self.vcpu();
+        let callback = vcpu.callbacks.failsafe;
+        let entry = Entry {
+            handler: callback.map_or(0, |callback| callback.address),
+            mask_events: callback.is_some_and(|callback| callback.mask_events),
+            kind: Kind::Failsafe { selectors: vcpu.selectors },
+        };
+        self.enter_kernel(regs, &entry)
     }
 
     /// Saves the running vcpu, if there is one: from then on another processor may take it up.
@@ -111,8 +131,8 @@ impl<M: Machine> Hypervisor<M> {
         }
     }
 
-    /// Loads the vcpu that runs from now on.
-    fn load_vcpu(&mut self) {
+    /// Loads the vcpu that runs from now on. Whether its data segments could be loaded.
+    fn load_vcpu(&mut self) -> bool {
         let (id, paging) = (self.domain().id, &self.vcpu().paging);
         self.machine.base_changed(id, Mode::Kernel, paging.base());
         if self.domain().policy == Policy::Ring3 {
@@ -125,27 +145,30 @@ impl<M: Machine> Hypervisor<M> {
         machine.set_kernel_stack(vcpu.kernel_sp);
         machine.set_user_rsp(vcpu.user_rsp);
         machine.show_gdt(&vcpu.gdt);
+        machine.ldt_changed(vcpu.paging.ldt());
         machine.set_task_switched(false);
         machine.load_fpu(&vcpu.fpu);
         machine.set_task_switched(vcpu.task_switched);
         machine.set_tsc_aux(vcpu.tsc_aux);
         let (debug, bases, selectors) = (vcpu.debug, vcpu.bases, vcpu.selectors);
-        self.load_selectors(selectors);
+        let loaded = self.load_selectors(selectors);
         for (which, base) in BASES.into_iter().zip(bases) {
             self.machine.set_segment_base(which, base);
         }
         self.load_debug_registers(debug);
         self.load_syscall_entry();
         self.load_gates();
+        loaded
     }
 
-    /// Loads DS, ES, FS and GS. Another vcpu may have changed the descriptors meanwhile: a selector that cannot
-    /// be loaded any more becomes null.
-    fn load_selectors(&mut self, selectors: [u16; 4]) {
+    /// Loads DS, ES, FS and GS. The kernel may have changed the descriptors, or its LDT, meanwhile: a selector that
+    /// cannot be loaded any more becomes null. Whether all could.
+    fn load_selectors(&mut self, selectors: [u16; 4]) -> bool {
         // Ring 3's code segments can be named, and may be marked not present (invariant 8). The return decides
         // anew.
         self.show_user_code(true);
-        let loadable = selectors.map(|selector| self.loadable_data_selector(selector).unwrap_or(0));
-        self.machine.load_data_selectors(loadable);
+        let loadable = selectors.map(|selector| self.loadable_data_selector(selector));
+        self.machine.load_data_selectors(loadable.map(|selector| selector.unwrap_or(0)));
+        loadable.iter().all(Option::is_some)
     }
 }

@@ -53,18 +53,12 @@ pub(super) struct View<'a, M> {
     hypervisor: &'a Hypervisor<M>,
     mode: Mode,
     cs: u16,
-    ds_to_gs: [u16; 4],
 }
 
 impl<M: Machine> Hypervisor<M> {
     /// The running vcpu as the emulator sees it.
     pub(super) fn view(&self, regs: &CpuUserRegs) -> View<'_, M> {
-        View {
-            hypervisor: self,
-            mode: self.mode(regs),
-            cs: regs.cs,
-            ds_to_gs: [regs.ds, regs.es, regs.fs, regs.gs],
-        }
+        View { hypervisor: self, mode: self.mode(regs), cs: regs.cs }
     }
 
     /// Whether the virtual IOPL shows in frames and counts from ring 0.
@@ -72,13 +66,14 @@ impl<M: Machine> Hypervisor<M> {
         self.domain().vm_assist & ARCHITECTURAL_IOPL != 0
     }
 
-    /// A data selector as GS can take it: null, or a present data segment of ring 3.
-    pub(crate) fn loadable_data_selector(&self, selector: u16) -> Option<u16> {
+    /// A data selector as a processor can take it: null, or a present data segment of ring 3.
+    pub(crate) fn loadable_data_selector(&mut self, selector: u16) -> Option<u16> {
         use crate::descriptor::bits::{CODE, PRESENT, SEGMENT, WRITABLE};
         if selector & !3 == 0 {
             return Some(0);
         }
         let selector = selector | 3;
+        self.reach_descriptor(selector);
         let raw = self.descriptor(selector)?;
         let readable = raw & CODE == 0 || raw & WRITABLE != 0;
         let usable = raw & SEGMENT != 0 && raw & PRESENT != 0 && crate::descriptor::dpl(raw) == 3;
@@ -88,9 +83,8 @@ impl<M: Machine> Hypervisor<M> {
 
 impl<M: Machine> GuestTables for Hypervisor<M> {
     fn descriptor(&self, selector: u16) -> Option<u64> {
-        // A ring-1 domain has no LDT.
         if selector & 4 != 0 {
-            return None;
+            return self.ldt_descriptor(selector);
         }
         if selector >= RESERVED_OFFSET {
             return self.reserved_gdt.get(usize::from(selector - RESERVED_OFFSET) / 8).copied();
@@ -209,8 +203,8 @@ impl<M: Machine> VirtualCpu for View<'_, M> {
             Segment::Fs => Some(self.hypervisor.machine.segment_base(SegmentBase::Fs)),
             Segment::Gs => Some(self.hypervisor.machine.segment_base(self.hypervisor.live_gs())),
             _ if self.code_bits() == CodeBits::Bits64 => Some(0),
-            Segment::Ds => self.flat(self.ds_to_gs[0]),
-            Segment::Es => self.flat(self.ds_to_gs[1]),
+            Segment::Ds => self.flat(self.hypervisor.machine.data_selectors()[0]),
+            Segment::Es => self.flat(self.hypervisor.machine.data_selectors()[1]),
             Segment::Cs | Segment::Ss => Some(0),
         }
     }

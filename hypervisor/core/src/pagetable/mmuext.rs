@@ -8,9 +8,6 @@ use paravane_abi::errno::Errno;
 use paravane_abi::hypercall::mmuext_op::MmuextCommand;
 use paravane_abi::mmu::MmuextOp;
 
-/// Most entries of an LDT.
-const LDT_ENTRIES: u32 = 8192;
-
 impl<M: Memory + Tlb> Paging<'_, M> {
     /// Does one operation. `owner`: whose frames it is about; Xen lets only pins, unpins, clears and copies
     /// reach into another domain, and none of those here.
@@ -64,17 +61,6 @@ impl<M: Memory + Tlb> Paging<'_, M> {
         let count = self.domain.max_vcpus.min(64);
         let existing = if count == 64 { u64::MAX } else { (1 << count) - 1 };
         Ok(memory.read_u64(bitmap)? & existing)
-    }
-
-    /// There is no LDT: a ring-1 domain has none by design (soundness, invariant 9), and no other kind of
-    /// domain is offered one yet. Setting none succeeds, as guests do at boot.
-    fn set_ldt(&mut self, address: u64, entries: u32) -> Result<(), OpError> {
-        if entries == 0 {
-            return Ok(());
-        }
-        let aligned = VirtAddr::guest(address).is_some_and(|va| va.page_offset() == 0);
-        let error = if entries > LDT_ENTRIES || !aligned { Errno::EINVAL } else { Errno::EOPNOTSUPP };
-        Err(OpError::Refused(error))
     }
 
     fn clear_page(&mut self, frame: Mfn) -> Result<(), OpError> {

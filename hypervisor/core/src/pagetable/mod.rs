@@ -26,6 +26,7 @@ mod call;
 mod descriptors;
 mod entry;
 mod grant;
+mod ldt;
 mod mmuext;
 mod ptwr;
 mod tables;
@@ -39,6 +40,7 @@ pub use budget::Budget;
 pub use call::{CallOutcome, MMU_UPDATE_PREEMPTED};
 pub use entry::{PagingPolicy, Pte};
 pub(crate) use grant::{GrantPlace, Unmapped};
+pub use ldt::{LDT_PAGES, Ldt};
 pub use ptwr::PtWrite;
 pub use teardown::Teardown;
 
@@ -74,12 +76,25 @@ pub struct VcpuPaging {
     base: Option<Mfn>,
     user_base: Option<Mfn>,
     pending: Option<Mfn>,
+    ldt: Ldt,
 }
 
 impl VcpuPaging {
     /// A vcpu without tables.
     pub const fn new() -> Self {
-        Self { base: None, user_base: None, pending: None }
+        Self { base: None, user_base: None, pending: None, ldt: Ldt::NONE }
+    }
+
+    /// As [`Self::new`], with an LDT of which nothing is held yet.
+    pub(crate) fn set_first_ldt(&mut self, ldt: Ldt) {
+        debug_assert!(self.ldt == Ldt::NONE, "it has one");
+        self.ldt = ldt;
+    }
+
+    /// The LDT.
+    #[inline]
+    pub const fn ldt(&self) -> &Ldt {
+        &self.ldt
     }
 
     /// The L4 the guest's kernel runs on: a reference and a use are held.

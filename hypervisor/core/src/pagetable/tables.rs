@@ -97,6 +97,8 @@ impl<M: Memory + Tlb> Paging<'_, M> {
             return Ok(());
         }
         self.acquire_table(frame, Level::L4)?;
+        // The same addresses may be other pages now.
+        self.release_ldt_pages();
         let old = self.vcpu.base.replace(frame);
         self.base_changed(Mode::Kernel, old);
         Ok(())
@@ -120,9 +122,10 @@ impl<M: Memory + Tlb> Paging<'_, M> {
         Ok(())
     }
 
-    /// Takes the kernel's base table away, then the programs': a vcpu that goes down. To be repeated until
-    /// it returns `Ok`.
+    /// Takes the kernel's base table away, then the programs', and lets go of the LDT: a vcpu that goes down. To be
+    /// repeated until it returns `Ok`.
     pub fn drop_bases(&mut self) -> Result<(), OpError> {
+        self.release_ldt_pages();
         self.finish_pending()?;
         for half in [Mode::Kernel, Mode::User] {
             if let Some(old) = self.base_of(half).take() {

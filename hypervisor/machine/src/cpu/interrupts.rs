@@ -97,3 +97,10 @@ pub fn load_tables(writable_gdt: u64) {
         );
     }
 }
+
+/// Loads the LDT that a selector of the reserved page names, or none with the null selector.
+pub fn load_ldt(selector: u16) {
+    // SAFETY: the selector is null or names the LDT descriptor of this processor's reserved page, which has been
+    // written and leads to the window in its entry area. Ring 0 uses no selector of an LDT.
+    unsafe { asm!("lldt {:x}", in(reg) u64::from(selector), options(nostack, preserves_flags)) };
+}

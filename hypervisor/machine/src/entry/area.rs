@@ -12,19 +12,23 @@
 //! 0x32000   1      write   #DF stack
 //! 0x34000   1      write   #MC stack
 //! 0x36000   1      write   #DB stack
+//! 0x40000   16     read    pages of the guest's LDT, as far as they are held
 //! ```
 //!
 //! Every address space of a processor maps that processor's own pages here, so entry code finds them without
 //! GS. The hypervisor writes them through the direct map: even in its own tables the area is read-only.
 //! Ring 1 can write the stacks, but only while nothing stands on them (`docs/soundness.md`).
 
+use core::cell::Cell;
 use core::mem::{offset_of, size_of};
 
 use paravane_abi::ring1::ENTRY_AREA;
-use paravane_core::descriptor::{self, Gate, Policy};
+use paravane_core::descriptor::{self, Gate, LDT_SELECTOR, LDT_WINDOW, Policy, RESERVED_OFFSET};
+use paravane_core::pagetable::{LDT_PAGES, Ldt};
 use static_assertions::const_assert_eq;
 
 use crate::boot::memory_map::{FRAME_SIZE, MemoryMap, Range};
+use crate::cpu::interrupts;
 use crate::cpu::local::Local;
 use crate::direct_map;
 use crate::tables::{self, Tables};
@@ -133,6 +137,10 @@ pub struct EntryArea {
     empty_gdt: u64,
     /// Leaf entries of the guest's part of the GDT window.
     gdt_window: *mut u64,
+    /// Leaf entries of the window onto the LDT.
+    ldt_window: *mut u64,
+    /// An LDT is loaded.
+    ldt_shown: Cell<bool>,
 }
 
 // SAFETY: the pointers lead into tables of this processor, which move with the value that owns them.
@@ -162,7 +170,9 @@ impl EntryArea {
             tables.map(memory, stack, frame, tables::READ_WRITE);
         }
         let gdt_window = tables.leaf_slot(memory, GDT);
-        let area = Self { cpu_page, idt, reserved_gdt, empty_gdt, gdt_window };
+        let ldt_window = tables.leaf_slot(memory, LDT_WINDOW);
+        let ldt_shown = Cell::new(false);
+        let area = Self { cpu_page, idt, reserved_gdt, empty_gdt, gdt_window, ldt_window, ldt_shown };
         area.write_tss();
         area.write_reserved_gdt();
         area
@@ -234,4 +244,29 @@ impl EntryArea {
         // The hypervisor itself loads GS through the window; the guest's translations go when the exit loads CR3.
         x86_64::instructions::tlb::flush(x86_64::VirtAddr::new(GDT + page as u64 * FRAME_SIZE));
     }
+
+    /// Loads the guest's LDT and shows the pages of it that are held, and no others.
+    pub fn show_ldt(&self, ldt: &Ldt) {
+        let present = ldt.entries() != 0;
+        if !present && !self.ldt_shown.get() {
+            return;
+        }
+        for (page, frame) in ldt.pages().iter().enumerate() {
+            let entry = frame.map_or(0, |frame| frame.address() | tables::READ.bits());
+            // SAFETY: the window's leaf entries stand next to each other in one table of ours.
+            unsafe { self.ldt_window.add(page).write_volatile(entry) };
+            // As with the GDT: ring 0 loads selectors through the window.
+            x86_64::instructions::tlb::flush(x86_64::VirtAddr::new(LDT_WINDOW + page as u64 * FRAME_SIZE));
+        }
+        if present {
+            let index = usize::from(LDT_SELECTOR - RESERVED_OFFSET) / 8;
+            let [low, high] = descriptor::ldt_descriptor(LDT_WINDOW, ldt.entries() * 8 - 1);
+            self.write_reserved(index, low);
+            self.write_reserved(index + 1, high);
+        }
+        interrupts::load_ldt(if present { LDT_SELECTOR } else { 0 });
+        self.ldt_shown.set(present);
+    }
 }
+
+const_assert_eq!(LDT_WINDOW + LDT_PAGES as u64 * FRAME_SIZE, ENTRY_AREA + 0x5_0000);

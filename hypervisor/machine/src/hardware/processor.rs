@@ -2,7 +2,7 @@
 
 use paravane_abi::ring1::USER_RSP_SLOT;
 use paravane_core::addr::{DomainId, Mfn};
-use paravane_core::descriptor::{Gate, USER_CODE_ENTRIES, set_user_code_present};
+use paravane_core::descriptor::{Gate, USER_CODE_ENTRIES, USER_SS, set_user_code_present};
 use paravane_core::emulate::Mode;
 use paravane_core::machine::{FpuState, GUEST_GDT_PAGES, Live, Processor, SegmentBase};
 use x86_64::registers::control::{Cr0, Cr0Flags};
@@ -139,6 +139,10 @@ impl Processor for Hardware {
         let swapped = self.this().live.get() == Live::Kernel;
         if swapped {
             crate::cpu::swap_gs();
+        }
+        if selector & !3 == 0 {
+            // A null selector leaves the base as it is on some processors (APM volume 2, 4.5.3).
+            crate::cpu::load_gs(USER_SS);
         }
         crate::cpu::load_gs(selector);
         if swapped {

@@ -7,6 +7,7 @@ use paravane_core::addr::{
 };
 use paravane_core::emulate::Mode;
 use paravane_core::flush::{Flush, FlushWhat, FlushWho, RootChange, Tlb};
+use paravane_core::pagetable::Ldt;
 use paravane_core::shootdown::call_in;
 
 use super::{Cpu, Hardware};
@@ -105,5 +106,9 @@ impl Tlb for Hardware {
                 }
             }
         }
+    }
+
+    fn ldt_changed(&self, ldt: &Ldt) {
+        self.this().area.show_ldt(ldt);
     }
 }

@@ -279,6 +279,7 @@ fn contexts_that_cannot_be_are_refused_without_a_trace() {
         |c| (c.ldt_ents, c.ldt_base) = (1, 1 << 47),
         |c| c.ldt_base = 1,
         |c| c.ldt_ents = 8193,
+        |c| c.ldt_base = 0xffff_8000_0000_0000,
         |c| c.gdt_ents = 14 * 512 + 1,
         |c| (c.gdt_ents, c.gdt_frames[0]) = (1, 0),
         |c| (c.gdt_ents, c.gdt_frames[0]) = (1, u64::MAX),

@@ -8,6 +8,7 @@ use crate::fake_machine::FakeMachine;
 use crate::flush::{Flush, RootChange, Tlb};
 use crate::machine::{FpuState, GUEST_GDT_PAGES, Live, Processor, SegmentBase};
 use crate::memory::{FrameWriter, Memory};
+use crate::pagetable::Ldt;
 use core::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::vec::Vec;
@@ -218,6 +219,10 @@ impl Tlb for TestMachine {
 
     fn base_changed(&self, domain: DomainId, half: Mode, l4: Option<Mfn>) {
         self.fake.base_changed(domain, half, l4);
+    }
+
+    fn ldt_changed(&self, ldt: &Ldt) {
+        self.fake.ldt_changed(ldt);
     }
 }
 

@@ -35,6 +35,8 @@ mod refused;
 #[cfg(test)]
 mod ring3;
 #[cfg(test)]
+mod segments;
+#[cfg(test)]
 mod switch;
 #[cfg(test)]
 mod timers;

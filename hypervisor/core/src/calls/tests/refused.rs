@@ -277,9 +277,9 @@ fn older_forms_do_what_the_newer_ones_do() {
     }
     world.put(ARG, &XennmiCallback { handler_address: HANDLER, pad: 0 });
     assert_eq!(world.call(nmi, &[XENNMI_REGISTER_CALLBACK.into(), ARG]), 0);
-    assert_eq!(world.vcpu().callbacks.nmi.map(|callback| callback.address), Some(HANDLER));
+    assert_eq!(world.vcpu().traps[2].address, HANDLER);
     assert_eq!(world.call(nmi, &[XENNMI_UNREGISTER_CALLBACK.into(), 0]), 0);
-    assert!(world.vcpu().callbacks.nmi.is_none());
+    assert_eq!(world.vcpu().traps[2].address, 0);
     world.refused(nmi, &[2, ARG], ENOSYS);
 }
 

@@ -24,8 +24,11 @@ const USER_L4: u64 = BASE + 0x3e_0000;
 const SYSCALL_HANDLER: u64 = HANDLER + 0x3000;
 
 /// A kernel in ring 3 that has set itself up, for programs too.
-fn world() -> World {
-    let mut world = World::configured(1, |config| config.machine = Some(MachineKind::PvRing3));
+pub(super) fn world() -> World {
+    set_up(World::configured(1, |config| config.machine = Some(MachineKind::PvRing3)))
+}
+
+pub(super) fn set_up(mut world: World) -> World {
     world.set_up();
     let l4 = world.vcpu().paging.base().unwrap();
     let slot = VirtAddr::new(USER).unwrap().slot(Level::L4);
@@ -45,12 +48,12 @@ fn set_user_base(world: &mut World, frame: u64) -> i64 {
     world.call(HYPERVISOR_MMUEXT_OP, &[ARG, 1, 0, 0x7ff0])
 }
 
-fn kernel(world: &World) -> CpuUserRegs {
+pub(super) fn kernel(world: &World) -> CpuUserRegs {
     CpuUserRegs { cs: USER_CS64, ss: USER_SS, ..world.kernel() }
 }
 
 /// The kernel returns to a program.
-fn to_program(world: &mut World) -> CpuUserRegs {
+pub(super) fn to_program(world: &mut World) -> CpuUserRegs {
     let program = world.program();
     let context = IretContext {
         rip: program.rip,

@@ -101,7 +101,7 @@ fn what_a_vcpu_is_and_is_not_asked() {
     assert_eq!(world.call(HYPERVISOR_VCPU_OP, &[VCPUOP_UP.into(), 0, 0]), 0);
     for (command, error) in [
         (VCPUOP_INITIALISE, Errno::EEXIST),
-        (VCPUOP_SEND_NMI, Errno::ENOSYS),
+        (VCPUOP_SEND_NMI, Errno::EINVAL),
         (VCPUOP_GET_PHYSID, Errno::EINVAL),
     ] {
         world.refused(HYPERVISOR_VCPU_OP, &[command.into(), 0, LIST], error);
