@@ -145,7 +145,9 @@ impl<M: Machine> Hypervisor<M> {
         let vcpu = &mut self.domain_mut().vcpus[number];
         vcpu.regs = regs;
         vcpu.half = mode;
-        vcpu.selectors = [regs.ds, regs.es, regs.fs, regs.gs];
+        // As they are given: those that cannot be loaded are shown to the failsafe callback.
+        let given = &context.user_regs;
+        vcpu.selectors = [given.ds, given.es, given.fs, given.gs];
         vcpu.iopl = iopl;
         for (vector, (to, from)) in vcpu.traps.iter_mut().zip(context.trap_ctxt).enumerate().take(TRAPS) {
             *to = from;

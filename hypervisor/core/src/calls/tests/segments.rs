@@ -516,11 +516,13 @@ fn a_new_vcpu_has_the_ldt_of_its_context() {
         let answer = world.untouched(HYPERVISOR_VCPU_OP, &[VCPUOP_INITIALISE.into(), 1, LIST]);
         assert_eq!(answer, error.to_ret(), "{number}");
     }
-    let wanted = context(&world);
+    let mut wanted = context(&world);
+    (wanted.user_regs.ds, wanted.user_regs.gs) = (0x1235, 0xe010);
     world.put(LIST, &*wanted);
     assert_eq!(world.call(HYPERVISOR_VCPU_OP, &[VCPUOP_INITIALISE.into(), 1, LIST]), 0);
     let ldt = world.domain().vcpus[1].paging.ldt();
     assert_eq!((ldt.base(), ldt.entries(), ldt.pages().iter().flatten().count()), (LDT, 16, 0));
     assert_eq!(world.hv.machine.fake.ldt(0), Ldt::NONE, "it does not run yet");
+    assert_eq!(world.domain().vcpus[1].selectors, [0x1235, 0, 0, 0xe010], "as given");
     world.audit();
 }
