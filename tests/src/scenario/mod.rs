@@ -8,6 +8,7 @@ mod domains;
 mod guests;
 mod image;
 mod processors;
+mod public;
 mod rings;
 mod shell;
 mod statuses;
@@ -85,6 +86,8 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "guests/overcommitted", tier: Tier::Ci, run: guests::overcommitted },
     Scenario { name: "guests/hotplug", tier: Tier::Ci, run: guests::hotplug },
     Scenario { name: "guests/restarted", tier: Tier::Ci, run: guests::restarted },
+    Scenario { name: "guests/grub", tier: Tier::Ci, run: public::grub },
+    Scenario { name: "guests/grub-loads", tier: Tier::Ci, run: public::grub_loads },
     Scenario { name: "domains/isolation", tier: Tier::Ci, run: domains::isolation },
     Scenario { name: "domains/thousand", tier: Tier::Ci, run: domains::thousand },
     Scenario { name: "domains/overlap", tier: Tier::Ci, run: domains::overlap },

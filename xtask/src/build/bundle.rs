@@ -10,8 +10,8 @@ pub struct Domain {
     pub config: DomainConfig,
     /// Its kernel.
     pub kernel: Vec<u8>,
-    /// Its first file system.
-    pub ramdisk: Vec<u8>,
+    /// Its first file system, if it has one.
+    pub ramdisk: Option<Vec<u8>>,
 }
 
 /// Packs domains. What several of them share is packed once.
@@ -30,7 +30,7 @@ pub fn pack(domains: &[Domain]) -> Vec<u8> {
         .iter()
         .map(|domain| DomainConfig {
             kernel: place("kernel", domain.kernel.as_slice()),
-            ramdisk: Some(place("ramdisk", domain.ramdisk.as_slice())),
+            ramdisk: domain.ramdisk.as_deref().map(|ramdisk| place("ramdisk", ramdisk)),
             ..domain.config.clone()
         })
         .collect();
@@ -50,7 +50,7 @@ mod tests {
         let domain = |name: &str, kernel: &[u8]| {
             let mut config = DomainConfig::new(name, 65536, 0);
             config.cmdline = format!("role={name}");
-            Domain { config, kernel: kernel.to_vec(), ramdisk: b"RAMDISK".to_vec() }
+            Domain { config, kernel: kernel.to_vec(), ramdisk: Some(b"RAMDISK".to_vec()) }
         };
         let bytes = pack(&[domain("a", b"KERNEL"), domain("b", b"OTHER"), domain("c", b"KERNEL")]);
         let members = bundle::read(&bytes).unwrap();

@@ -11,7 +11,7 @@ const SECTION_NUMBERS: std::ops::Range<usize> = 58..64;
 
 /// The file up to the end of its last segment. GRUB would load the sections with symbols too, 2 MiB of them.
 pub fn without_sections(file: &[u8]) -> Result<Vec<u8>> {
-    strip(file).context("the hypervisor is no ELF64 file")
+    strip(file).context("this is no ELF64 file")
 }
 
 fn strip(file: &[u8]) -> Option<Vec<u8>> {

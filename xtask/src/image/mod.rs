@@ -1,7 +1,7 @@
 //! `cargo xtask image`: a disk image that starts the hypervisor through GRUB, from a BIOS and from UEFI.
 
 mod disk;
-mod elf;
+pub mod elf;
 mod fat;
 mod grub;
 
@@ -64,8 +64,8 @@ fn make(
     let hypervisor = elf::without_sections(&hypervisor)?;
     let (core, efi) = (grub::core(grub, "i386-pc", &images)?, grub::core(grub, "x86_64-efi", &images)?);
 
-    let demonstration = qemu::bundle(&options.machine, built, Mode::Demonstration)?;
-    let shell = qemu::bundle(&options.machine, built, Mode::Terminal)?;
+    let demonstration = qemu::bundle(project, &options.machine, built, Mode::Demonstration)?;
+    let shell = qemu::bundle(project, &options.machine, built, Mode::Terminal)?;
     let (demonstration, shell) = (bundle::read(&demonstration)?, bundle::read(&shell)?);
     // The domains' arguments stand in the device tree; all else is the same.
     let (Some((demo_tree, modules)), Some((shell_tree, _))) =

@@ -5,7 +5,11 @@
 //! starts the same domain on Xen.
 
 use super::machine;
+use super::public::Public;
+use crate::build::Built;
 use crate::cli;
+use crate::project::Project;
+use crate::setup::Bring;
 use crate::stop;
 use anyhow::{Context, Result};
 use paravane_core::build::policy::read_cpus;
@@ -18,12 +22,23 @@ use std::path::{Path, PathBuf};
 pub struct Guest {
     /// What the device tree will say, but for the modules.
     pub config: DomainConfig,
-    /// Its kernel; `None` is this project's own.
-    pub kernel: Option<PathBuf>,
-    /// Its first file system; `None` is this project's own.
+    /// Its kernel.
+    pub kernel: Kernel,
+    /// Its first file system; `None` is the kernel's own.
     pub ramdisk: Option<PathBuf>,
     /// It has a command line of its own.
     own_arguments: bool,
+}
+
+/// Where a kernel comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kernel {
+    /// This project.
+    Own,
+    /// Others, fetched by this program.
+    Public(Public),
+    /// A file.
+    File(PathBuf),
 }
 
 /// The name of this project's guest kernel, as `--guest` and `kernel=` take it.
@@ -57,14 +72,14 @@ fn plain(options: &cli::Qemu, name: &str) -> Result<Guest> {
     let mut config = DomainConfig::new(name, machine::memory_mib(&options.memory)? * 1024, 0);
     config.vcpus = options.vcpus;
     config.machine = options.machine.as_deref().and_then(MachineKind::from_name);
-    Ok(Guest { config, kernel: None, ramdisk: options.initramfs.clone(), own_arguments: false })
+    Ok(Guest { config, kernel: Kernel::Own, ramdisk: options.initramfs.clone(), own_arguments: false })
 }
 
 fn from_spec(options: &cli::Qemu, spec: &str) -> Result<Guest> {
     let bad = |why: String| stop::usage(format!("--guest {spec}: {why}"));
     let mut parts = split(spec).into_iter();
     let mut guest = plain(options, "guest")?;
-    guest.kernel = parts.next().and_then(|kernel| kernel_path(&kernel));
+    guest.kernel = kernel(&parts.next().unwrap_or_default());
     for part in parts {
         let (name, value) = part.split_once('=').ok_or_else(|| bad(format!("`{part}` is not NAME=VALUE")))?;
         set(&mut guest, name.trim(), unquoted(value.trim())).map_err(bad)?;
@@ -90,8 +105,12 @@ fn unquoted(value: &str) -> &str {
     inner('"').or_else(|| inner('\'')).unwrap_or(value)
 }
 
-fn kernel_path(kernel: &str) -> Option<PathBuf> {
-    (kernel != OWN_GUEST).then(|| PathBuf::from(kernel))
+fn kernel(name: &str) -> Kernel {
+    match Public::from_name(name) {
+        _ if name == OWN_GUEST => Kernel::Own,
+        Some(public) => Kernel::Public(public),
+        None => Kernel::File(PathBuf::from(name)),
+    }
 }
 
 /// Reads the assignments of an `xl.cfg` file. Lists (`disk`, `vif`) are for devices, which no domain has yet: one that
@@ -116,9 +135,8 @@ fn from_file(options: &cli::Qemu, file: &Path, text: &str) -> Result<Guest> {
         let value = unquoted(value);
         // Files are named from where the configuration lies.
         let value = match name {
-            "kernel" | "ramdisk" if value != OWN_GUEST => {
-                file.with_file_name(value).to_string_lossy().into_owned()
-            }
+            "kernel" if !matches!(kernel(value), Kernel::File(_)) => value.to_owned(),
+            "kernel" | "ramdisk" => file.with_file_name(value).to_string_lossy().into_owned(),
             _ => value.to_owned(),
         };
         set(&mut guest, name, &value).map_err(bad)?;
@@ -148,7 +166,7 @@ fn set(guest: &mut Guest, name: &str, value: &str) -> Result<(), String> {
     let mib = |value: &str| machine::memory_mib(value).map_err(|error| error.to_string());
     match name {
         "name" => config.name = value.to_owned(),
-        "kernel" => guest.kernel = kernel_path(value),
+        "kernel" => guest.kernel = kernel(value),
         "ramdisk" => guest.ramdisk = Some(PathBuf::from(value)),
         "extra" | "cmdline" => {
             config.cmdline = value.to_owned();
@@ -192,14 +210,24 @@ impl Guest {
         demonstrates
     }
 
-    /// Reads a file of its, or the one that was built.
-    pub fn read(file: Option<&Path>, built: &Path, what: &str) -> Result<Vec<u8>> {
-        match file {
-            Some(file) => {
-                fs::read(file).map_err(|error| stop::usage(format!("{what} {}: {error}", file.display())))
-            }
-            None => fs::read(built).with_context(|| format!("reading {}", built.display())),
-        }
+    /// Reads its kernel and its first file system.
+    pub fn read(&self, project: &Project, bring: Bring, built: &Built) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
+        let given = |file: &Path, what: &str| {
+            fs::read(file).map_err(|error| stop::usage(format!("{what} {}: {error}", file.display())))
+        };
+        let made = |file: &Path| fs::read(file).with_context(|| format!("reading {}", file.display()));
+        let kernel = match &self.kernel {
+            Kernel::Own => made(&built.guest)?,
+            Kernel::Public(public) => public.kernel(project, bring, built)?,
+            Kernel::File(file) => given(file, "the kernel")?,
+        };
+        let ramdisk = match (&self.ramdisk, &self.kernel) {
+            (Some(file), _) => Some(given(file, "the first file system")?),
+            // They do not know what to do with this project's.
+            (None, Kernel::Public(_)) => None,
+            (None, _) => Some(made(&built.initramfs)?),
+        };
+        Ok((kernel, ramdisk))
     }
 }
 
@@ -233,7 +261,10 @@ mod tests {
                     on_crash=restart,extra=\"role=spin fuzz=1,2\"";
         let guests = all(&options(&["--guest", spec, "--guest", "/k/elf", "--append", "x"])).unwrap();
         let mut first = guests[0].clone();
-        assert_eq!((first.config.name.as_str(), first.config.domid, first.kernel.clone()), ("a", 5, None));
+        assert_eq!(
+            (first.config.name.as_str(), first.config.domid, first.kernel.clone()),
+            ("a", 5, Kernel::Own)
+        );
         assert_eq!((first.config.memory_kib, first.config.maxmem_kib), (32768, 65536));
         assert_eq!((first.config.vcpus, first.config.share.cpus), (3, 0b101));
         assert_eq!((first.config.share.cap, first.config.share.weight), (50, 512));
@@ -241,7 +272,10 @@ mod tests {
         assert!(!first.complete(&options(&["--append", "x"]), true));
         assert_eq!(first.config.cmdline, "role=spin fuzz=1,2");
         let mut second = guests[1].clone();
-        assert_eq!((second.config.name.as_str(), second.kernel.clone()), ("guest2", Some("/k/elf".into())));
+        assert_eq!(
+            (second.config.name.as_str(), second.kernel.clone()),
+            ("guest2", Kernel::File("/k/elf".into()))
+        );
         assert!(second.complete(&options(&["--append", "x"]), true));
         assert_eq!(second.config.cmdline, "demo x");
     }
@@ -251,7 +285,10 @@ mod tests {
         let text = "# a guest\nname = \"web\"\ntype='pv'\nkernel = \"vmlinuz\"\nmemory = 256\nvcpus=2\n\
                     extra = \"console=hvc0 # not a comment\"\ncpu_weight = 128 # half\non_reboot = 'restart'\ndisk = [ ]\n";
         let guest = from_file(&options(&[]), Path::new("/etc/xen/web.cfg"), text).unwrap();
-        assert_eq!((guest.config.name.as_str(), guest.kernel), ("web", Some("/etc/xen/vmlinuz".into())));
+        assert_eq!(
+            (guest.config.name.as_str(), guest.kernel),
+            ("web", Kernel::File("/etc/xen/vmlinuz".into()))
+        );
         assert_eq!(guest.config.cmdline, "console=hvc0 # not a comment");
         assert_eq!((guest.config.memory_kib, guest.config.vcpus), (256 * 1024, 2));
         assert_eq!((guest.config.share.weight, guest.config.actions.on_reboot), (128, Action::Restart));

@@ -3,6 +3,7 @@
 mod guests;
 mod machine;
 mod monitor;
+mod public;
 mod script;
 mod session;
 mod terminal;
@@ -63,7 +64,7 @@ pub fn command(project: &Project, options: &cli::Qemu) -> Result<Status> {
     if machine::on_xen(options) {
         return on_xen(project, options, &built, &qemu, mode);
     }
-    let bundle = Bundle::write(project, &bundle(options, &built, mode)?)?;
+    let bundle = Bundle::write(project, &bundle(project, options, &built, mode)?)?;
     let mut command = qemu.command();
     command.args(machine::qemu_arguments(options, &built.hypervisor, &bundle.path)?);
     run(command, options, mode)
@@ -77,14 +78,15 @@ fn on_xen(
     qemu: &setup::qemu::Qemu,
     mode: Mode,
 ) -> Result<Status> {
+    let bring = Bring::from_options(&options.setup);
     let packed = {
         let _lock = setup::lock(project)?;
-        setup::fixtures::xen(project, Bring::from_options(&options.setup))?
+        setup::fixtures::xen(project, bring)?
     };
     let mut guest = guests::all(options)?.remove(0);
     guest.complete(options, mode == Mode::Demonstration);
-    let (kernel, ramdisk) = read(&guest, built)?;
-    let modules = xen::Modules::write(project, &packed, &kernel, &ramdisk)?;
+    let (kernel, ramdisk) = read(project, bring, &guest, built)?;
+    let modules = xen::Modules::write(project, &packed, &kernel, &ramdisk.unwrap_or_default())?;
     let mut command = qemu.command();
     command.current_dir(modules.folder()).args(xen::qemu_arguments(options, &guest, &modules)?);
     run(command, options, mode)
@@ -169,19 +171,19 @@ fn stop_flag() -> Result<Arc<AtomicBool>> {
 }
 
 /// A domain's kernel and first file system. Says which kernel it is: the same file runs on every machine.
-fn read(guest: &Guest, built: &Built) -> Result<(Vec<u8>, Vec<u8>)> {
-    let kernel = Guest::read(guest.kernel.as_deref(), &built.guest, "the kernel")?;
-    let ramdisk = Guest::read(guest.ramdisk.as_deref(), &built.initramfs, "the first file system")?;
+fn read(project: &Project, bring: Bring, guest: &Guest, built: &Built) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
+    let (kernel, ramdisk) = guest.read(project, bring, built)?;
     run::say(format_args!("{}: kernel SHA-256 {}", guest.config.name, digest::of_bytes(&kernel)));
     Ok((kernel, ramdisk))
 }
 
 /// The boot archive.
-pub fn bundle(options: &cli::Qemu, built: &Built, mode: Mode) -> Result<Vec<u8>> {
+pub fn bundle(project: &Project, options: &cli::Qemu, built: &Built, mode: Mode) -> Result<Vec<u8>> {
+    let bring = Bring::from_options(&options.setup);
     let mut domains = Vec::new();
     for mut guest in guests::all(options)? {
         guest.complete(options, mode == Mode::Demonstration);
-        let (kernel, ramdisk) = read(&guest, built)?;
+        let (kernel, ramdisk) = read(project, bring, &guest, built)?;
         domains.push(Domain { kernel, ramdisk, config: guest.config });
     }
     Ok(build::pack_bundle(&domains))

@@ -26,6 +26,20 @@ const GRUB: Set = Set {
     ],
 };
 
+const PV: Set = Set {
+    name: "pv-grub",
+    purpose: "Debian's PV GRUB, a guest that this project has no part in",
+    packages: &["grub-xen-host", "grub-xen-bin"],
+    closure: false,
+    family: None,
+    at_least: None,
+    checked: &[
+        "usr/lib/grub-xen/grub-x86_64-xen.bin",
+        "usr/lib/grub/x86_64-xen/kernel.img",
+        "usr/lib/grub/x86_64-xen/linux.mod",
+    ],
+};
+
 const OVMF: Set = Set {
     name: "ovmf",
     purpose: "UEFI firmware for the emulator",
@@ -68,6 +82,11 @@ pub struct Ovmf {
 /// GRUB, brought if it is absent.
 pub fn need(project: &Project, bring: Bring) -> Result<Grub> {
     Ok(Grub { root: fixtures::need(project, bring, &GRUB)? })
+}
+
+/// The tree with PV GRUB's image and its modules, brought if it is absent.
+pub fn pv(project: &Project, bring: Bring) -> Result<PathBuf> {
+    fixtures::need(project, bring, &PV)
 }
 
 /// UEFI firmware, brought if it is absent.

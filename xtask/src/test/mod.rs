@@ -114,6 +114,10 @@ fn machines(run: &mut Run<'_>, bring: Bring, options: &cli::Test) -> Result<()> 
         if wanted.iter().any(|scenario| scenario.name.ends_with("-xen")) {
             fixtures::xen(run.project, bring)?;
         }
+        if wanted.iter().any(|scenario| scenario.name.starts_with("guests/grub")) {
+            setup::grub::need(run.project, bring)?;
+            setup::grub::pv(run.project, bring)?;
+        }
     }
     let scratch = run.project.kernel_target().join("scratch");
     std::fs::create_dir_all(&scratch)?;
