@@ -54,6 +54,7 @@ extern "C" fn kernel_main(start_info: *const StartInfo) -> ! {
     machine().set_kernel_stack(arch::boot::boot_stack().top());
     event::init();
     trap::init();
+    arch::fpu::enable();
     COMMAND_LINE.call_once(|| String::from_utf8_lossy(start.command_line()).into_owned());
     console::init(console, start.console_evtchn);
     console::init_log(log_level());

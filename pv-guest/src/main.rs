@@ -25,6 +25,7 @@ mod mm;
 mod power;
 mod process;
 mod random;
+mod registers;
 mod role;
 mod selftest;
 mod syscall;

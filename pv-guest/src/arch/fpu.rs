@@ -7,6 +7,7 @@ use core::ptr::NonNull;
 
 use spin::Once;
 
+use super::cpuid;
 use crate::errno::{Errno, Result};
 
 /// How state is saved on this machine.
@@ -34,6 +35,37 @@ fn method() -> &'static Method {
         let size = __cpuid_count(0xd, 0).ebx as usize;
         Method { xcr0: Some(u64::from(high) << 32 | u64::from(low)), size: size.max(LEGACY_SIZE + 64) }
     })
+}
+
+/// XCR0 as this kernel has chosen it; `None` where there is no XSAVE.
+pub fn xcr0() -> Option<u64> {
+    method().xcr0
+}
+
+/// Lets programs on this CPU use all that the hypervisor offers. Until then they find x87 and SSE in XCR0, whatever
+/// `cpuid` tells them; to be called on every CPU before its first program runs.
+pub fn enable() {
+    const XSAVE: u32 = 1 << 26;
+    const CR4_OSXSAVE: u64 = 1 << 18;
+    if cpuid::forced(1, 0)[2] & XSAVE == 0 {
+        return;
+    }
+    let [low, _, _, high] = cpuid::forced(0xd, 0);
+    // SAFETY: the hypervisor emulates all three; programs' state is saved by what XCR0 holds.
+    unsafe {
+        asm!(
+            "mov {cr4}, cr4",
+            "or {cr4}, {osxsave}",
+            "mov cr4, {cr4}",
+            "xsetbv",
+            cr4 = out(reg) _,
+            osxsave = const CR4_OSXSAVE,
+            in("ecx") 0,
+            in("eax") low,
+            in("edx") high,
+            options(nostack)
+        );
+    }
 }
 
 /// One process's saved state.
@@ -74,6 +106,21 @@ impl FpuState {
                 area.as_ptr().add(LEGACY_SIZE).cast::<u64>().write(3);
             }
         }
+    }
+
+    /// The saved state, in XSAVE's standard format or FXSAVE's.
+    pub fn area(&self) -> &[u8] {
+        // SAFETY: the area has the method's size.
+        unsafe { core::slice::from_raw_parts(self.area.as_ptr(), method().size) }
+    }
+
+    /// As [`FpuState::area`], to be changed.
+    ///
+    /// # Safety
+    /// A state with reserved bits of MXCSR or in XSAVE's header faults when it is restored.
+    pub unsafe fn area_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and the reference is the only one.
+        unsafe { core::slice::from_raw_parts_mut(self.area.as_ptr(), method().size) }
     }
 
     /// A copy, for fork.

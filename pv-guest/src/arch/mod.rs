@@ -1,6 +1,7 @@
 //! What depends on x86-64: entry and exit stubs, register frames, stack switches, the FPU, and the image's notes.
 
 pub mod boot;
+pub mod cpuid;
 pub mod entry;
 mod entry_ring3;
 pub mod extable;

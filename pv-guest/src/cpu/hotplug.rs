@@ -17,6 +17,7 @@ use pv_guest_logic::options;
 use super::ipi::{self, Ipi};
 use super::{Cpu, CpuSet, KNOWN, MAX_CPUS, ONLINE, get, lock, online, this};
 use crate::arch::boot as image;
+use crate::arch::fpu;
 use crate::arch::stack::KernelStack;
 use crate::cpu_ops::hypercall::{self, check};
 use crate::cpu_ops::{CpuOps, Refused, VcpuState, machine};
@@ -84,6 +85,7 @@ impl Cpu {
 /// Where a further vcpu enters Rust, on its own stack and without the kernel lock.
 #[unsafe(no_mangle)]
 extern "C" fn cpu_main() -> ! {
+    fpu::enable();
     arrive();
     lock::acquire();
     sched::idle_loop()

@@ -79,11 +79,16 @@ pub fn raw_null_hypercall() -> i64 {
     unsafe { xen_version(paravane_abi::version::XENVER_VERSION, ptr::null_mut()) }
 }
 
+/// The address of the page.
+pub fn page() -> u64 {
+    &raw const hypercall_page as u64
+}
+
 /// Where hypercall 23 goes on after its slot has pushed RCX, R11 and RAX: for a stack that cannot take them.
 pub fn iret_after_pushes() -> u64 {
     /// `push rcx`, `push r11`, `push rax`: both kinds of page begin the slot so.
     const PUSHES: u64 = 4;
-    &raw const hypercall_page as u64 + HYPERVISOR_IRET * SLOT_SIZE as u64 + PUSHES
+    page() + HYPERVISOR_IRET * SLOT_SIZE as u64 + PUSHES
 }
 
 /// The hypervisor's counts of what it did for this guest.

@@ -4,7 +4,7 @@ use super::node::{Kind, Node, mode};
 use crate::cpu_ops::facts;
 use crate::errno::{Errno, Result};
 use crate::process::{self, Process};
-use crate::{bench, boot, cpu, info, lesson, mm, power, role, selftest, time};
+use crate::{bench, boot, cpu, info, lesson, mm, power, registers, role, selftest, time};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -16,7 +16,7 @@ use x86_64::instructions::segmentation::{CS, Segment};
 /// The files of `/proc` itself, by name, with what makes their text.
 type Writer = fn(&mut dyn Write) -> fmt::Result;
 
-const FILES: [(&str, Writer); 16] = [
+const FILES: [(&str, Writer); 17] = [
     ("bench", |out| {
         bench::report(out);
         Ok(())
@@ -34,6 +34,10 @@ const FILES: [(&str, Writer); 16] = [
     ("loadavg", |out| writeln!(out, "0.00 0.00 0.00 1/1 1")),
     ("meminfo", meminfo),
     ("mounts", |out| writeln!(out, "rootfs / rootfs rw 0 0\nproc /proc proc rw 0 0")),
+    ("registers", |out| {
+        registers::report(out);
+        Ok(())
+    }),
     ("ring", ring),
     ("selftest", |out| {
         selftest::report(out);

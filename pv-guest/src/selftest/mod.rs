@@ -12,7 +12,7 @@ use paravane_abi::memory::{MachphysMapping, XENMEM_MACHPHYS_MAPPING};
 use paravane_abi::physdev::{PHYSDEVOP_SET_IOPL, PhysdevSetIopl};
 use paravane_abi::ring1::{self, ENTRY_AREA, ENTRY_IST_OFFSET, ENTRY_STACK_OFFSET};
 
-use crate::arch;
+use crate::arch::{self, cpuid};
 use crate::cpu_ops::facts;
 use crate::cpu_ops::hypercall::{memory_op, physdev_op};
 use crate::mm::addr::PAGE;
@@ -159,8 +159,8 @@ fn machine_to_physical(out: &mut dyn Write) {
 /// Looks for the extension as any kernel would: by `cpuid` behind the forced-emulation prefix. Only a kernel in ring 1
 /// may find it.
 fn extension(out: &mut dyn Write) {
-    let signature = forced_cpuid(ring1::CPUID_LEAF_SIGNATURE);
-    let version = forced_cpuid(ring1::CPUID_LEAF_VERSION)[0];
+    let signature = cpuid::forced(ring1::CPUID_LEAF_SIGNATURE, 0);
+    let version = cpuid::forced(ring1::CPUID_LEAF_VERSION, 0)[0];
     let found = ring1::is_signature(signature[1], signature[2], signature[3])
         && signature[0] >= ring1::CPUID_LEAF_VERSION
         && version == ring1::INTERFACE_VERSION;
@@ -170,27 +170,6 @@ fn extension(out: &mut dyn Write) {
     } else {
         line(out, !found, "extension", format_args!("leaf {leaf:#x} has none, as ring {}", facts().ring));
     }
-}
-
-/// EAX, EBX, ECX and EDX of a leaf as the hypervisor shows it.
-fn forced_cpuid(leaf: u32) -> [u32; 4] {
-    let (eax, ebx, ecx, edx): (u32, u64, u32, u32);
-    // SAFETY: the prefix makes the hypervisor emulate the instruction, which changes these registers alone; RBX is
-    // the compiler's own and is given back.
-    unsafe {
-        asm!(
-            "mov {keep}, rbx",
-            "ud2",
-            ".ascii \"xen\"",
-            "cpuid",
-            "xchg {keep}, rbx",
-            keep = out(reg) ebx,
-            inout("eax") leaf => eax,
-            inout("ecx") 0 => ecx,
-            out("edx") edx,
-        );
-    }
-    [eax, ebx as u32, ecx, edx]
 }
 
 /// The privileged instructions, and `popf`.

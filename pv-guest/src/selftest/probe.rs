@@ -87,7 +87,6 @@ probes! {
     sysretq: "sysretq";
     stac: "stac";
     smsw: "smsw eax";
-    xgetbv: "xgetbv";
     xsetbv: "xsetbv";
 }
 

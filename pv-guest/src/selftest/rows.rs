@@ -4,6 +4,7 @@
 //! own exception.
 
 use super::probe::{self, Outcome, Probe, Regs};
+use crate::arch::fpu;
 use crate::cpu_ops::Shared;
 use crate::process;
 
@@ -122,21 +123,21 @@ fn has_xsave() -> bool {
     current(probe::read_cr4).rax & OSXSAVE != 0
 }
 
-/// XCR0, or a value that would be valid in it.
-fn xcr0() -> Regs {
-    let mut regs = rax(1);
-    if has_xsave() {
-        probe::run(probe::xgetbv, &mut regs);
-    }
-    Regs { rcx: 0, ..regs }
+/// All that this kernel has chosen.
+fn all_of_xcr0() -> Regs {
+    rax(fpu::xcr0().unwrap_or(0))
 }
 
-fn xsetbv() -> Expect {
-    if has_xsave() {
-        Expect::Emulated(|before, _| value(&xcr0()) == value(before))
-    } else {
-        Expect::Fault(INVALID_OPCODE)
-    }
+fn with_xsave() -> Expect {
+    if has_xsave() { Expect::Emulated(done) } else { Expect::Fault(INVALID_OPCODE) }
+}
+
+fn refused() -> Expect {
+    Expect::Fault(if has_xsave() { PROTECTION } else { INVALID_OPCODE })
+}
+
+const fn xsetbv(name: &'static str, start: fn() -> Regs, expect: fn() -> Expect) -> Row {
+    Row { start, ..depends(name, probe::xsetbv, expect) }
 }
 
 const fn emulated(
@@ -235,7 +236,13 @@ pub const ROWS: &[Row] = &[
     fault("swapgs", probe::swapgs, PROTECTION),
     fault("sysretq", probe::sysretq, PROTECTION),
     fault("stac", probe::stac, INVALID_OPCODE),
-    Row { start: xcr0, ..depends("xsetbv", probe::xsetbv, xsetbv) },
+    xsetbv("xsetbv", all_of_xcr0, with_xsave),
+    xsetbv("xsetbv-x87", || rax(1), with_xsave),
+    xsetbv("xsetbv-back", all_of_xcr0, with_xsave),
+    xsetbv("xsetbv-without-x87", || rax(6), refused),
+    xsetbv("xsetbv-avx-without-sse", || rax(5), refused),
+    xsetbv("xsetbv-high", || Regs { rdx: 1 << 30, ..rax(7) }, refused),
+    xsetbv("xsetbv-other", || Regs { rcx: 1, ..rax(1) }, refused),
 ];
 
 /// The FS base to write back: the program's own.

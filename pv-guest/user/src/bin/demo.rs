@@ -76,6 +76,7 @@ fn everything(report: &mut Report) {
     }
     busybox(report);
     kernel_report(report, "selftest", "/proc/selftest");
+    kernel_report(report, "registers", "/proc/registers");
     kernel_report(report, "lesson", "/proc/lesson");
     bench(report);
 }
