@@ -396,8 +396,9 @@ impl<M: Machine> Hypervisor<M> {
     fn enlist(&mut self, plan: &Arc<Plan<'static>>, restarts: u32, filled: Filled) -> &mut Domain {
         let now = self.now();
         let Filled { id, shared, console, store, ports, grants, start, memory, paging } = filled;
+        let fpu = self.processor.xstate.initial();
         let mut vcpus: Vec<Vcpu> =
-            (0..plan.config.vcpus).map(|number| Vcpu::new(number, shared, now)).collect();
+            (0..plan.config.vcpus).map(|number| Vcpu::new(number, shared, now, fpu.clone())).collect();
         first_state(&mut vcpus[0], plan.machine.policy(), &start, paging);
         self.domains.push(Domain {
             id,

@@ -4,6 +4,7 @@
 //! something that cannot work in rings 1 or 3 or that this hypervisor does not switch.
 
 use crate::descriptor::Policy;
+use crate::fpu::{XState, component};
 use paravane_abi::{cpuid as xen, ring1};
 
 /// One answer.
@@ -35,6 +36,12 @@ pub struct CpuidPolicy {
     pub tsc_shift: i8,
     /// Machine frames' width in bits, page offset included. Above 44, Linux asks for grant table version 2.
     pub machine_address_bits: u8,
+    /// The state components that are offered. Without any, XSAVE is hidden with all that needs it.
+    pub xstate: XState,
+    /// XCR0 as it is.
+    pub xcr0: u64,
+    /// Whether OSXSAVE shows.
+    pub osxsave: bool,
 }
 
 const MAX_BASIC: u32 = 0xd;
@@ -50,8 +57,7 @@ const fn bits<const N: usize>(positions: [u32; N]) -> u32 {
     mask
 }
 
-/// SSE3, PCLMULQDQ, SSSE3, CX16, SSE4.1, SSE4.2, MOVBE, POPCNT, AES, RDRAND. XSAVE is hidden, and with it
-/// OSXSAVE, AVX, F16C and FMA.
+/// SSE3, PCLMULQDQ, SSSE3, CX16, SSE4.1, SSE4.2, MOVBE, POPCNT, AES, RDRAND.
 const LEAF_1_ECX: u32 = bits([0, 1, 9, 13, 19, 20, 22, 23, 25, 30]);
 const HYPERVISOR: u32 = 1 << 31;
 /// FPU, DE, TSC, MSR, PAE, MCE, CX8, APIC, SEP, MCA, CMOV, PAT, CLFLUSH, MMX, FXSR, SSE, SSE2, HTT. No VME, PSE,
@@ -64,6 +70,8 @@ const FSGSBASE: u32 = 1 << 0;
 const LEAF_7_ECX: u32 = bits([8, 22, 27, 28]);
 /// FSRM, MD_CLEAR, SERIALIZE.
 const LEAF_7_EDX: u32 = bits([4, 10, 14]);
+/// FZRM, FSRS, FSRCS.
+const LEAF_7_1_EAX: u32 = bits([10, 11, 12]);
 /// LAHF, CMP_LEGACY, ABM, SSE4A, MISALIGNSSE, 3DNOWPREFETCH.
 const EXTENDED_1_ECX: u32 = bits([0, 1, 5, 6, 7, 8]);
 /// SYSCALL, NX, MMXEXT, FFXSR, RDTSCP, LM; 1 GiB pages are hidden.
@@ -73,6 +81,52 @@ const EXTENDED_1_EDX_SHARED: u32 = 0x0183_f3ff;
 const INVARIANT_TSC: u32 = 1 << 8;
 /// CLZERO, RSTR_FP_ERR_PTRS.
 const EXTENDED_8_EBX: u32 = bits([0, 2]);
+const OSXSAVE: u32 = 1 << 27;
+/// XSAVEOPT, XSAVEC, XGETBV with ECX = 1; no XSAVES, which saves to where IA32_XSS says.
+const LEAF_D_1_EAX: u32 = bits([0, 1, 2]);
+const XSAVEC: u32 = 1 << 1;
+
+/// Features that need a state component, and all that needs them: of leaf 1 ECX, leaf 7 EBX, ECX and EDX, leaf 7.1 EAX,
+/// and leaf 0x80000001 ECX.
+#[derive(Clone, Copy, Default)]
+struct Vector {
+    one: u32,
+    seven: [u32; 3],
+    seven_1: u32,
+    extended_1: u32,
+}
+
+/// XSAVE.
+const NEEDS_XSAVE: Vector = Vector { one: bits([26]), seven: [0; 3], seven_1: 0, extended_1: 0 };
+/// FMA, AVX, F16C; AVX2; VAES, VPCLMULQDQ; AVX_VNNI; XOP, FMA4.
+const NEEDS_AVX: Vector = Vector {
+    one: bits([12, 28, 29]),
+    seven: [bits([5]), bits([9, 10]), 0],
+    seven_1: bits([4]),
+    extended_1: bits([11, 16]),
+};
+/// AVX-512 F, DQ, IFMA, PF, ER, CD, BW, VL; VBMI, VBMI2, VNNI, BITALG, VPOPCNTDQ; 4VNNIW, 4FMAPS, FP16; BF16.
+const NEEDS_AVX512: Vector = Vector {
+    one: 0,
+    seven: [bits([16, 17, 21, 26, 27, 28, 30, 31]), bits([1, 6, 11, 12, 14]), bits([2, 3, 23])],
+    seven_1: bits([5]),
+    extended_1: 0,
+};
+
+impl Vector {
+    /// What these components allow.
+    fn with(offered: u64) -> Self {
+        [(component::LEGACY, NEEDS_XSAVE), (component::AVX, NEEDS_AVX), (component::AVX512, NEEDS_AVX512)]
+            .into_iter()
+            .filter(|(needed, _)| offered & needed == *needed)
+            .fold(Self::default(), |all, (_, more)| Self {
+                one: all.one | more.one,
+                seven: [0, 1, 2].map(|n| all.seven[n] | more.seven[n]),
+                seven_1: all.seven_1 | more.seven_1,
+                extended_1: all.extended_1 | more.extended_1,
+            })
+    }
+}
 
 /// The guest's answer. `native` executes the instruction.
 pub fn filter(
@@ -96,6 +150,7 @@ fn basic(leaf: u32, subleaf: u32, native: impl Fn(u32, u32) -> CpuidLeaf, policy
     if leaf > limits.eax {
         return CpuidLeaf::default();
     }
+    let vector = Vector::with(policy.xstate.mask);
     match leaf {
         0 => CpuidLeaf { eax: limits.eax.min(MAX_BASIC), ..limits },
         1 => {
@@ -104,7 +159,9 @@ fn basic(leaf: u32, subleaf: u32, native: impl Fn(u32, u32) -> CpuidLeaf, policy
                 eax: raw.eax,
                 // The initial APIC number would be that of whatever CPU answers.
                 ebx: raw.ebx & 0x00ff_ffff,
-                ecx: (raw.ecx & LEAF_1_ECX) | HYPERVISOR,
+                ecx: (raw.ecx & (LEAF_1_ECX | vector.one))
+                    | HYPERVISOR
+                    | if policy.osxsave { OSXSAVE } else { 0 },
                 edx: raw.edx & LEAF_1_EDX,
             }
         }
@@ -113,14 +170,44 @@ fn basic(leaf: u32, subleaf: u32, native: impl Fn(u32, u32) -> CpuidLeaf, policy
             let raw = native(7, 0);
             let optional = if policy.fsgsbase { FSGSBASE } else { 0 };
             CpuidLeaf {
-                eax: 0,
-                ebx: raw.ebx & (LEAF_7_EBX | optional),
-                ecx: raw.ecx & LEAF_7_ECX,
-                edx: raw.edx & LEAF_7_EDX,
+                eax: raw.eax.min(1),
+                ebx: raw.ebx & (LEAF_7_EBX | optional | vector.seven[0]),
+                ecx: raw.ecx & (LEAF_7_ECX | vector.seven[1]),
+                edx: raw.edx & (LEAF_7_EDX | vector.seven[2]),
             }
         }
-        // Serial number, MONITOR, thermal, counters, topology, XSAVE: nothing a guest may use.
+        7 if subleaf == 1 && native(7, 0).eax >= 1 => {
+            CpuidLeaf { eax: native(7, 1).eax & (LEAF_7_1_EAX | vector.seven_1), ..CpuidLeaf::default() }
+        }
+        0xd => extended_state(subleaf, native, policy),
+        // Serial number, MONITOR, thermal, counters, topology: nothing a guest may use.
         _ => CpuidLeaf::default(),
+    }
+}
+
+/// Leaf 0xD: the components that are offered and their places.
+fn extended_state(subleaf: u32, native: impl Fn(u32, u32) -> CpuidLeaf, policy: &CpuidPolicy) -> CpuidLeaf {
+    let state = &policy.xstate;
+    let zero = CpuidLeaf::default();
+    match subleaf {
+        _ if state.mask == 0 => zero,
+        0 => CpuidLeaf {
+            eax: state.mask as u32,
+            ebx: state.size(policy.xcr0) as u32,
+            ecx: state.size(state.mask) as u32,
+            edx: (state.mask >> 32) as u32,
+        },
+        1 => {
+            let eax = native(0xd, 1).eax & LEAF_D_1_EAX;
+            let compacted = if eax & XSAVEC != 0 { state.compacted_size(policy.xcr0) as u32 } else { 0 };
+            CpuidLeaf { eax, ebx: compacted, ..zero }
+        }
+        _ => state.extended(subleaf).map_or(zero, |component| CpuidLeaf {
+            eax: component.size,
+            ebx: component.offset,
+            ecx: u32::from(component.aligned) << 1,
+            edx: 0,
+        }),
     }
 }
 
@@ -133,7 +220,7 @@ fn extended(leaf: u32, native: impl Fn(u32, u32) -> CpuidLeaf, policy: &CpuidPol
     match leaf & 0xff {
         0 => CpuidLeaf { eax: limits.eax.min(MAX_EXTENDED), ..limits },
         1 => CpuidLeaf {
-            ecx: raw.ecx & EXTENDED_1_ECX,
+            ecx: raw.ecx & (EXTENDED_1_ECX | Vector::with(policy.xstate.mask).extended_1),
             edx: raw.edx & (EXTENDED_1_EDX | (EXTENDED_1_EDX_SHARED & LEAF_1_EDX)),
             ..raw
         },
@@ -215,6 +302,9 @@ mod tests {
         tsc_to_ns: 0x8000_0000,
         tsc_shift: -1,
         machine_address_bits: 40,
+        xstate: XState::NONE,
+        xcr0: component::LEGACY,
+        osxsave: false,
     };
 
     /// A CPU with every feature there will ever be.
@@ -254,7 +344,7 @@ mod tests {
             assert_eq!(one.edx & 1 << bit, 0, "leaf 1 EDX bit {bit}");
         }
         let seven = ask(7, 0);
-        // FSGSBASE, AVX2, SMEP, INVPCID, RTM, MPX, AVX512F, SMAP.
+        // FSGSBASE, AVX2, SMEP, INVPCID, RTM, MPX, AVX512F, SMAP; the vectors as there is no XSAVE here.
         for bit in [0, 5, 7, 10, 11, 14, 16, 20] {
             assert_eq!(seven.ebx & 1 << bit, 0, "leaf 7 EBX bit {bit}");
         }
@@ -266,7 +356,8 @@ mod tests {
         for bit in [20, 26, 29] {
             assert_eq!(seven.edx & 1 << bit, 0, "leaf 7 EDX bit {bit}");
         }
-        assert_eq!(ask(7, 1), CpuidLeaf::default());
+        assert_eq!(ask(7, 1), CpuidLeaf { eax: 0x1c00, ..CpuidLeaf::default() });
+        assert_eq!(ask(7, 2), CpuidLeaf::default());
         let extended = ask(0x8000_0001, 0);
         assert_eq!(extended.ecx & (1 << 2 | 1 << 22 | 1 << 26), 0);
         assert_eq!(extended.edx & (1 << 26 | 1 << 3 | 1 << 13 | 1 << 12 | 1 << 17), 0);
@@ -317,6 +408,60 @@ mod tests {
         for leaf in 0x4000_0100..0x4000_0110 {
             assert_eq!(filter(leaf, 0, everything, &xen), CpuidLeaf::default());
         }
+    }
+
+    /// A policy that offers what a processor with all features and these components allows.
+    fn offering(mask: u64) -> CpuidPolicy {
+        let xstate = XState::detect(crate::fpu::tests::processor(mask, !0, !0));
+        CpuidPolicy { xstate, xcr0: 3, ..POLICY }
+    }
+
+    #[test]
+    fn features_follow_the_state_they_need() {
+        // Leaf 1 ECX; leaf 7 EBX, ECX, EDX; leaf 7.1 EAX; leaf 0x80000001 ECX: what comes with each set.
+        let xsave = [1 << 26, 0, 0, 0, 0, 0];
+        let avx = [1 << 12 | 1 << 28 | 1 << 29, 1 << 5, 3 << 9, 0, 1 << 4, 1 << 11 | 1 << 16];
+        let avx512 = [0, 0xdc23_0000, 0x5842, 0x0080_000c, 1 << 5, 0];
+        let ask = |policy: &CpuidPolicy| {
+            let ask = |leaf, subleaf| filter(leaf, subleaf, everything, policy);
+            let seven = ask(7, 0);
+            let first = [ask(1, 0).ecx, seven.ebx, seven.ecx, seven.edx];
+            [first[0], first[1], first[2], first[3], ask(7, 1).eax, ask(0x8000_0001, 0).ecx]
+        };
+        let mut shown = ask(&POLICY);
+        for (mask, more) in [(3, xsave), (7, avx), (0xe7, avx512)] {
+            for (word, more) in shown.iter_mut().zip(more) {
+                assert_eq!(*word & more, 0, "{more:#x} without {mask:#x}");
+                *word |= more;
+            }
+            assert_eq!(ask(&offering(mask)), shown, "{mask:#x}");
+        }
+    }
+
+    #[test]
+    fn leaf_d_tells_what_is_offered_and_its_places() {
+        let policy = offering(!(1 << 63));
+        let at = |subleaf, xcr0| filter(0xd, subleaf, everything, &CpuidPolicy { xcr0, ..policy });
+        assert_eq!(at(0, 3), CpuidLeaf { eax: 0xe7, ebx: 576, ecx: 2688, edx: 0 });
+        assert_eq!((at(0, 7).ebx, at(0, 0xe7).ebx), (832, 2688));
+        assert_eq!(at(1, 7), CpuidLeaf { eax: 7, ebx: 832, ..CpuidLeaf::default() }, "no XSAVES");
+        assert_eq!(at(2, 3), CpuidLeaf { eax: 256, ebx: 576, ..CpuidLeaf::default() });
+        assert_eq!(at(7, 3), CpuidLeaf { eax: 1024, ebx: 1664, ..CpuidLeaf::default() });
+        for subleaf in [3, 4, 8, 9, 17, 62, 63, u32::MAX] {
+            assert_eq!(at(subleaf, 7), CpuidLeaf::default(), "{subleaf}");
+        }
+        let plain = |leaf, _| CpuidLeaf { eax: if leaf == 0 { 0xd } else { 1 }, ..CpuidLeaf::default() };
+        assert_eq!(filter(0xd, 1, plain, &policy), CpuidLeaf { eax: 1, ..CpuidLeaf::default() });
+        for subleaf in 0..64 {
+            assert_eq!(filter(0xd, subleaf, everything, &POLICY), CpuidLeaf::default());
+        }
+    }
+
+    #[test]
+    fn osxsave_is_the_callers_affair() {
+        assert_eq!(filter(1, 0, everything, &offering(7)).ecx & 1 << 27, 0);
+        let on = CpuidPolicy { osxsave: true, ..offering(7) };
+        assert_ne!(filter(1, 0, everything, &on).ecx & 1 << 27, 0);
     }
 
     #[test]

@@ -104,7 +104,7 @@ impl<M: Machine> Hypervisor<M> {
     /// A hypervisor without domains, for all processors that `machine` has. `wallclock` is the time since 1970
     /// at system time 0.
     pub fn new(
-        machine: M,
+        mut machine: M,
         frames: FrameTable,
         clock: Clock,
         wallclock: (u64, u32),
@@ -112,7 +112,7 @@ impl<M: Machine> Hypervisor<M> {
     ) -> Self {
         let count = machine.cpus();
         Self {
-            processor: Processor::detect(&machine),
+            processor: Processor::detect(&mut machine),
             sched: Scheduler::new(count, settings),
             here: Cpu::new(machine.this_cpu()),
             cpus: (0..count).map(Cpu::new).collect(),

@@ -28,6 +28,7 @@ pub mod event;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake_machine;
 pub mod flush;
+pub mod fpu;
 pub mod frame;
 pub mod grant;
 pub mod guest;

@@ -4,6 +4,7 @@
 use crate::addr::{DomainId, Mfn};
 use crate::descriptor::Gate;
 use crate::flush::Tlb;
+use crate::fpu::FpuState;
 use crate::memory::Memory;
 
 /// Guest pages of descriptor table that a vcpu can show (Xen: 7168 entries before the reserved ones).
@@ -32,43 +33,6 @@ pub enum Live {
     User,
 }
 
-/// x87 and SSE state as `fxsave64` stores it (SDM vol. 1, 10.5.1).
-#[repr(C, align(16))]
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct FpuState(pub [u8; 512]);
-
-impl FpuState {
-    /// Offset of MXCSR.
-    const MXCSR: usize = 24;
-
-    /// As after a reset: all exceptions masked, all registers empty (SDM vol. 1, 8.1.5 and 11.6.4).
-    pub const INITIAL: Self = {
-        let mut state = [0; 512];
-        (state[0], state[1]) = (0x7f, 0x03);
-        (state[Self::MXCSR], state[Self::MXCSR + 1]) = (0x80, 0x1f);
-        Self(state)
-    };
-
-    /// State that a guest gives, made fit to be loaded: reserved bits of MXCSR would fault.
-    pub fn given(bytes: &[u8; 512]) -> Self {
-        let mut state = *bytes;
-        let [low, high] = Self::MXCSR_VALID.to_le_bytes();
-        state[Self::MXCSR] &= low;
-        state[Self::MXCSR + 1] &= high;
-        (state[Self::MXCSR + 2], state[Self::MXCSR + 3]) = (0, 0);
-        Self(state)
-    }
-
-    /// Bits of MXCSR that every processor has (SDM vol. 1, 11.6.6: the default mask, without DAZ).
-    const MXCSR_VALID: u16 = 0xffbf;
-}
-
-impl core::fmt::Debug for FpuState {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("FpuState(..)")
-    }
-}
-
 /// The processors of the machine, and the one the hypervisor is running on, as far as the running vcpu shapes
 /// it.
 ///
@@ -90,11 +54,15 @@ pub trait Processor {
     /// Says whose vcpu this processor is about to run: flushes for it come here. `None`: nobody's.
     fn set_running(&mut self, vcpu: Option<(DomainId, u32)>);
 
-    /// Saves floating-point state; CR0.TS must be clear.
+    /// Saves all state components that are offered, whatever XCR0 holds; CR0.TS must be clear.
     fn save_fpu(&mut self, state: &mut FpuState);
 
-    /// Loads floating-point state; CR0.TS must be clear. MXCSR must have no reserved bit set.
-    fn load_fpu(&mut self, state: &FpuState);
+    /// Loads all components that are offered, and XCR0; CR0.TS must be clear. The value is valid, and within what is
+    /// offered.
+    fn load_fpu(&mut self, state: &FpuState, xcr0: u64);
+
+    /// Sets XCR0 alone, to a value as for [`Self::load_fpu`].
+    fn set_xcr0(&mut self, xcr0: u64);
 
     /// DS, ES, FS and GS as they are.
     fn data_selectors(&self) -> [u16; 4];

@@ -16,13 +16,11 @@ use crate::domain::{Callback, Callbacks, TRAPS};
 use crate::emulate::Mode;
 use crate::hypervisor::Hypervisor;
 use crate::iret;
-use crate::machine::{FpuState, GUEST_GDT_PAGES, Machine};
+use crate::machine::{GUEST_GDT_PAGES, Machine};
 use crate::pagetable::{Budget, Ldt, OpError, Paging};
 
 /// CR0.TS, the one bit of CR0 that a context decides.
 const CR0_TS: u64 = 1 << 3;
-/// Bits of CR4 that a guest decides: TSD, DE.
-const CR4_GUEST: u64 = 0xc;
 /// DR4 and DR5 are no registers.
 const DEBUG_REGISTERS: [usize; 6] = [0, 1, 2, 3, 6, 7];
 
@@ -135,13 +133,15 @@ impl<M: Machine> Hypervisor<M> {
         let mode = if context.flags & VGCF_IN_KERNEL != 0 { Mode::Kernel } else { Mode::User };
         // Only a RIP that is not canonical is refused there, and it has been looked at.
         let Ok((regs, iopl)) = iret::initial(policy, mode, &context.user_regs) else { return };
-        let cr4 = context.ctrlreg[4] & CR4_GUEST;
+        let cr4 = context.ctrlreg[4] & self.processor.cr4_rule().settable;
         let mut debug = DebugRegs::default();
         for index in DEBUG_REGISTERS {
             // One that cannot be had stays as after a reset, without an error.
             debug = debug.with(index as u32, context.debugreg[index], cr4).unwrap_or(debug);
         }
         let callback = |address, mask| Some(Callback { address, mask_events: context.flags & mask != 0 });
+        let processor = self.processor;
+        let fpu_given = context.flags & VGCF_I387_VALID != 0;
         let vcpu = &mut self.domain_mut().vcpus[number];
         vcpu.regs = regs;
         vcpu.half = mode;
@@ -154,8 +154,10 @@ impl<M: Machine> Hypervisor<M> {
             to.vector = vector as u8;
             to.cs = fixup(policy, from.cs);
         }
-        let valid = context.flags & VGCF_I387_VALID != 0;
-        *vcpu.fpu = if valid { FpuState::given(&context.fpu_ctxt) } else { FpuState::INITIAL };
+        vcpu.fpu = processor.xstate.initial();
+        if fpu_given {
+            vcpu.fpu.give(&context.fpu_ctxt, &processor.xstate, processor.mxcsr_mask);
+        }
         vcpu.gdt = gdt;
         vcpu.gdt_entries = context.gdt_ents as u32;
         vcpu.paging.set_first_ldt(Ldt::new(context.ldt_base, context.ldt_ents).unwrap_or(Ldt::NONE));

@@ -11,7 +11,8 @@ use crate::addr::Mfn;
 use crate::debugreg::DebugRegs;
 use crate::emulate::Mode;
 use crate::event::Place;
-use crate::machine::{FpuState, GUEST_GDT_PAGES};
+use crate::fpu::{FpuState, component};
+use crate::machine::GUEST_GDT_PAGES;
 use crate::pagetable::VcpuPaging;
 use crate::time::{RunstateClock, VcpuTimers};
 
@@ -106,8 +107,10 @@ pub struct Vcpu {
     pub home: usize,
     /// DS, ES, FS and GS while it does not run.
     pub selectors: [u16; 4],
-    /// Floating-point state while it does not run.
-    pub fpu: Box<FpuState>,
+    /// x87 and vector state while it does not run.
+    pub fpu: FpuState,
+    /// XCR0, valid and within what is offered; without meaning where there is no XSAVE.
+    pub xcr0: u64,
     /// Stack for entries from ring 3.
     pub kernel_sp: u64,
     /// Trap handlers by vector.
@@ -155,8 +158,9 @@ pub struct Vcpu {
 }
 
 impl Vcpu {
-    /// A vcpu that was never brought up, with its `vcpu_info` in the shared-info page.
-    pub fn new(id: u32, shared_info: Mfn, now: u64) -> Self {
+    /// A vcpu that was never brought up, with its `vcpu_info` in the shared-info page and this state of the
+    /// floating-point unit.
+    pub fn new(id: u32, shared_info: Mfn, now: u64, fpu: FpuState) -> Self {
         Self {
             id,
             regs: CpuUserRegs::default(),
@@ -167,7 +171,9 @@ impl Vcpu {
             initialised: false,
             home: 0,
             selectors: [0; 4],
-            fpu: Box::new(FpuState::INITIAL),
+            fpu,
+            // Before a guest chooses, its programs find x87 and SSE, as on Xen.
+            xcr0: component::LEGACY,
             kernel_sp: 0,
             traps: Box::new([TrapInfo::default(); TRAPS]),
             gdt: Default::default(),

@@ -8,6 +8,7 @@ use super::forced::identify;
 use super::io::{self, StringForm};
 use super::{Effect, Emulated, Fault, Gpr, Mode, Retire, VirtualCpu};
 use crate::debugreg::DebugRegs;
+use crate::fpu;
 use crate::msr;
 use paravane_abi::errno::Errno;
 use paravane_abi::regs::CpuUserRegs;
@@ -148,18 +149,14 @@ fn read_msr(cpu: &impl VirtualCpu, index: u32) -> Result<u64, Refused> {
         .map_err(|_| Refused::With(Fault::PROTECTION))
 }
 
-/// XCR0 takes what the policy shows: x87 always, AVX state only with SSE state (SDM volume 1, section 13.3).
+/// XCR0 takes what the policy shows, in sets that the processor takes.
 fn xsetbv(cpu: &impl VirtualCpu, regs: &CpuUserRegs) -> Result<u64, Refused> {
-    const X87: u64 = 1;
-    const SSE: u64 = 2;
-    const AVX: u64 = 4;
     let mask = cpu.xcr0_mask();
     if cpu.cr4() & CR4_OSXSAVE == 0 || mask == 0 {
         return Err(Refused::With(Fault::INVALID_OPCODE));
     }
     let value = joined(regs);
-    let complete = value & X87 != 0 && (value & AVX == 0 || value & SSE != 0);
-    if regs.rcx as u32 != 0 || value & !mask != 0 || !complete {
+    if regs.rcx as u32 != 0 || value & !mask != 0 || !fpu::valid_xcr0(value) {
         return Err(Refused::With(Fault::PROTECTION));
     }
     Ok(value)

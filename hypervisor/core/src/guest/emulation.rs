@@ -57,8 +57,11 @@ impl<M: Machine> Hypervisor<M> {
             Effect::WriteCr4(value) => self.vcpu_mut().cr4 = value,
             Effect::SetDebugRegs(debug) => self.load_debug_registers(debug),
             Effect::WriteMsr(effect) => self.write_msr(effect)?,
-            // XSAVE is hidden; the decoder never asks for it.
-            Effect::WriteXcr0(_) => return None,
+            // What the value adds is in the registers already: all components are switched, whatever XCR0 holds.
+            Effect::WriteXcr0(value) => {
+                self.vcpu_mut().xcr0 = value;
+                self.machine.set_xcr0(value);
+            }
         }
         Some(retire)
     }

@@ -147,7 +147,7 @@ impl<M: Machine> Hypervisor<M> {
         machine.show_gdt(&vcpu.gdt);
         machine.ldt_changed(vcpu.paging.ldt());
         machine.set_task_switched(false);
-        machine.load_fpu(&vcpu.fpu);
+        machine.load_fpu(&vcpu.fpu, vcpu.xcr0);
         machine.set_task_switched(vcpu.task_switched);
         machine.set_tsc_aux(vcpu.tsc_aux);
         let (debug, bases, selectors) = (vcpu.debug, vcpu.bases, vcpu.selectors);

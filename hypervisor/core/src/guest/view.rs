@@ -5,7 +5,9 @@ use paravane_abi::regs::CpuUserRegs;
 use crate::cpuid::{self, CpuidLeaf, CpuidPolicy};
 use crate::debugreg::DebugRegs;
 use crate::descriptor::{CodeBits, GuestTables, Policy, RESERVED_OFFSET, code_bits};
+use crate::emulate::vector::INVALID_OPCODE;
 use crate::emulate::{Cr4Rule, Mode, Segment, VirtualCpu};
+use crate::fpu::XState;
 use crate::hypervisor::Hypervisor;
 use crate::machine::{Machine, SegmentBase};
 use crate::msr::{MsrView, Vendor};
@@ -29,11 +31,23 @@ pub struct Processor {
     pub has_tsc_aux: bool,
     /// Physical address bits.
     pub address_bits: u8,
+    /// What of its x87 and vector state guests are offered.
+    pub xstate: XState,
+    /// Bits of MXCSR it has.
+    pub mxcsr_mask: u32,
 }
 
+/// CR4.FSGSBASE.
+const CR4_FSGSBASE: u64 = 1 << 16;
+/// CR4.OSXSAVE.
+const CR4_OSXSAVE: u64 = 1 << 18;
+
 impl Processor {
-    /// Asks CPUID.
-    pub fn detect(machine: &impl Machine) -> Self {
+    /// Asks CPUID, and looks at the state that nobody has used yet.
+    pub fn detect(machine: &mut impl Machine) -> Self {
+        let xstate = XState::detect(|leaf, subleaf| machine.cpuid(leaf, subleaf));
+        let mut state = xstate.initial();
+        machine.save_fpu(&mut state);
         let [extended_max, ..] = machine.cpuid(0x8000_0000, 0);
         let [_, name, ..] = machine.cpuid(0, 0);
         let vendor = match &name.to_le_bytes() {
@@ -44,7 +58,14 @@ impl Processor {
         let [.., edx] = machine.cpuid(0x8000_0001, 0);
         let width = if extended_max >= 0x8000_0008 { machine.cpuid(0x8000_0008, 0)[0] as u8 } else { 36 };
         // Above 44 bits Linux would ask for grant table version 2.
-        Self { vendor, has_tsc_aux: edx >> 27 & 1 != 0, address_bits: width.min(44) }
+        let (has_tsc_aux, mxcsr_mask) = (edx >> 27 & 1 != 0, state.mxcsr_mask());
+        Self { vendor, has_tsc_aux, address_bits: width.min(44), xstate, mxcsr_mask }
+    }
+
+    /// What guests may choose in CR4. FSGSBASE and OSXSAVE follow what CPUID shows them.
+    pub fn cr4_rule(&self) -> Cr4Rule {
+        let hidden = CR4_FSGSBASE | if self.xstate.mask == 0 { CR4_OSXSAVE } else { 0 };
+        Cr4Rule { settable: Cr4Rule::XEN_SETTABLE & !hidden, visible: Cr4Rule::XEN_VISIBLE }
     }
 }
 
@@ -53,12 +74,19 @@ pub(super) struct View<'a, M> {
     hypervisor: &'a Hypervisor<M>,
     mode: Mode,
     cs: u16,
+    /// The instruction is behind the forced-emulation prefix.
+    forced: bool,
 }
 
 impl<M: Machine> Hypervisor<M> {
     /// The running vcpu as the emulator sees it.
     pub(super) fn view(&self, regs: &CpuUserRegs) -> View<'_, M> {
-        View { hypervisor: self, mode: self.mode(regs), cs: regs.cs }
+        View {
+            hypervisor: self,
+            mode: self.mode(regs),
+            cs: regs.cs,
+            forced: regs.entry_vector == u32::from(INVALID_OPCODE),
+        }
     }
 
     /// Whether the virtual IOPL shows in frames and counts from ring 0.
@@ -97,6 +125,13 @@ impl<M: Machine> GuestTables for Hypervisor<M> {
 }
 
 impl<M: Machine> View<'_, M> {
+    /// Xen shows a PV kernel that asks by the forced-emulation prefix its own OSXSAVE, whatever the kernel's CR4
+    /// holds: Linux takes the bit for a sign that Xen can do XSAVE, before it sets CR4. Everybody else sees CR4's.
+    fn shows_osxsave(&self) -> bool {
+        let own = self.forced && self.mode == Mode::Kernel && self.xcr0_mask() != 0;
+        own || self.cr4() & CR4_OSXSAVE != 0
+    }
+
     fn cpuid_policy(&self) -> CpuidPolicy {
         let clock = self.hypervisor.clock.time_info(0);
         CpuidPolicy {
@@ -108,6 +143,9 @@ impl<M: Machine> View<'_, M> {
             tsc_to_ns: clock.tsc_to_system_mul,
             tsc_shift: clock.tsc_shift,
             machine_address_bits: self.hypervisor.processor.address_bits,
+            xstate: self.hypervisor.processor.xstate,
+            xcr0: self.hypervisor.vcpu().xcr0,
+            osxsave: self.shows_osxsave(),
         }
     }
 }
@@ -146,8 +184,7 @@ impl<M: Machine> VirtualCpu for View<'_, M> {
     }
 
     fn cr4_rule(&self) -> Cr4Rule {
-        // TSD and DE; FSGSBASE and OSXSAVE follow CPUID, which shows neither.
-        Cr4Rule { settable: Cr4Rule::XEN_SETTABLE & 0xffff, visible: Cr4Rule::XEN_VISIBLE }
+        self.hypervisor.processor.cr4_rule()
     }
 
     fn debug_registers(&self) -> DebugRegs {
@@ -195,7 +232,7 @@ impl<M: Machine> VirtualCpu for View<'_, M> {
     }
 
     fn xcr0_mask(&self) -> u64 {
-        0
+        self.hypervisor.processor.xstate.mask
     }
 
     fn segment_base(&self, segment: Segment) -> Option<u64> {

@@ -1,10 +1,10 @@
 //! The processor as the hypervisor sets it up once and never lets a guest change.
 
+pub mod fpu;
 pub mod interrupts;
 pub mod local;
 pub mod msr;
 
-use paravane_core::machine::FpuState;
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags, Efer, EferFlags};
 
 /// Which optional protections the processor has.
@@ -36,6 +36,7 @@ const PAT: u64 = 0x0000_0501_0007_0406;
 pub fn initialise() {
     initialise_control_registers(Features::detect());
     msr::write(msr::PAT, PAT);
+    fpu::initialise();
 }
 
 /// MXCSR after a reset: all exceptions masked.
@@ -140,19 +141,6 @@ pub fn data_selectors() -> [u16; 4] {
         )
     }
     [ds, es, fs, gs].map(|selector| selector as u16)
-}
-
-/// Saves x87 and SSE state.
-pub fn save_fpu(state: &mut FpuState) {
-    // SAFETY: 512 aligned bytes, and TS is clear.
-    unsafe { core::arch::asm!("fxsave64 [{}]", in(reg) state, options(nostack, preserves_flags)) }
-}
-
-/// Loads x87 and SSE state.
-pub fn load_fpu(state: &FpuState) {
-    // SAFETY: what `fxsave64` stored, or initial state: no reserved bit of MXCSR is set; ring 0 uses none of the
-    // registers, and TS is clear.
-    unsafe { core::arch::asm!("fxrstor64 [{}]", in(reg) state, options(nostack, preserves_flags, readonly)) }
 }
 
 /// Whether the processor has TSC_AUX: RDTSCP, CPUID 0x8000_0001 EDX bit 27. All processors of a machine are alike.

@@ -15,6 +15,7 @@ use paravane_core::addr::{DomainId, ENTRIES, Mfn};
 use paravane_core::emulate::Mode;
 use paravane_core::machine::Live;
 
+use crate::cpu::fpu::Method;
 use crate::cpu::local::{self, Local};
 use crate::direct_map;
 use crate::entry::area::EntryArea;
@@ -46,6 +47,8 @@ pub struct Cpu {
     running: Cell<Option<(DomainId, u32)>>,
     area: EntryArea,
     user_code_present: Cell<bool>,
+    /// What XCR0 holds.
+    xcr0: Cell<u64>,
 }
 
 impl Cpu {
@@ -58,6 +61,7 @@ impl Cpu {
             running: Cell::new(None),
             area,
             user_code_present: Cell::new(true),
+            xcr0: Cell::new(Method::detect().all()),
         }
     }
 
@@ -93,6 +97,8 @@ pub struct Hardware {
     m2p: u64,
     /// By number.
     cpus: Vec<Cpu>,
+    /// How they save x87 and vector state.
+    fpu: Method,
     /// The processors have TSC_AUX.
     has_tsc_aux: bool,
     /// Flushes asked for: of everything, of one page.
@@ -103,7 +109,7 @@ impl Hardware {
     /// The machine with these processors, by number.
     pub fn new(end: Mfn, m2p: u64, cpus: Vec<Cpu>) -> Self {
         let has_tsc_aux = crate::cpu::has_tsc_aux();
-        Self { end, m2p, cpus, has_tsc_aux, flushes: [Cell::new(0), Cell::new(0)] }
+        Self { end, m2p, cpus, fpu: Method::detect(), has_tsc_aux, flushes: [Cell::new(0), Cell::new(0)] }
     }
 
     /// The processor this runs on.

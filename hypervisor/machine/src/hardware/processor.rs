@@ -4,12 +4,14 @@ use paravane_abi::ring1::USER_RSP_SLOT;
 use paravane_core::addr::{DomainId, Mfn};
 use paravane_core::descriptor::{Gate, USER_CODE_ENTRIES, USER_SS, set_user_code_present};
 use paravane_core::emulate::Mode;
-use paravane_core::machine::{FpuState, GUEST_GDT_PAGES, Live, Processor, SegmentBase};
+use paravane_core::fpu::FpuState;
+use paravane_core::machine::{GUEST_GDT_PAGES, Live, Processor, SegmentBase};
 use x86_64::registers::control::{Cr0, Cr0Flags};
 use x86_64::registers::debug::Dr6;
 
 use super::Hardware;
 use crate::clock;
+use crate::cpu::fpu::write_xcr0;
 use crate::cpu::{local, msr};
 use crate::device::apic;
 use crate::device::serial::COM1_PORT;
@@ -55,11 +57,20 @@ impl Processor for Hardware {
     }
 
     fn save_fpu(&mut self, state: &mut FpuState) {
-        crate::cpu::save_fpu(state);
+        let (method, guests) = (self.fpu, self.this().xcr0.get());
+        self.show_xcr0(method.all());
+        method.save(state);
+        self.show_xcr0(guests);
     }
 
-    fn load_fpu(&mut self, state: &FpuState) {
-        crate::cpu::load_fpu(state);
+    fn load_fpu(&mut self, state: &FpuState, xcr0: u64) {
+        self.show_xcr0(self.fpu.all());
+        self.fpu.load(state);
+        self.show_xcr0(xcr0);
+    }
+
+    fn set_xcr0(&mut self, xcr0: u64) {
+        self.show_xcr0(xcr0);
     }
 
     fn data_selectors(&self) -> [u16; 4] {
@@ -168,8 +179,7 @@ impl Processor for Hardware {
     }
 
     fn cpuid(&self, leaf: u32, subleaf: u32) -> [u32; 4] {
-        let answer = core::arch::x86_64::__cpuid_count(leaf, subleaf);
-        [answer.eax, answer.ebx, answer.ecx, answer.edx]
+        crate::cpu::fpu::cpuid(leaf, subleaf)
     }
 
     #[inline]
@@ -195,6 +205,13 @@ impl Processor for Hardware {
 }
 
 impl Hardware {
+    /// Sets XCR0, where there is one and it holds something else.
+    fn show_xcr0(&self, value: u64) {
+        if self.fpu.all() != 0 && self.this().xcr0.replace(value) != value {
+            write_xcr0(value);
+        }
+    }
+
     /// The register that holds a base while the guest is the way it is.
     fn base_register(&self, which: SegmentBase) -> u32 {
         let kernel = self.this().live.get() == Live::Kernel;

@@ -7,7 +7,6 @@ use crate::descriptor::{RING1_CS64, USER_SS};
 use crate::domain::{RunState, Shutdown};
 use crate::hypervisor::{Leave, Next};
 use crate::lifecycle::Job;
-use crate::machine::FpuState;
 use paravane_abi::errno::Errno;
 use paravane_abi::hypercall::*;
 use paravane_abi::regs::CpuUserRegs;
@@ -19,7 +18,7 @@ use std::vec::Vec;
 const MS: u64 = 1_000_000;
 
 /// Runs this processor until it is in a guest or idle.
-fn settle(world: &mut World, regs: &mut CpuUserRegs) -> Next {
+pub(super) fn settle(world: &mut World, regs: &mut CpuUserRegs) -> Next {
     for _ in 0..10_000 {
         match world.next(regs) {
             Next::Work => {}
@@ -47,14 +46,14 @@ fn domains_take_turns_and_find_their_registers_again() {
             assert_eq!((regs.rbx, regs.r15), (own + 1, own + 2), "turn {turn}");
             assert_eq!(world.hv.machine.told.bases, [own, own + 8, own + 16]);
             assert_eq!(world.hv.machine.told.selectors, [USER_SS, 0, 0, if id == 1 { USER_SS } else { 0 }]);
-            assert_eq!(world.hv.machine.fpu.0[100], id as u8);
+            assert_eq!(world.hv.machine.fpu.bytes()[100], id as u8);
             assert_eq!(world.hv.machine.told.task_switched, id == 2);
         }
         let own = u64::from(id) << 32;
         (regs.rbx, regs.r15) = (own + 1, own + 2);
         world.hv.machine.told.bases = [own, own + 8, own + 16];
         world.hv.machine.told.selectors = [USER_SS, 0, 0, if id == 1 { USER_SS } else { 0 }];
-        world.hv.machine.fpu.0[100] = id as u8;
+        world.hv.machine.fpu.bytes_mut()[100] = id as u8;
         world.hv.set_task_switched(id == 2);
         seen.push(id);
         world.hv.machine.now += 30 * MS;
@@ -72,12 +71,12 @@ fn a_vcpu_that_goes_on_where_it_was_is_not_loaded_again() {
     assert_eq!(settle(&mut world, &mut regs), Next::Idle);
     assert_eq!(running(&world), None);
     world.hv.machine.told.bases = [7; 3];
-    world.hv.machine.fpu = FpuState([9; 512]);
+    world.hv.machine.fpu.bytes_mut()[..24].fill(9);
     world.vcpu_mut().state = RunState::Runnable;
     world.hv.refresh(0, 0);
     assert_eq!(settle(&mut world, &mut regs), Next::Guest);
     assert_eq!(
-        (running(&world), world.hv.machine.told.bases, world.hv.machine.fpu.0[0]),
+        (running(&world), world.hv.machine.told.bases, world.hv.machine.fpu.bytes()[0]),
         (Some(1), [7; 3], 9)
     );
 }
@@ -250,7 +249,7 @@ fn a_second_vcpu_comes_up_goes_down_and_comes_up_again() {
             assert_eq!(regs.rflags, 0x202, "IOPL is virtual, interrupts are on");
             let told = &world.hv.machine.told;
             assert_eq!((told.kernel_stack, told.bases[0]), (KERNEL_SP, 0x7000));
-            let mxcsr = &world.hv.machine.fpu.0[24..28];
+            let mxcsr = &world.hv.machine.fpu.bytes()[24..28];
             assert_eq!(mxcsr, [0xbf, 0xff, 0, 0], "reserved bits would fault");
         }
         world.hv.machine.now += 30 * MS;

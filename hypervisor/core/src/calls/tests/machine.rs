@@ -6,7 +6,8 @@ use crate::descriptor::{Gate, USER_CS32, USER_CS64};
 use crate::emulate::Mode;
 use crate::fake_machine::FakeMachine;
 use crate::flush::{Flush, RootChange, Tlb};
-use crate::machine::{FpuState, GUEST_GDT_PAGES, Live, Processor, SegmentBase};
+use crate::fpu::{self, FpuState, XState};
+use crate::machine::{GUEST_GDT_PAGES, Live, Processor, SegmentBase};
 use crate::memory::{FrameWriter, Memory};
 use crate::pagetable::Ldt;
 use core::cell::RefCell;
@@ -32,6 +33,7 @@ pub(super) struct Told {
     pub tsc_aux: u32,
     pub user_rsp: u64,
     pub live: Live,
+    pub xcr0: u64,
 }
 
 /// The machine.
@@ -73,7 +75,7 @@ impl TestMachine {
             now: 1_000_000,
             debug_status: crate::debugreg::DR6_DEFAULT,
             input,
-            fpu: FpuState::INITIAL,
+            fpu: XState::detect(cpuid).initial(),
             before,
         }
     }
@@ -258,13 +260,24 @@ impl Processor for TestMachine {
     }
 
     fn save_fpu(&mut self, state: &mut FpuState) {
-        assert!(!self.told.task_switched, "fxsave with TS set is #NM in ring 0");
-        *state = self.fpu;
+        assert!(!self.told.task_switched, "xsave with TS set is #NM in ring 0");
+        state.bytes_mut().copy_from_slice(self.fpu.bytes());
     }
 
-    fn load_fpu(&mut self, state: &FpuState) {
-        assert!(!self.told.task_switched, "fxrstor with TS set is #NM in ring 0");
-        self.fpu = *state;
+    fn load_fpu(&mut self, state: &FpuState, xcr0: u64) {
+        assert!(!self.told.task_switched, "xrstor with TS set is #NM in ring 0");
+        let (header, bits) = (&state.bytes()[fpu::LEGACY_SIZE..fpu::MIN_SIZE], XState::detect(cpuid).mask);
+        assert!(u64::from(header[0]) & !bits == 0 && header[1..] == [0; 63], "xrstor faults");
+        let mxcsr = state.bytes()[24..28].try_into().expect("four bytes");
+        assert_eq!(u32::from_le_bytes(mxcsr) & !state.mxcsr_mask(), 0, "xrstor faults");
+        self.fpu = state.clone();
+        self.set_xcr0(xcr0);
+    }
+
+    fn set_xcr0(&mut self, xcr0: u64) {
+        let bits = XState::detect(cpuid).mask;
+        assert!(fpu::valid_xcr0(xcr0) && xcr0 & !bits == 0, "xsetbv of {xcr0:#x} faults");
+        self.told.xcr0 = xcr0;
     }
 
     fn data_selectors(&self) -> [u16; 4] {
@@ -347,14 +360,8 @@ impl Processor for TestMachine {
         self.debug_status
     }
 
-    fn cpuid(&self, leaf: u32, _subleaf: u32) -> [u32; 4] {
-        match leaf {
-            0 => [1, u32::from_le_bytes(*b"Auth"), 0, 0],
-            0x8000_0000 => [0x8000_0008, 0, 0, 0],
-            0x8000_0001 => [0, 0, 0, 1 << 27],
-            0x8000_0008 => [40, 0, 0, 0],
-            _ => [0; 4],
-        }
+    fn cpuid(&self, leaf: u32, subleaf: u32) -> [u32; 4] {
+        cpuid(leaf, subleaf)
     }
 
     fn tsc(&self) -> u64 {
@@ -375,5 +382,19 @@ impl Processor for TestMachine {
 
     fn console_read(&mut self) -> Option<u8> {
         self.input.pop_front()
+    }
+}
+
+/// An AMD processor with x87, SSE and AVX state.
+fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
+    match (leaf, subleaf) {
+        (0, _) => [0xd, u32::from_le_bytes(*b"Auth"), 0, 0],
+        (1, _) => [0, 0, 1 << 26 | 1 << 28, 0],
+        (0xd, 0) => [7, 0, 0, 0],
+        (0xd, 2) => [256, 576, 0, 0],
+        (0x8000_0000, _) => [0x8000_0008, 0, 0, 0],
+        (0x8000_0001, _) => [0, 0, 0, 1 << 27],
+        (0x8000_0008, _) => [40, 0, 0, 0],
+        _ => [0; 4],
     }
 }

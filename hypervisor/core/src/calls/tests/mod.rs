@@ -46,5 +46,7 @@ mod vcpu_events;
 mod world;
 #[cfg(test)]
 mod xenstore;
+#[cfg(test)]
+mod xstate;
 
 pub use fuzz::several_guests;

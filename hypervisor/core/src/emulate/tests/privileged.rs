@@ -223,10 +223,22 @@ fn extended_state_needs_the_policy() {
     cpu.xcr0 = 7;
     assert_eq!(effect_of(&cpu, &with(0, 7), &set), Effect::WriteXcr0(7));
     assert_eq!(effect_of(&cpu, &with(0, 1), &set), Effect::WriteXcr0(1));
-    for (index, value) in [(1, 7), (0, 0), (0, 6), (0, 5), (0, 0xf)] {
+    for (index, value) in [(1, 7), (0, 0), (0, 6), (0, 5), (0, 0xf), (0, 0xe7)] {
         let outcome = cpu.emulate(&with(index, value), &set);
         assert_eq!(outcome, Emulated::Fault(Fault::PROTECTION), "{index} {value:#x}");
     }
+    cpu.xcr0 = 0xe7;
+    for value in 0..=0xff {
+        let outcome = cpu.emulate(&with(0, value), &set);
+        if [1, 3, 7, 0xe7].contains(&value) {
+            assert_eq!(retired(outcome).effect, Effect::WriteXcr0(value));
+        } else {
+            assert_eq!(outcome, Emulated::Fault(Fault::PROTECTION), "{value:#x}");
+        }
+    }
+    // All 64 bits count (XSA-54 is what came of a value that was not checked).
+    let high = CpuUserRegs { rdx: 1 << 30, ..with(0, 7) };
+    assert_eq!(cpu.emulate(&high, &set), Emulated::Fault(Fault::PROTECTION));
 }
 
 #[test]
