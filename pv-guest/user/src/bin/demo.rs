@@ -15,9 +15,27 @@ use ulib::{Args, file, io, memory, println, sys};
 ulib::entry!(main);
 
 /// The programs, in order.
-const PROGRAMS: [&str; 19] = [
-    "ring", "fork", "exec", "pipe", "sleep", "cow", "mmap", "brk", "segv", "preempt", "int80", "kernread",
-    "privops3", "files", "threads", "parallel", "cpus", "hotplug", "ticker",
+const PROGRAMS: [&str; 20] = [
+    "ring",
+    "fork",
+    "exec",
+    "pipe",
+    "sleep",
+    "cow",
+    "mmap",
+    "brk",
+    "segv",
+    "preempt",
+    "registers",
+    "int80",
+    "kernread",
+    "privops3",
+    "files",
+    "threads",
+    "parallel",
+    "cpus",
+    "hotplug",
+    "ticker",
 ];
 
 fn main(_args: &Args) -> i32 {
