@@ -12,17 +12,22 @@ use core::sync::atomic::Ordering;
 
 use paravane_abi::hypercall as nr;
 use paravane_abi::multicall::MulticallEntry;
+use paravane_abi::trap::vector;
 
 use crate::arch::fpu::{self, FpuState};
-use crate::arch::{self, cpuid, stack};
-use crate::cpu_ops::{CpuOps, Shared, machine};
+use crate::arch::{cpuid, extable, stack};
+use crate::cpu_ops::{CpuOps, Selectors, Shared, facts, hypercall, machine};
 use crate::errno::Result;
-use trial::{FLAGS, NAMES, R11, RAX, RBX, RCX, RDI, RDX, RSI, Trial};
+use trial::{FLAGS, NAMES, R11, RAX, RBX, RCX, RDI, RDX, RFLAGS, RSI, Trial};
 
 /// Slots of the hypercall page.
 const SLOTS: u64 = 128;
 /// The page attribute table, which every kernel of this ABI may read.
 const MSR_PAT: u64 = 0x277;
+/// x87's control word, all masked, 53 bits; and status: top 5, C0 and C3, no exception.
+const X87: [u8; 4] = [0x7f, 0x02, 0x00, 0x69];
+/// Selects the LDT's last descriptor but one, which is not there.
+const NO_SELECTOR: u64 = 0xfff7;
 /// Nanoseconds until a timer that a call sets.
 const SOON: u64 = 1_000_000;
 
@@ -55,9 +60,10 @@ impl Vectors {
             for (at, byte) in area.iter_mut().enumerate() {
                 *byte = (at as u8).wrapping_mul(151) ^ (at >> 8) as u8 ^ 0x5a;
             }
-            // Control word: all masked, 53 bits; status: top 5, C0 and C3, no exception; tags: all in use.
-            area[..8].copy_from_slice(&[0x7f, 0x02, 0x00, 0x69, 0xff, 0, 0, 0]);
-            area[8..24].fill(0);
+            // Tags: all registers in use.
+            area[..4].copy_from_slice(&X87);
+            area[4..24].fill(0);
+            area[4] = 0xff;
             area[24..32].copy_from_slice(&[0xa5, 0x7f, 0, 0, 0, 0, 0, 0]);
             if let Some(xcr0) = fpu::xcr0() {
                 area[512..576].fill(0);
@@ -65,6 +71,12 @@ impl Vectors {
             }
         }
         Ok(Self { pattern, found: FpuState::new()?, regions: regions() })
+    }
+
+    /// Sets x87's control and status words.
+    fn set_x87(&mut self, words: [u8; 4]) {
+        // SAFETY: neither has a bit that faults when it is restored.
+        unsafe { self.pattern.area_mut()[..4].copy_from_slice(&words) };
     }
 
     /// The first region that was not kept.
@@ -163,7 +175,7 @@ fn hypercalls(group: &mut Group<'_>) {
 fn refusable(number: u64, trial: &mut Trial) {
     match number {
         nr::HYPERVISOR_STACK_SWITCH => {
-            (trial.before[RDI], trial.before[RSI]) = (selectors().1, stack::info().top());
+            (trial.before[RDI], trial.before[RSI]) = (facts().selectors.stack.into(), stack::info().top());
         }
         nr::HYPERVISOR_FPU_TASKSWITCH => trial.before[RDI] = 0,
         nr::HYPERVISOR_SET_TIMER_OP => trial.before[RDI] = machine().system_time() + SOON,
@@ -172,36 +184,98 @@ fn refusable(number: u64, trial: &mut Trial) {
 }
 
 /// The instruction itself. `syscall` takes RCX and R11 for itself, by the processor's definition; ring 1's keeps both.
-fn raw_hypercall(group: &mut Group<'_>) {
-    let prepare = |trial: &mut Trial| {
-        (trial.before[RAX], trial.before[RDI]) = (nr::HYPERVISOR_XEN_VERSION, 0);
-    };
-    if arch::current_ring() == 1 {
-        group.try_step("int 0x82", trial::raw_ring1 as *const () as u64, set([RAX]), prepare);
-        return;
-    }
-    let step = trial::raw_ring3 as *const () as u64;
-    let trial = group.try_step("syscall", step, set([RAX, RCX, R11]), prepare);
+struct Instruction {
+    name: &'static str,
+    call: Step,
+    /// The `iret` hypercall, and the same with `VGCF_IN_SYSCALL`.
+    returns: [Step; 2],
+    /// Registers that it changes.
+    changes: u32,
+}
+
+type Step = unsafe extern "C" fn();
+
+const INT_82: Instruction = Instruction {
+    name: "int 0x82",
+    call: trial::raw_ring1,
+    returns: [trial::iret_ring1, trial::iret_in_syscall_ring1],
+    changes: 0,
+};
+const SYSCALL: Instruction = Instruction {
+    name: "syscall",
+    call: trial::raw_ring3,
+    returns: [trial::iret_ring3, trial::iret_in_syscall_ring3],
+    changes: set([RCX, R11]),
+};
+
+fn instruction() -> &'static Instruction {
+    if facts().ring == 1 { &INT_82 } else { &SYSCALL }
+}
+
+fn address(step: Step) -> u64 {
+    step as *const () as u64
+}
+
+/// RCX and R11 are what `syscall` and `sysret` make of them, where these are used.
+fn by_syscall(group: &mut Group<'_>, name: &str, trial: &Trial, next: u64) {
     let (rcx, r11) = (trial.after[RCX], trial.after[R11]);
-    if rcx != step + 2 || r11 & FLAGS != FLAGS {
-        group.refute("syscall", format_args!("rcx {rcx:#x}, r11 {r11:#x}"));
+    if instruction().changes != 0 && (rcx != next || r11 & FLAGS != trial.before[RFLAGS]) {
+        group.refute(name, format_args!("rcx is {rcx:#x}, r11 is {r11:#x}"));
+    }
+}
+
+/// Every call but `iret`, by the instruction itself.
+fn raw_hypercall(group: &mut Group<'_>) {
+    let Instruction { name, call, changes, .. } = *instruction();
+    for number in (0..SLOTS).filter(|number| *number != nr::HYPERVISOR_IRET) {
+        let trial = group.try_step(name, address(call), changes | set([RAX]), |trial| {
+            refusable(number, trial);
+            trial.before[RAX] = number;
+        });
+        // Both instructions have two bytes.
+        by_syscall(group, name, &trial, address(call) + 2);
+    }
+}
+
+/// An exception whose handler goes on behind the instruction.
+fn exception(group: &mut Group<'_>, name: &str, vector: u8, step: Step, r15: u64) {
+    group.try_step(name, address(step), 0, |trial| trial.before[15] = r15);
+    let (last, _) = extable::last_fault();
+    if last != u64::from(vector) {
+        group.refute(name, format_args!("the last exception's vector is {last}"));
     }
 }
 
 fn exceptions(group: &mut Group<'_>) {
-    let steps: [(&str, unsafe extern "C" fn()); 7] = [
-        ("#DE", trial::divide),
-        ("#BP", trial::breakpoint),
-        ("#OF", trial::overflow),
-        ("#UD", trial::undefined),
-        ("#GP of an address", trial::not_canonical),
-        ("#GP of an instruction", trial::privileged),
-        ("#PF", trial::not_present),
+    // R15 is #DE's divisor, and the selector. No two neighbours have the same vector.
+    let steps: [(&str, u8, Step, u64); 8] = [
+        ("#DE", vector::DE, trial::divide, 0),
+        ("#BP", vector::BP, trial::breakpoint, 0),
+        ("#OF", vector::OF, trial::overflow, 0),
+        ("#GP of an address", vector::GP, trial::not_canonical, 0),
+        ("#UD", vector::UD, trial::undefined, 0),
+        ("#GP of an instruction", vector::GP, trial::privileged, 0),
+        ("#PF", vector::PF, trial::not_present, 0),
+        ("#GP of a selector", vector::GP, trial::selector, NO_SELECTOR),
     ];
-    for (name, step) in steps {
-        // R15 is #DE's divisor.
-        group.try_step(name, step as *const () as u64, 0, |trial| trial.before[15] = 0);
+    for (name, vector, step, r15) in steps {
+        exception(group, name, vector, step, r15);
     }
+    // #DB, by a breakpoint of the processor's.
+    const ENABLE_0: u64 = 1;
+    // SAFETY: a breakpoint at an instruction that is expected to have one.
+    let set =
+        unsafe { hypercall::set_debugreg(0, address(trial::debug)) | hypercall::set_debugreg(7, ENABLE_0) };
+    exception(group, "#DB", vector::DB, trial::debug, 0);
+    // SAFETY: no breakpoint.
+    let reset = unsafe { hypercall::set_debugreg(7, 0) | hypercall::set_debugreg(0, 0) };
+    if set != 0 || reset != 0 {
+        group.refute("#DB", format_args!("breakpoints are refused: {set}, {reset}"));
+    }
+    // #MF, with an exception pending that the next instruction raises which waits.
+    group.vectors.set_x87([0x7e, 0x02, 0x81, 0xe9]);
+    exception(group, "#MF", vector::MF, trial::x87_error, 0);
+    group.vectors.set_x87(X87);
 }
 
 /// #NM: the hypervisor has taken floating point away, and gives it back with its contents.
@@ -212,7 +286,7 @@ fn device_not_available(group: &mut Group<'_>) {
     trial.before[RDI] = 1;
     trial.run(step);
     let mut trial = Trial::new();
-    trial.run(trial::x87 as *const () as u64);
+    trial.run(address(trial::x87));
     group.vectors.found.save();
     match group.vectors.lost() {
         None if trial.before == trial.after => group.kept += 1,
@@ -221,44 +295,82 @@ fn device_not_available(group: &mut Group<'_>) {
 }
 
 fn emulated(group: &mut Group<'_>) {
-    let steps: [(&str, unsafe extern "C" fn(), u32); 4] = [
+    let steps: [(&str, Step, u32); 4] = [
         ("mov from cr0", trial::read_cr0, set([RAX])),
         ("cpuid", trial::forced_cpuid, set([RAX, RBX, RCX, RDX])),
         ("rdmsr", trial::rdmsr, set([RAX, RDX])),
         ("wbinvd", trial::wbinvd, 0),
     ];
     for (name, step, changes) in steps {
-        group.try_step(name, step as *const () as u64, changes, |trial| trial.before[RCX] = MSR_PAT);
+        group.try_step(name, address(step), changes, |trial| trial.before[RCX] = MSR_PAT);
     }
 }
 
-/// A call on whose way back an event is delivered, and the handler's return.
+/// Events that are delivered on the way back from a call, and by the `iret` that allows them; and the handler's return.
 fn event(group: &mut Group<'_>) {
-    let trial = group.try_step("event", trial::slot(nr::HYPERVISOR_XEN_VERSION), set([RAX]), |trial| {
-        trial.before[RDI] = 0;
+    let pending = |mask| {
         // The flag alone makes an upcall due, which finds no port.
         Shared::pending().store(1, Ordering::SeqCst);
-        Shared::mask().store(0, Ordering::SeqCst);
+        Shared::mask().store(mask, Ordering::SeqCst);
+    };
+    let seen = |group: &mut Group<'_>, name: &str| {
+        if Shared::pending().load(Ordering::SeqCst) != 0 {
+            group.refute(name, format_args!("there was no upcall"));
+        }
+    };
+    group.try_step("call", trial::slot(nr::HYPERVISOR_XEN_VERSION), set([RAX]), |trial| {
+        trial.before[RDI] = 0;
+        pending(0);
     });
-    if Shared::pending().load(Ordering::SeqCst) != 0 || (trial.after[RAX] as i64) < 0 {
-        group.refute("event", format_args!("there was no upcall"));
+    seen(group, "call");
+    prepare_returns();
+    group.try_step("iret", address(trial::iret), 0, |_| pending(1));
+    seen(group, "iret");
+}
+
+/// The frame's RFLAGS has IF, which allows events.
+fn prepare_returns() -> u64 {
+    let Selectors { code, stack } = facts().shown;
+    trial::prepare(code.into(), stack.into())
+}
+
+/// By the page and by the instruction, which is the page's too.
+fn iret(group: &mut Group<'_>) {
+    let behind = prepare_returns();
+    let Instruction { returns: [plain, in_syscall], changes, .. } = *instruction();
+    for (name, step) in [("page", trial::iret as Step), ("instruction", plain)] {
+        group.try_step(name, address(step), 0, |_| ());
+    }
+    for (name, step) in [
+        ("page, VGCF_IN_SYSCALL", trial::iret_in_syscall as Step),
+        ("instruction, VGCF_IN_SYSCALL", in_syscall),
+    ] {
+        let trial = group.try_step(name, address(step), changes, |_| ());
+        by_syscall(group, name, &trial, behind);
     }
 }
 
-fn iret(group: &mut Group<'_>) {
-    let (cs, ss) = selectors();
-    trial::prepare(cs, ss);
-    group.try_step("iret", trial::iret as *const () as u64, 0, |_| ());
-}
+/// A kind of entry, and what is kept.
+type Kind = (&'static str, fn(&mut Group<'_>), &'static str);
 
-/// The code and stack selectors the kernel is running with.
-fn selectors() -> (u64, u64) {
-    let (cs, ss): (u64, u64);
-    // SAFETY: reads two selectors.
-    unsafe {
-        core::arch::asm!("mov {0:e}, cs", "mov {1:e}, ss", out(reg) cs, out(reg) ss, options(nomem, nostack));
-    };
-    (cs, ss)
+const KINDS: [Kind; 7] = [
+    ("hypercalls", hypercalls, "all is kept but RAX"),
+    ("hypercall-instruction", raw_hypercall, "all is kept but RAX and what the instruction changes"),
+    ("exceptions", exceptions, "all is kept"),
+    ("device-not-available", device_not_available, "all is kept"),
+    ("emulated", emulated, "all is kept but the results"),
+    ("event", event, "all is kept"),
+    ("iret", iret, "all is kept but what sysret changes"),
+];
+
+/// All components that are offered are in use, and looked at.
+fn components(out: &mut dyn Write) {
+    let [low, _, _, high] = cpuid::forced(0xd, 0);
+    let offered = u64::from(high) << 32 | u64::from(low);
+    let used = fpu::xcr0().unwrap_or(0);
+    let verdict = if offered == used { "ok" } else { "FAILED" };
+    // The reader's buffer takes everything.
+    let _ = writeln!(out, "{verdict} registers.components {used:#x} of {offered:#x}");
 }
 
 /// Tries everything, and reports a line for each kind of entry.
@@ -268,17 +380,9 @@ pub fn report(out: &mut dyn Write) {
         let _ = writeln!(out, "FAILED registers.memory there is none");
         return;
     };
+    components(out);
     own.save();
-    let kinds: [(&'static str, fn(&mut Group<'_>), &str); 7] = [
-        ("hypercalls", hypercalls, "all is kept but RAX"),
-        ("hypercall-instruction", raw_hypercall, "all is kept but what it is defined to change"),
-        ("exceptions", exceptions, "all is kept"),
-        ("device-not-available", device_not_available, "all is kept"),
-        ("emulated", emulated, "all is kept but the results"),
-        ("event", event, "all is kept"),
-        ("iret", iret, "all is kept"),
-    ];
-    for (name, run, detail) in kinds {
+    for (name, run, detail) in KINDS {
         let mut group = Group { out: &mut *out, vectors: &mut vectors, name, kept: 0, lost: 0 };
         run(&mut group);
         group.end(detail);

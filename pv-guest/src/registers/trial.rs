@@ -4,6 +4,7 @@ use core::arch::naked_asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use paravane_abi::hypercall::{HYPERVISOR_IRET, SLOT_SIZE};
+use paravane_abi::regs::VGCF_IN_SYSCALL;
 
 use crate::cpu_ops::hypercall;
 
@@ -179,37 +180,67 @@ faulting! {
     not_canonical: "2: cmp byte ptr [rbx], 0" => "2b";
     /// #GP of an instruction.
     privileged: "2: hlt" => "2b";
+    /// #GP of a selector, R15.
+    selector: "2: mov ds, r15d" => "2b";
+    /// #DB, when a debug register says so.
+    debug: "2: nop" => "2b";
+    /// #MF, when x87 has an exception pending that it may raise.
+    x87_error: "2: fwait" => "2b";
     /// #PF.
     not_present: "2: cmp byte ptr [-4096], 0" => "2b";
 }
 
-/// This kernel's selectors, for [`iret`].
+/// What frames show of this kernel's selectors, for the steps below.
 static SELECTORS: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
 /// Where the hypercall is, and where it goes.
 static IRET: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
 
-/// Prepares [`iret`].
-pub fn prepare(cs: u64, ss: u64) {
+/// Prepares the steps that return by hypercall, and says where they go.
+pub fn prepare(cs: u64, ss: u64) -> u64 {
+    let behind = behind_iret as *const () as u64;
     SELECTORS[0].store(cs, Ordering::Relaxed);
     SELECTORS[1].store(ss, Ordering::Relaxed);
     IRET[0].store(slot(HYPERVISOR_IRET), Ordering::Relaxed);
-    IRET[1].store(behind_iret as *const () as u64, Ordering::Relaxed);
+    IRET[1].store(behind, Ordering::Relaxed);
+    behind
 }
 
-/// The `iret` hypercall to [`behind_iret`]. Its frame is built without a register; RSP is 8 lower behind it.
-#[unsafe(naked)]
-pub unsafe extern "C" fn iret() {
-    naked_asm!(
-        "push qword ptr [rip + {selectors} + 8]",
-        "push rsp",
-        "pushfq",
-        "push qword ptr [rip + {selectors}]",
-        "push qword ptr [rip + {iret} + 8]",
-        "push 0",
-        "jmp qword ptr [rip + {iret}]",
-        selectors = sym SELECTORS,
-        iret = sym IRET,
-    )
+// A frame of the `iret` hypercall, which goes to `behind_iret`, is built without a register; RSP is 8 lower behind it.
+// Either the page's slot completes it, or the step itself, as the slot does (`struct iret_context`).
+macro_rules! returns {
+    ($($(#[$doc:meta])* $name:ident: $flags:expr, $($line:literal),*;)*) => {$(
+        $(#[$doc])*
+        #[unsafe(naked)]
+        pub unsafe extern "C" fn $name() {
+            naked_asm!(
+                "push qword ptr [rip + {selectors} + 8]",
+                "push rsp",
+                "pushfq",
+                "push qword ptr [rip + {selectors}]",
+                "push qword ptr [rip + {iret} + 8]",
+                "push {flags}",
+                $($line,)*
+                selectors = sym SELECTORS,
+                iret = sym IRET,
+                flags = const $flags,
+            )
+        }
+    )*};
+}
+
+returns! {
+    /// By the page.
+    iret: 0, "jmp qword ptr [rip + {iret}]";
+    /// By the page, as from a system call.
+    iret_in_syscall: VGCF_IN_SYSCALL, "jmp qword ptr [rip + {iret}]";
+    /// By ring 1's instruction.
+    iret_ring1: 0, "push rcx", "push r11", "push rax", "mov eax, 23", "int 0x82";
+    /// By ring 1's instruction, as from a system call.
+    iret_in_syscall_ring1: VGCF_IN_SYSCALL, "push rcx", "push r11", "push rax", "mov eax, 23", "int 0x82";
+    /// By any Xen guest's instruction.
+    iret_ring3: 0, "push rcx", "push r11", "push rax", "mov eax, 23", "syscall";
+    /// By any Xen guest's instruction, as from a system call.
+    iret_in_syscall_ring3: VGCF_IN_SYSCALL, "push rcx", "push r11", "push rax", "mov eax, 23", "syscall";
 }
 
 #[unsafe(naked)]

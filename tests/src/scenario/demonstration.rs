@@ -29,6 +29,7 @@ const SHOWN: &[&str] = &[
     "registers-syscall",
     "registers-int80",
     "registers-page-fault",
+    "registers-exceptions",
     "int80",
     "kernel-page",
     "busybox-echo",
@@ -36,6 +37,7 @@ const SHOWN: &[&str] = &[
     "busybox-uname",
     "busybox-sha256sum",
     "free-frames",
+    "registers.components",
     "registers.hypercalls",
     "registers.hypercall-instruction",
     "registers.exceptions",
@@ -103,6 +105,9 @@ const PREVENTED: [&str; 9] = [
     "ok priv.ring3.sldt vector 13",
     "ok priv.ring3.str vector 13",
 ];
+
+/// Every vector register of the emulated processor is in use: x87, SSE and AVX.
+const COMPONENTS: &str = "ok registers.components 0x7 of 0x7";
 
 /// The vector of the hypercall gate, raised by a program: only an error code as QEMU pushes it gives Xen another one.
 const GATE: &str = "ok priv.ring3.int-0x82 vector 13";
@@ -206,6 +211,7 @@ fn same_kernel(context: &Context, driver: &Driver) -> Result<()> {
 
 /// Every feature is there, and what is said not to be applicable is what the machine does not have.
 fn judge(driver: &Driver, machine: &Machine) -> Result<Outcome> {
+    exact(driver, &[COMPONENTS])?;
     let ok = driver.console.ok_lines();
     if ok.len() < LEAST_OK {
         bail!("{} ok lines, at least {LEAST_OK} are wanted:\n{}", ok.len(), driver.tail());

@@ -1,5 +1,6 @@
-//! A program's registers are its own: all general registers, x87, MXCSR and the vector registers are filled, something
-//! enters the kernel or the hypervisor, or another program runs that fills them with something else, and all are looked at.
+//! A program's registers are its own: all general registers, the flags, x87, MXCSR and the vector registers are filled,
+//! something enters the kernel or the hypervisor, or another program runs that fills them with something else, and all are
+//! looked at.
 #![no_std]
 #![no_main]
 
@@ -7,7 +8,7 @@ use core::arch::naked_asm;
 use core::arch::x86_64::__cpuid;
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering};
-use ulib::process::{self, Status};
+use ulib::process::{self, Disposition, Status, set_signal, signal};
 use ulib::report::Report;
 use ulib::{Args, sys};
 
@@ -20,19 +21,29 @@ const RAX: usize = 0;
 const RCX: usize = 1;
 const RBX: usize = 3;
 const R11: usize = 11;
+const R15: usize = 15;
+/// The place behind the general registers.
+const RFLAGS: usize = 16;
+/// CF, PF, AF, ZF, SF, DF, OF: what a program may set without an effect on anybody but itself.
+const FLAGS: u64 = 0xcd5;
 const GETPID: u64 = 39;
-const NAMES: [&str; 16] = [
+/// An address that no program has mapped.
+const UNMAPPED: u64 = 0x10;
+const NAMES: [&str; 17] = [
     "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
-    "r15",
+    "r15", "rflags",
 ];
 
-/// All that a program can keep in registers: the general ones by number, 512 bytes as FXSAVE has them, and YMM0 to YMM15.
+/// The general registers by number, and RFLAGS.
+type General = [u64; 17];
+
+/// All that a program can keep in registers: the general ones and the flags, 512 bytes as FXSAVE has them, and YMM0 to YMM15.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 struct Picture {
     legacy: [u8; 512],
     ymm: [[u8; 32]; 16],
-    general: [u64; 16],
+    general: General,
 }
 
 #[repr(C, align(64))]
@@ -47,7 +58,7 @@ impl Picture {
     /// Different for every seed, in every register.
     fn patterned(seed: u8) -> Self {
         let byte = |at: usize| (at as u8).wrapping_mul(151) ^ seed.wrapping_mul(29) ^ 0x5a;
-        let mut picture = Self { legacy: [0; 512], ymm: [[0; 32]; 16], general: [0; 16] };
+        let mut picture = Self { legacy: [0; 512], ymm: [[0; 32]; 16], general: [0; 17] };
         for (n, register) in picture.ymm.iter_mut().enumerate() {
             *register = core::array::from_fn(|at| byte(32 * n + at));
             picture.legacy[160 + 16 * n..][..16].copy_from_slice(&register[..16]);
@@ -60,7 +71,9 @@ impl Picture {
         // x87's control word, status (top and C0), tags; MXCSR: all exceptions masked, rounding by the seed.
         picture.legacy[..5].copy_from_slice(&[0x7f, 0x02, 0x00, 0x01 | (seed & 7) << 3, 0xff]);
         picture.legacy[24..26].copy_from_slice(&[0x80, 0x1f | (seed & 3) << 5]);
+        // No canonical addresses.
         picture.general = core::array::from_fn(|n| 1 << 63 | u64::from(byte(n)) << 40 | n as u64);
+        picture.general[RFLAGS] = FLAGS | 0x202;
         picture
     }
 
@@ -90,7 +103,8 @@ unsafe extern "C" fn execute(_: &mut Trial, _: unsafe extern "C" fn()) {
         ".irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15",
         "vmovups ymm\\n, [rdi + {ymm} + \\n * 32]",
         ".endr",
-        "2:",
+        "2: push qword ptr [rdi + {before} + 16 * 8]",
+        "popfq",
         ".irp n, 8, 9, 10, 11, 12, 13, 14, 15",
         "mov r\\n, [rdi + {before} + \\n * 8]",
         ".endr",
@@ -102,8 +116,9 @@ unsafe extern "C" fn execute(_: &mut Trial, _: unsafe extern "C" fn()) {
         "mov rsi, [rdi + {before} + 6 * 8]",
         "mov rdi, [rdi + {before} + 7 * 8]",
         "call [rsp + 8]",
+        "pushfq",
         "push rdi",
-        "mov rdi, [rsp + 8]",
+        "mov rdi, [rsp + 16]",
         "mov [rdi + {after}], rax",
         "mov [rdi + {after} + 1 * 8], rcx",
         "mov [rdi + {after} + 2 * 8], rdx",
@@ -114,7 +129,9 @@ unsafe extern "C" fn execute(_: &mut Trial, _: unsafe extern "C" fn()) {
         "mov [rdi + {after} + \\n * 8], r\\n",
         ".endr",
         "pop qword ptr [rdi + {after} + 7 * 8]",
+        "pop qword ptr [rdi + {after} + 16 * 8]",
         "mov [rdi + {after} + 4 * 8], rsp",
+        "cld",
         "fxsave64 [rdi + {second}]",
         "cmp qword ptr [rdi + {avx}], 0",
         "je 3f",
@@ -159,12 +176,34 @@ steps! {
     system_call: "syscall"
     gate: "int 0x80"
     store: "mov byte ptr [rbx], 1"
+    divide: "div r15d"
+    breakpoint: "int3"
+    overflow: "int 4"
+    undefined: "ud2"
+    privileged: "hlt"
+    selector: "mov ds, r15d"
+    // A signal's handler goes on here: the stack is as it was when the step was called.
+    go_on: "nop"
 }
+
+/// Exceptions that become a signal: RBX is an address, R15 a divisor and a selector.
+const EXCEPTIONS: [(&str, usize, unsafe extern "C" fn(), u64, u64); 8] = [
+    ("#DE", signal::SIGFPE, divide, 0, 0),
+    ("#BP", signal::SIGTRAP, breakpoint, 0, 0),
+    ("#OF", signal::SIGSEGV, overflow, 0, 0),
+    ("#UD", signal::SIGILL, undefined, 0, 0),
+    ("#GP of an address", signal::SIGSEGV, store, 1 << 63, 0),
+    ("#GP of an instruction", signal::SIGSEGV, privileged, 0, 0),
+    ("#GP of a selector", signal::SIGSEGV, selector, 0, 0xfff7),
+    ("#PF", signal::SIGSEGV, store, UNMAPPED, 0),
+];
 
 /// The first register that is not what it was, but for those that may change.
 fn differs(trial: &Trial, changes: &[usize]) -> Option<&'static str> {
     let (before, after) = (&trial.before, &trial.after);
-    let general = (0..16).find(|n| before.general[*n] != after.general[*n] && !changes.contains(n));
+    let mask = |n: usize| if n == RFLAGS { FLAGS } else { !0 };
+    let differs = |n: &usize| (before.general[*n] ^ after.general[*n]) & mask(*n) != 0;
+    let general = (0..NAMES.len()).find(|n| differs(n) && !changes.contains(n));
     if let Some(n) = general {
         return Some(NAMES[n]);
     }
@@ -185,7 +224,7 @@ fn has_avx() -> bool {
     low & 6 == 6
 }
 
-fn run(seed: u8, step: unsafe extern "C" fn(), prepare: impl FnOnce(&mut [u64; 16])) -> Trial {
+fn run(seed: u8, step: unsafe extern "C" fn(), prepare: impl FnOnce(&mut General)) -> Trial {
     let before = Picture::patterned(seed);
     let mut trial = Trial { before, after: before, avx: u64::from(has_avx()) };
     prepare(&mut trial.before.general);
@@ -201,7 +240,7 @@ fn spin_for(seed: u8, nanoseconds: u64) -> Option<&'static str> {
     while sys::monotonic_ns() < end {
         ROUNDS.store(ROUNDS_AT_ONCE, Ordering::Relaxed);
         let trial = run(seed, spin, |_| ());
-        if let Some(register) = differs(&trial, &[]) {
+        if let Some(register) = differs(&trial, &[RFLAGS]) {
             return Some(register);
         }
     }
@@ -226,6 +265,25 @@ fn fault(report: &mut Report) {
     }
 }
 
+/// Exceptions of which the kernel makes a signal, whose handler goes on behind the instruction.
+fn exceptions(report: &mut Report) {
+    let mut lost = None;
+    for (name, number, step, rbx, r15) in EXCEPTIONS {
+        let set = set_signal(number, Disposition::GoOnAt(go_on as *const () as usize));
+        let trial = run(6, step, |general| (general[RBX], general[R15]) = (rbx, r15));
+        let register = differs(&trial, &[]);
+        let reset = set_signal(number, Disposition::Default);
+        if register.is_some() || set.is_err() || reset.is_err() {
+            lost = lost.or(Some((name, register)));
+        }
+    }
+    report.check(
+        "registers-exceptions",
+        lost.is_none(),
+        format_args!("all kept by {} exceptions: {lost:?}", EXCEPTIONS.len()),
+    );
+}
+
 fn main(_args: &Args) -> i32 {
     let mut report = Report::new();
     // On one CPU, which both programs share.
@@ -239,7 +297,7 @@ fn main(_args: &Args) -> i32 {
         own.is_none() && status == Ok(Status::Exited(0)),
         format_args!("two programs in turns, avx {}: {own:?}, {status:?}", has_avx()),
     );
-    let pid = |general: &mut [u64; 16]| general[RAX] = GETPID;
+    let pid = |general: &mut General| general[RAX] = GETPID;
     let syscall = differs(&run(3, system_call, pid), &[RAX, RCX, R11]);
     report.check(
         "registers-syscall",
@@ -250,5 +308,6 @@ fn main(_args: &Args) -> i32 {
     let gate = differs(&run(4, gate, pid), &[RAX, RCX, R11]);
     report.check("registers-int80", gate.is_none(), format_args!("all kept but rax, rcx, r11: {gate:?}"));
     fault(&mut report);
+    exceptions(&mut report);
     report.code()
 }
