@@ -259,13 +259,14 @@ pub fn event_pending(vcpu: usize) -> &'static AtomicU8 {
     unsafe { AtomicU8::from_ptr(&raw mut (*shared()).vcpu_info[vcpu].evtchn_upcall_pending) }
 }
 
-/// Forgets all events.
+/// Forgets all events. From the top down: an event that comes meanwhile leaves at most a summary without a port, which
+/// wakes a vcpu for nothing. From the bottom up it could leave a port pending without a summary, and a port that is
+/// pending is not raised again: who then slept until it is raised would sleep for ever.
 pub fn clear_events() {
-    // SAFETY: volatile writes in the shared page; a bit that the hypervisor sets meanwhile may be lost, which only the
-    // tests that wait for events would notice.
-    unsafe {
-        (&raw mut (*shared()).evtchn_pending).write_volatile([0; 64]);
-        (&raw mut (*shared()).vcpu_info[0].evtchn_pending_sel).write_volatile(0);
-    }
     event_pending(0).store(0, Ordering::SeqCst);
+    // SAFETY: volatile writes in the shared page.
+    unsafe {
+        (&raw mut (*shared()).vcpu_info[0].evtchn_pending_sel).write_volatile(0);
+        (&raw mut (*shared()).evtchn_pending).write_volatile([0; 64]);
+    }
 }
