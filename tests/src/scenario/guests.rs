@@ -1,9 +1,12 @@
 //! What guests do with several vcpus, how they are started again, and how they share a serial line.
 
 use super::statuses::{ends, says};
-use super::{Context, Outcome};
+use super::{Context, LIMIT, Outcome, none_left};
+use crate::console::Console;
+use crate::driver::{Terminal, shell_status};
 use crate::status::Status;
 use anyhow::{Context as _, Result, ensure};
+use std::time::Duration;
 
 /// Threads on four vcpus divide a job, 50 times, with the result that one thread has, on fewer processors: vcpus wait for
 /// one another's locks without running.
@@ -53,4 +56,49 @@ pub fn restarted(context: &Context) -> Result<Outcome> {
     let free: Vec<&str> = gone.filter_map(|line| line.rsplit("; ").next()).collect();
     ensure!(free.len() == 4 && free.iter().all(|one| *one == free[0]), "frames were lost: {free:?}");
     Ok(Outcome::Passed(format!("three crashes, four lives, each time {}", free[0])))
+}
+
+/// How often the hypervisor has said that a domain has the console.
+fn given_to(console: &Console, domain: u16) -> usize {
+    let words = format!("(PV) *** Serial input to DOM{domain} ");
+    console.lines().iter().filter(|line| line.starts_with(&words)).count()
+}
+
+/// Two domains with a shell each on one terminal: one has it, the other's lines are marked, and the key hands it on.
+pub fn consoles(context: &Context) -> Result<Outcome> {
+    const ANSWER: Duration = Duration::from_secs(120);
+    const SWITCH: &[u8] = b"\x01\x01\x01";
+    let terminal = Terminal::open()?;
+    let mut driver = terminal.start(context.qemu(&[
+        "-v",
+        "--memory",
+        "32M",
+        "--guest",
+        "pv-guest,name=a",
+        "--guest",
+        "pv-guest,name=b",
+    ]))?;
+    driver.wait_for("the first shell's prompt", LIMIT, Console::at_prompt)?;
+    let line = |text: &'static str| move |console: &Console| console.lines().iter().any(|line| line == text);
+    driver.send(b"echo first\r")?;
+    driver.wait_for("the first one's answer", ANSWER, line("first"))?;
+    // What it prints is not what is typed, whose echo may be cut anywhere by the switch.
+    driver.send(b"sleep 2; echo marked-$?\r")?;
+    driver.send(SWITCH)?;
+    driver.wait_for("word of the switch", ANSWER, |console| given_to(console, 2) == 1)?;
+    driver.wait_for("the second one's prompt", LIMIT, Console::at_prompt)?;
+    driver.send(b"echo second\r")?;
+    driver.wait_for("the second one's answer", ANSWER, line("second"))?;
+    // It begins with what the first one printed of its line after the console went away.
+    driver.wait_for("the first one's line, marked", ANSWER, |console| {
+        console.lines().iter().any(|line| line.starts_with("(d1) ") && line.ends_with("marked-0"))
+    })?;
+    driver.send(b"poweroff\r")?;
+    // It had the console at the start too. What is typed before it has it again is for the other, and goes with that.
+    driver.wait_for("the first to have the console again", ANSWER, |console| given_to(console, 1) == 2)?;
+    driver.send(b"poweroff\r")?;
+    let status = shell_status(driver.finish(LIMIT)?);
+    ensure!(status == 0, "it ended with status {status}:\n{}", driver.tail());
+    none_left(driver.id())?;
+    Ok(Outcome::Passed("typed to both, and each line stands alone".into()))
 }

@@ -86,6 +86,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "guests/overcommitted", tier: Tier::Ci, run: guests::overcommitted },
     Scenario { name: "guests/hotplug", tier: Tier::Ci, run: guests::hotplug },
     Scenario { name: "guests/restarted", tier: Tier::Ci, run: guests::restarted },
+    Scenario { name: "guests/consoles", tier: Tier::Ci, run: guests::consoles },
     Scenario { name: "guests/grub", tier: Tier::Ci, run: public::grub },
     Scenario { name: "guests/grub-loads", tier: Tier::Ci, run: public::grub_loads },
     Scenario { name: "domains/isolation", tier: Tier::Ci, run: domains::isolation },
