@@ -5,6 +5,7 @@
 //! prints what domains write that have no console of their own.
 
 mod focus;
+mod keys;
 mod limit;
 mod lines;
 mod open;
@@ -15,6 +16,7 @@ use log::Level;
 use crate::cmdline::{Options, Threshold};
 
 pub use focus::{Focus, Key, Receiver, Switch};
+pub use keys::{HELP, Keys, Request, Wish};
 pub use limit::Limiter;
 pub use lines::{LINE_MAX, LineBuffer};
 pub use open::OpenLine;
@@ -25,6 +27,8 @@ pub use ring::{IN_SIZE, OUT_SIZE, RingPage, drain, fill, input_room};
 pub struct Terminal {
     /// Who has the console.
     pub focus: Focus,
+    /// What is typed to the hypervisor.
+    pub keys: Keys,
     /// `guest_loglvl=`.
     pub loglvl: Threshold,
     /// What limits messages between the two levels.
@@ -55,6 +59,6 @@ impl Terminal {
 impl Default for Terminal {
     fn default() -> Self {
         let Options { guest_loglvl: loglvl, conswitch, .. } = Options::default();
-        Self { focus: Focus::new(conswitch), loglvl, limiter: Limiter::new() }
+        Self { focus: Focus::new(conswitch), keys: Keys::default(), loglvl, limiter: Limiter::new() }
     }
 }

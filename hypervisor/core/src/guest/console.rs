@@ -149,23 +149,6 @@ impl<M: Machine> Hypervisor<M> {
         }
     }
 
-    /// The keys that the hypervisor knows, as Xen names them.
-    fn obey(&mut self, key: u8) {
-        match key {
-            b'h' => log::warn!("'h' pressed: keys are h (this list), q (domains and their vcpus)"),
-            b'q' => {
-                log::warn!("'q' pressed: domains and their vcpus");
-                for domain in &self.domains {
-                    let up = domain.vcpus.iter().filter(|vcpu| vcpu.up).count();
-                    let awake = domain.vcpus.iter().filter(|vcpu| vcpu.awake).count();
-                    let (id, name, life, vcpus) = (domain.id, &domain.name, domain.life, domain.vcpus.len());
-                    log::warn!("{id} '{name}': {life:?}; {vcpus} vcpus, {up} up, {awake} awake");
-                }
-            }
-            _ => {}
-        }
-    }
-
     /// Three of the switching key were typed.
     fn switch_input(&mut self) {
         // What was typed before is still for whom it was typed to.

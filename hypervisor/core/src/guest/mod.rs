@@ -5,6 +5,7 @@ mod console;
 mod deliver;
 mod emulation;
 mod exception;
+mod keys;
 mod ldt;
 mod load;
 mod nmi;

@@ -2,6 +2,7 @@
 
 use super::world::*;
 use crate::addr::Mfn;
+use crate::console::Receiver;
 use crate::domain::Shutdown;
 use crate::memory::Memory;
 use paravane_abi::event::{EVTCHNOP_SEND, EvtchnSend};
@@ -151,12 +152,20 @@ fn a_guest_is_told_to_shut_down() {
     assert_eq!(guest.ask(XS_WATCH, b"control/shutdown\0t\0").0, XS_WATCH);
     assert_eq!(guest.message().unwrap().0, XS_WATCH_EVENT);
     guest.world.clear_pending();
-    let id = guest.world.domain().id;
-    guest.world.hv.store.write(id, "control/shutdown", b"poweroff");
-    guest.world.hv.tell_watchers();
-    assert!(guest.world.upcall().0, "the port is raised");
-    assert_eq!(guest.message(), Some((XS_WATCH_EVENT, b"control/shutdown\0t\0".to_vec())));
-    assert_eq!(guest.ask(XS_READ, b"control/shutdown\0").1, b"poweroff");
+    // By the hypervisor's keys: no other domain's number, then its own, then all.
+    for (keys, value) in [(&b"k7\r"[..], None), (b"k1\r", Some(&b"poweroff"[..])), (b"b\r", Some(b"reboot"))]
+    {
+        guest.world.hv.terminal.focus.receiver = Receiver::Hypervisor;
+        guest.world.hv.machine.input.extend(keys);
+        guest.world.hv.console_interrupt();
+        let event = value.map(|_| (XS_WATCH_EVENT, b"control/shutdown\0t\0".to_vec()));
+        if value.is_some() {
+            assert!(guest.world.upcall().0, "the port is raised");
+        }
+        assert_eq!(guest.message(), event, "{keys:?}");
+        assert_eq!(guest.ask(XS_READ, b"control/shutdown\0").1, value.unwrap_or_default());
+        guest.world.clear_pending();
+    }
 }
 
 #[test]
