@@ -2,15 +2,15 @@
 //! and what the processor and entry code read of a processor's page. `paravane.audit` compares them at the end with what
 //! they were before the first guest.
 //!
-//! Left out is what the hypervisor itself changes for the guest that runs: direct gates, the descriptors of ring 3's code,
-//! RSP1 and the frame of `syscall`. What is left is the same on every processor.
+//! Left out is what the hypervisor itself changes for the guest that runs: direct gates, the descriptors of ring 3's code
+//! and of the LDT, RSP1 and the frame of `syscall`. What is left is the same on every processor.
 
 use core::fmt;
 
 use paravane_abi::ring1::{
     DIRECT_GATE_FIRST, DIRECT_GATE_LAST, ENTRY_AREA, ENTRY_CODE_OFFSET, ENTRY_GDT_OFFSET, ENTRY_IDT_OFFSET,
 };
-use paravane_core::descriptor::{USER_CODE_ENTRIES, set_user_code_present};
+use paravane_core::descriptor::{LDT_SELECTOR, RESERVED_OFFSET, USER_CODE_ENTRIES, set_user_code_present};
 use spin::Once;
 
 use crate::boot::memory_map::FRAME_SIZE;
@@ -62,8 +62,11 @@ fn gates() -> u64 {
 
 fn descriptors() -> u64 {
     let page = ENTRY_AREA + ENTRY_GDT_OFFSET + GUEST_GDT_PAGES as u64 * FRAME_SIZE;
-    fold(words(page, page + FRAME_SIZE).enumerate().map(|(index, raw)| {
-        if USER_CODE_ENTRIES.contains(&index) { set_user_code_present(raw, true) } else { raw }
+    let ldt = usize::from(LDT_SELECTOR - RESERVED_OFFSET) / 8;
+    fold(words(page, page + FRAME_SIZE).enumerate().map(|(index, raw)| match index {
+        _ if USER_CODE_ENTRIES.contains(&index) => set_user_code_present(raw, true),
+        _ if index == ldt || index == ldt + 1 => 0,
+        _ => raw,
     }))
 }
 
