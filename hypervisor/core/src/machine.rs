@@ -64,6 +64,9 @@ pub trait Processor {
     /// Sets XCR0 alone, to a value as for [`Self::load_fpu`].
     fn set_xcr0(&mut self, xcr0: u64);
 
+    /// Lets `rdfsbase` and its like be executed outside ring 0, where the processor has them, or has them raise #UD.
+    fn allow_base_instructions(&mut self, allow: bool);
+
     /// DS, ES, FS and GS as they are.
     fn data_selectors(&self) -> [u16; 4];
 

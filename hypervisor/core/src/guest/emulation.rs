@@ -2,6 +2,7 @@
 
 use paravane_abi::regs::{CpuUserRegs, IretContext};
 
+use super::view::CR4_FSGSBASE;
 use crate::addr::{Mfn, VirtAddr};
 use crate::build::MachineKind;
 use crate::build::populate::hypercall_page;
@@ -54,7 +55,10 @@ impl<M: Machine> Hypervisor<M> {
             Effect::PortRead { .. } => return Some(retire.with_port_value(NO_DEVICE)),
             Effect::SetTs(set) => self.set_task_switched(set),
             Effect::SetCr2(address) => self.shared().set_cr2(self.vcpu().info, address),
-            Effect::WriteCr4(value) => self.vcpu_mut().cr4 = value,
+            Effect::WriteCr4(value) => {
+                self.vcpu_mut().cr4 = value;
+                self.machine.allow_base_instructions(value & CR4_FSGSBASE != 0);
+            }
             Effect::SetDebugRegs(debug) => self.load_debug_registers(debug),
             Effect::WriteMsr(effect) => self.write_msr(effect)?,
             // What the value adds is in the registers already: all components are switched, whatever XCR0 holds.

@@ -29,6 +29,8 @@ pub struct Processor {
     pub vendor: Vendor,
     /// It has RDTSCP or RDPID.
     pub has_tsc_aux: bool,
+    /// It has `rdfsbase` and its like.
+    pub has_fsgsbase: bool,
     /// Physical address bits.
     pub address_bits: u8,
     /// What of its x87 and vector state guests are offered.
@@ -37,8 +39,8 @@ pub struct Processor {
     pub mxcsr_mask: u32,
 }
 
-/// CR4.FSGSBASE.
-const CR4_FSGSBASE: u64 = 1 << 16;
+/// CR4.FSGSBASE, as the processor's own is while the vcpu runs: never behind its kernel's back (XSA-293).
+pub(super) const CR4_FSGSBASE: u64 = 1 << 16;
 /// CR4.OSXSAVE.
 const CR4_OSXSAVE: u64 = 1 << 18;
 
@@ -59,13 +61,21 @@ impl Processor {
         let width = if extended_max >= 0x8000_0008 { machine.cpuid(0x8000_0008, 0)[0] as u8 } else { 36 };
         // Above 44 bits Linux would ask for grant table version 2.
         let (has_tsc_aux, mxcsr_mask) = (edx >> 27 & 1 != 0, state.mxcsr_mask());
-        Self { vendor, has_tsc_aux, address_bits: width.min(44), xstate, mxcsr_mask }
+        let [highest, ..] = machine.cpuid(0, 0);
+        let has_fsgsbase = highest >= 7 && machine.cpuid(7, 0)[1] & 1 != 0;
+        Self { vendor, has_tsc_aux, has_fsgsbase, address_bits: width.min(44), xstate, mxcsr_mask }
     }
 
     /// What guests may choose in CR4. FSGSBASE and OSXSAVE follow what CPUID shows them.
     pub fn cr4_rule(&self) -> Cr4Rule {
-        let hidden = CR4_FSGSBASE | if self.xstate.mask == 0 { CR4_OSXSAVE } else { 0 };
-        Cr4Rule { settable: Cr4Rule::XEN_SETTABLE & !hidden, visible: Cr4Rule::XEN_VISIBLE }
+        let mut settable = Cr4Rule::XEN_SETTABLE;
+        if !self.has_fsgsbase {
+            settable &= !CR4_FSGSBASE;
+        }
+        if self.xstate.mask == 0 {
+            settable &= !CR4_OSXSAVE;
+        }
+        Cr4Rule { settable, visible: Cr4Rule::XEN_VISIBLE }
     }
 }
 
@@ -137,7 +147,7 @@ impl<M: Machine> View<'_, M> {
         CpuidPolicy {
             kernel: self.hypervisor.domain().policy,
             version: (4, 17),
-            fsgsbase: false,
+            fsgsbase: self.hypervisor.processor.has_fsgsbase,
             invariant_tsc: false,
             tsc_khz: (self.hypervisor.clock.hz() / 1000) as u32,
             tsc_to_ns: clock.tsc_to_system_mul,

@@ -112,6 +112,14 @@ pub fn prevent_user_instructions(prevent: bool) {
     }
 }
 
+/// Sets CR4.FSGSBASE for the guest, where the processor has it: only then may it be asked for.
+pub fn allow_base_instructions(allow: bool) {
+    if Cr4::read().contains(Cr4Flags::FSGSBASE) != allow {
+        // SAFETY: ring 0 reads and writes bases by their registers, and keeps nothing in FS and GS.
+        unsafe { Cr4::update(|flags| flags.set(Cr4Flags::FSGSBASE, allow)) };
+    }
+}
+
 /// Exchanges the live GS base with the other one.
 pub fn swap_gs() {
     // SAFETY: ring 0 keeps nothing in GS.

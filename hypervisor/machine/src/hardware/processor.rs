@@ -73,6 +73,10 @@ impl Processor for Hardware {
         self.show_xcr0(xcr0);
     }
 
+    fn allow_base_instructions(&mut self, allow: bool) {
+        crate::cpu::allow_base_instructions(allow);
+    }
+
     fn data_selectors(&self) -> [u16; 4] {
         crate::cpu::data_selectors()
     }

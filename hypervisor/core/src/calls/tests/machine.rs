@@ -34,6 +34,7 @@ pub(super) struct Told {
     pub user_rsp: u64,
     pub live: Live,
     pub xcr0: u64,
+    pub base_instructions: bool,
 }
 
 /// The machine.
@@ -280,6 +281,10 @@ impl Processor for TestMachine {
         self.told.xcr0 = xcr0;
     }
 
+    fn allow_base_instructions(&mut self, allow: bool) {
+        self.told.base_instructions = allow;
+    }
+
     fn data_selectors(&self) -> [u16; 4] {
         self.told.selectors
     }
@@ -385,11 +390,12 @@ impl Processor for TestMachine {
     }
 }
 
-/// An AMD processor with x87, SSE and AVX state.
+/// An AMD processor with x87, SSE and AVX state, and FSGSBASE.
 fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
     match (leaf, subleaf) {
         (0, _) => [0xd, u32::from_le_bytes(*b"Auth"), 0, 0],
         (1, _) => [0, 0, 1 << 26 | 1 << 28, 0],
+        (7, 0) => [0, 1, 0, 0],
         (0xd, 0) => [7, 0, 0, 0],
         (0xd, 2) => [256, 576, 0, 0],
         (0x8000_0000, _) => [0x8000_0008, 0, 0, 0],

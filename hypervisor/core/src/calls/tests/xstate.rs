@@ -8,6 +8,7 @@ use paravane_abi::regs::CpuUserRegs;
 
 const MS: u64 = 1_000_000;
 const OSXSAVE: u64 = 1 << 18;
+const FSGSBASE: u64 = 1 << 16;
 const FORCED_CPUID: [u8; 7] = [0x0f, 0x0b, b'x', b'e', b'n', 0x0f, 0xa2];
 const XSETBV: [u8; 3] = [0x0f, 0x01, 0xd1];
 const READ_CR4: [u8; 3] = [0x0f, 0x20, 0xe0];
@@ -54,8 +55,8 @@ fn a_kernel_sees_osxsave_before_it_has_set_it() {
     let before = CpuUserRegs { rax: 1, ..world.kernel() };
     let faulted = |world: &mut World| runs(world, &FORCED_CPUID[5..], PROTECTION, before).rcx >> 27 & 1;
     assert_eq!((faulted(&mut world), cr4(&mut world) & OSXSAVE), (0, 0));
-    set_cr4(&mut world, OSXSAVE | 1 << 16);
-    assert_eq!((faulted(&mut world), cr4(&mut world)), (1, 0x660 | OSXSAVE), "and no FSGSBASE");
+    set_cr4(&mut world, OSXSAVE | 1 << 17);
+    assert_eq!((faulted(&mut world), cr4(&mut world)), (1, 0x660 | OSXSAVE), "and no PCIDE");
 }
 
 #[test]
@@ -85,6 +86,32 @@ fn a_program_cannot_set_xcr0() {
     let before = CpuUserRegs { rcx: 0, rax: 7, rdx: 0, ..world.program() };
     assert_eq!(runs(&mut world, &XSETBV, PROTECTION, before).rip, HANDLER + 16 * u64::from(PROTECTION));
     assert_eq!(world.vcpu().xcr0, 3);
+}
+
+/// The processor's CR4.FSGSBASE is the running vcpu's, at once and after every switch (XSA-293).
+#[test]
+fn base_instructions_are_allowed_where_their_kernel_allows_them() {
+    let mut world = World::on_processors(1, 3, |_| {});
+    let mut regs = CpuUserRegs::default();
+    let mut seen = [0; 3];
+    for _ in 0..24 {
+        assert_eq!(settle(&mut world, &mut regs), Next::Guest);
+        let (domain, _) = world.hv.machine.told.running.expect("a domain runs");
+        let index = usize::from(domain.0) - 1;
+        // The first turns it on once, the second off and on in turns, the third knows nothing of it.
+        let before = [seen[0] > 0, seen[1] % 2 == 1, false][index];
+        assert_eq!(world.hv.machine.told.base_instructions, before, "{index} {}", seen[index]);
+        let wanted = [true, !before, false][index];
+        if wanted != before {
+            set_cr4(&mut world, if wanted { FSGSBASE } else { 0 });
+            assert_eq!(world.hv.machine.told.base_instructions, wanted);
+            assert_eq!(leaf(&mut world, 7, 0)[1], 1, "shown whatever CR4 says");
+        }
+        seen[index] += 1;
+        world.hv.machine.now += 30 * MS;
+        world.hv.timer_interrupt();
+    }
+    assert!(seen.iter().all(|times| *times >= 4), "{seen:?}");
 }
 
 /// Whatever one vcpu's XCR0 leaves out, the next one finds its own of all components.
