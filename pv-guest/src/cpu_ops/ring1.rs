@@ -28,5 +28,8 @@ pub static MACHINE: Pv = Pv::new(&Facts {
         ("entry-stack", USER_RSP_SLOT),
     ],
     test_prefix: "priv.ring1",
-    not_applicable: &[],
+    not_applicable: &[
+        ("ldt", "in ring 1 there is none"),
+        ("nmi", "the next one waits for a return by hypercall, and in ring 1 this kernel returns by itself"),
+    ],
 });

@@ -13,11 +13,13 @@ use core::sync::atomic::Ordering;
 use paravane_abi::hypercall as nr;
 use paravane_abi::multicall::MulticallEntry;
 use paravane_abi::trap::vector;
+use paravane_abi::vcpu::VCPUOP_SEND_NMI;
 
 use crate::arch::fpu::{self, FpuState};
 use crate::arch::{cpuid, extable, stack};
 use crate::cpu_ops::{CpuOps, Selectors, Shared, facts, hypercall, machine};
 use crate::errno::Result;
+use crate::{cpu, trap};
 use trial::{FLAGS, NAMES, R11, RAX, RBX, RCX, RDI, RDX, RFLAGS, RSI, Trial};
 
 /// Slots of the hypercall page.
@@ -326,6 +328,23 @@ fn event(group: &mut Group<'_>) {
     prepare_returns();
     group.try_step("iret", address(trial::iret), 0, |_| pending(1));
     seen(group, "iret");
+    // In ring 1 this kernel returns by itself, and the next one waits for a return by hypercall.
+    if facts().ring == 3 {
+        nmi(group);
+    }
+}
+
+/// One that nothing masks.
+fn nmi(group: &mut Group<'_>) {
+    let before = trap::nmis();
+    let step = trial::slot(nr::HYPERVISOR_VCPU_OP);
+    group.try_step("nmi", step, set([RAX]), |trial| {
+        let id = cpu::this().id().into();
+        (trial.before[RDI], trial.before[RSI], trial.before[RDX]) = (VCPUOP_SEND_NMI.into(), id, 0);
+    });
+    if trap::nmis() != before + 1 {
+        group.refute("nmi", format_args!("there was none"));
+    }
 }
 
 /// The frame's RFLAGS has IF, which allows events.

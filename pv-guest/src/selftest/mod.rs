@@ -4,6 +4,7 @@
 mod attack;
 mod probe;
 mod rows;
+mod segments;
 
 use core::arch::asm;
 use core::fmt::Write;
@@ -199,6 +200,9 @@ const PARTS: &[(&str, Part)] = &[
     ("instructions", instructions),
     ("entry-area", entry_area),
     ("m2p", machine_to_physical),
+    ("fsgsbase", segments::bases),
+    ("ldt", segments::ldt),
+    ("nmi", segments::nmi),
     ("attack", attack::report),
 ];
 

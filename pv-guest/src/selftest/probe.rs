@@ -79,6 +79,10 @@ probes! {
     sidt: "sidt [rdi + 24]";
     sldt: "sldt eax";
     str: "str eax";
+    lar: "lar ecx, eax";
+    load_ds: "mov ds, eax";
+    rdfsbase: "rdfsbase rax";
+    wrfsbase: "wrfsbase rax";
     rdmsr: "rdmsr";
     wrmsr: "wrmsr";
     invlpg: "invlpg [rdi]";

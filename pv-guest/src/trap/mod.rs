@@ -1,6 +1,8 @@
 //! Exceptions: those a program causes end it or are repaired; those the kernel causes are repaired at the few
 //! instructions that may fault, and end the kernel elsewhere.
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
 use arrayvec::ArrayVec;
 use paravane_abi::trap::vector;
 
@@ -11,7 +13,7 @@ use crate::cpu_ops::{CpuOps, TrapEntry, facts, machine};
 use crate::mm::addr::USER_END;
 use crate::mm::fault;
 use crate::process::{self, signal};
-use crate::{cpu, event, fs, kprintln};
+use crate::{cpu, event, fs};
 
 const NAMES: [&str; 22] = [
     "divide error",
@@ -40,6 +42,7 @@ const NAMES: [&str; 22] = [
 
 const DEVICE_NOT_AVAILABLE: u64 = 7;
 const NMI: u64 = 2;
+static NMIS: AtomicU64 = AtomicU64::new(0);
 
 /// The handlers of all exceptions, and the two that programs may raise on purpose; and the system call
 /// vector, a direct gate in ring 1.
@@ -62,6 +65,11 @@ pub fn init() {
     );
 }
 
+/// Non-maskable interrupts since boot.
+pub fn nmis() -> u64 {
+    NMIS.load(Ordering::Relaxed)
+}
+
 /// An exception's name.
 pub fn name(vector: u64) -> &'static str {
     usize::try_from(vector).ok().and_then(|vector| NAMES.get(vector)).copied().unwrap_or("unknown exception")
@@ -74,7 +82,7 @@ extern "C" fn trap_dispatch(frame: &mut Frame) {
         VECTOR_EVENT => event::upcall(),
         number if number == u64::from(vector::PF) => page_fault(frame),
         DEVICE_NOT_AVAILABLE => machine().enable_fpu(),
-        NMI => kprintln!("NMI"),
+        NMI => _ = NMIS.fetch_add(1, Ordering::Relaxed),
         _ if frame.is_from_user() => user_fault(frame, None),
         _ => kernel_fault(frame, None),
     }

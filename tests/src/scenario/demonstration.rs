@@ -78,18 +78,26 @@ const RING1: Machine = Machine {
         "priv.ring1.extension",
         "priv.ring1.entry-area",
         "priv.ring1.m2p",
+        "priv.ring1.fsgsbase",
         "attack.iret-null-code",
         "attack.gdt-exchange",
         "attack.gs-hidden-code",
     ],
-    not_applicable: &[],
+    not_applicable: &["priv.ring1.ldt", "priv.ring1.nmi"],
 };
 
 const RING3: Machine = Machine {
     name: "pv-ring3",
     ring: 3,
     prefix: "priv.kernel.",
-    shown: &["priv.kernel.cs", "priv.kernel.extension", "priv.kernel.m2p"],
+    shown: &[
+        "priv.kernel.cs",
+        "priv.kernel.extension",
+        "priv.kernel.m2p",
+        "priv.kernel.fsgsbase",
+        "priv.kernel.ldt",
+        "priv.kernel.nmi",
+    ],
     not_applicable: &["priv.kernel.entry-area", "priv.kernel.attack"],
 };
 
