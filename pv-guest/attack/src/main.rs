@@ -18,6 +18,7 @@ mod hypercall;
 mod memory;
 mod notes;
 mod print;
+mod smp;
 
 use core::sync::atomic::{AtomicBool, Ordering};
 

@@ -144,30 +144,47 @@ pub fn mfn(pfn: u64) -> u64 {
     unsafe { memory.p2m.add(pfn as usize).read_volatile() }
 }
 
+/// The machine frame behind an address of the image.
+pub fn core_mfn(va: u64) -> u64 {
+    mfn((va - VIRT_BASE) / PAGE)
+}
+
 /// What the machine-to-physical table says of a frame.
 pub fn m2p(mfn: u64) -> u64 {
     // SAFETY: the table has an entry for each frame of RAM and is readable in ring 1; frames asked for are below its end.
     unsafe { ((M2P_VIRT_START + mfn * 8) as *const u64).read_volatile() }
 }
 
-/// Takes a frame that is mapped nowhere, filled with zeroes.
+/// Takes a frame that is mapped nowhere, filled with zeroes. One that attacks have put to a use is passed over.
 pub fn take() -> u64 {
-    let pfn = memory().next;
-    let frame = mfn(pfn);
-    change(|memory| memory.next += 1);
-    fill(frame, |_| 0);
-    frame
+    loop {
+        let frame = mfn(memory().next);
+        change(|memory| memory.next += 1);
+        if try_fill(frame, |_| 0).is_ok() {
+            return frame;
+        }
+    }
 }
 
-/// Writes all words of a frame that has no use as a table.
-pub fn fill(frame: u64, word: impl Fn(usize) -> u64) {
-    let result = map(PEEK.address(), frame << 12 | KERNEL | NX);
-    assert!(result == 0, "frame {frame:#x} cannot be written: {result}");
+/// Writes all words of a frame, or says why it cannot be written.
+fn try_fill(frame: u64, word: impl Fn(usize) -> u64) -> Result<(), i64> {
+    match map(PEEK.address(), frame << 12 | KERNEL | NX) {
+        0 => {}
+        refused => return Err(refused),
+    }
     for index in 0..512 {
         // SAFETY: the page maps the frame now.
         unsafe { PEEK.0.get().cast::<u64>().add(index).write_volatile(word(index)) };
     }
     assert!(map(PEEK.address(), 0) == 0);
+    Ok(())
+}
+
+/// Writes all words of a frame that has no use as a table.
+pub fn fill(frame: u64, word: impl Fn(usize) -> u64) {
+    if let Err(refused) = try_fill(frame, word) {
+        panic!("frame {frame:#x} cannot be written: {refused}");
+    }
 }
 
 /// Reads a word of one of this domain's frames, whatever its use.

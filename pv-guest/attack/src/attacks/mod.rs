@@ -5,6 +5,7 @@ mod fatal;
 mod flags;
 mod report;
 mod selectors;
+mod smp;
 mod stacks;
 pub mod subject;
 mod system_calls;
@@ -58,6 +59,15 @@ pub fn all() {
     for row in TABLES.iter().copied().flatten() {
         if make(row, &watch) { good += 1 } else { bad += 1 }
     }
+    let vcpus = crate::smp::start_all();
+    say!("attack: {vcpus} vcpus take part in what follows");
+    for row in smp::ROWS {
+        if vcpus == 1 {
+            say!("skipped attack.{} there is one vcpu", row.name);
+            continue;
+        }
+        if make(row, &watch) { good += 1 } else { bad += 1 }
+    }
     say!("demo: {good} ok, {bad} failed");
 }
 
@@ -71,7 +81,17 @@ pub fn one(name: &str) {
         return;
     }
     let watch = watch::Watch::begin();
-    let row = TABLES.iter().copied().flatten().find(|row| row.name == name);
+    let alone = TABLES.iter().copied().flatten().find(|row| row.name == name);
+    let together = smp::ROWS.iter().find(|row| row.name == name);
+    if together.is_some() {
+        let vcpus = crate::smp::start_all();
+        say!("attack: {vcpus} vcpus take part");
+        if vcpus == 1 {
+            say!("skipped attack.{name} there is one vcpu");
+            return;
+        }
+    }
+    let row = alone.or(together);
     let row = row.unwrap_or_else(|| panic!("no attack is called {name}"));
     let good = make(row, &watch);
     say!("demo: {} ok, {} failed", u32::from(good), u32::from(!good));

@@ -3,7 +3,7 @@
 use paravane_abi::hypercall as nr;
 
 use crate::entries;
-use crate::guard::{self, Guard, Start};
+use crate::guard::{self, Guard, Start, VCPUS};
 use crate::hypercall::raw;
 use crate::memory::{Page, USER_CODE, USER_STACK, clear_events};
 
@@ -16,6 +16,23 @@ static STACK: Page = Page::new();
 pub const END: u8 = 0xcc;
 /// The vector of [`END`].
 pub const BREAKPOINT: u64 = 3;
+
+/// Code and stacks of the other vcpus' subjects.
+#[unsafe(link_section = ".bss.page")]
+static CODES: [Page; VCPUS] = [const { Page::new() }; VCPUS];
+#[unsafe(link_section = ".bss.page")]
+static STACKS: [Page; VCPUS] = [const { Page::new() }; VCPUS];
+
+/// Places ring 1's code of a vcpu; where it is.
+pub fn place_on(vcpu: usize, code: &[u8]) -> u64 {
+    place(CODES[vcpu].address(), code);
+    CODES[vcpu].address()
+}
+
+/// The end of ring 1's stack of a vcpu's subjects.
+pub fn stack_on(vcpu: usize) -> u64 {
+    STACKS[vcpu].address() + 4096 - 64
+}
 
 /// Where ring 1's code is placed.
 pub fn kernel_code() -> u64 {

@@ -18,7 +18,7 @@ use paravane_abi::vcpu::{
     VCPUOP_REGISTER_RUNSTATE_MEMORY_AREA, VCPUOP_REGISTER_VCPU_TIME_MEMORY_AREA, VCPUOP_STOP_PERIODIC_TIMER,
     VcpuRegisterRunstateMemoryArea,
 };
-use pv_attack_logic::generate::{ARENA, ARENA_READ_ONLY, SLOTS, World};
+use pv_attack_logic::generate::{ARENA, ARENA_READ_ONLY, CORE_SLOT, SLOTS, World};
 
 use crate::attacks::{HYPERVISOR, copy_of_root, subject};
 use crate::hypercall::{map, mmuext, operation, raw, set_entry};
@@ -61,6 +61,7 @@ pub fn world() -> World {
         code: subject::kernel_code(),
         user: [USER_CODE, USER_DATA],
         fifo: false,
+        contested: false,
         now: 0,
     }
 }
@@ -168,6 +169,16 @@ fn another() -> Option<u64> {
     (operation(nr::HYPERVISOR_MEMORY_OP, XENMEM_INCREASE_RESERVATION, &mut request) == 1).then_some(frame)
 }
 
+/// Whether a root has the core in its place.
+fn runs_core(root: u64) -> bool {
+    let view = AREAS.address();
+    let shown = map(view, root << 12 | READ | NX) == 0;
+    // SAFETY: the page is mapped, to the root or to what it was.
+    let entry = unsafe { (view as *const u64).add(CORE_SLOT as usize).read_volatile() };
+    let restored = map(view, crate::memory::core_mfn(view) << 12 | KERNEL | NX) == 0;
+    shown && restored && entry & 1 != 0
+}
+
 /// Puts the arena together: all frames empty and mapped, some read-only, two roots pinned. Gives how many frames could not
 /// be had.
 pub fn rebuild(world: &mut World) -> usize {
@@ -202,8 +213,12 @@ pub fn rebuild(world: &mut World) -> usize {
         plan(index - ARENA_READ_ONLY, at(index), world.arena[index] << 12 | READ | NX);
     }
     update_all(ARENA - ARENA_READ_ONLY, |_| {});
-    for root in world.roots {
-        mmuext(MMUEXT_PIN_L4_TABLE, root, 0);
+    for root in &mut world.roots {
+        // A step may have given it back by a list that it found in old structures.
+        if mmuext(MMUEXT_PIN_L4_TABLE, *root, 0) != 0 || !runs_core(*root) {
+            *root = copy_of_root();
+            mmuext(MMUEXT_PIN_L4_TABLE, *root, 0);
+        }
     }
     mmuext(MMUEXT_TLB_FLUSH_LOCAL, 0, 0);
     world.foreign = foreign();

@@ -3,15 +3,18 @@
 //! `fuzz=SEED,TO,FROM` does the steps from FROM to TO. A step depends on the seed, its index, and what the steps before it in
 //! its epoch have left; an epoch begins by rebuilding the part of the domain that steps may ruin ([`arena`]). So a window
 //! of steps is repeated by starting it again, from the epoch that FROM lies in.
+//!
+//! Where the domain has more vcpus, they [`scribble`] what the calls read while they are made.
 
 mod arena;
+mod scribble;
 mod steps;
 
 use paravane_abi::hypercall::ROWS;
 use pv_attack_logic::random::Random;
 use pv_attack_logic::tally::{KINDS, NAMES, Outcome, Tally};
 
-use crate::say;
+use crate::{say, smp};
 
 /// Steps of an epoch.
 const EPOCH: u64 = 1000;
@@ -30,10 +33,13 @@ const CALLS: usize = 64;
 pub fn run(seed: u64, from: u64, to: u64) {
     let mut world = arena::world();
     let mut tally = Tally::new();
+    let vcpus = smp::start_all();
+    world.contested = vcpus > 1;
+    smp::give(scribble::scribble);
     let first = from / EPOCH * EPOCH;
     let mut index = first;
     let mut lost = 0;
-    say!("fuzz: seed {seed} steps {from} to {to}, begun at {first}");
+    say!("fuzz: seed {seed} steps {from} to {to}, begun at {first}, {vcpus} vcpus");
     while index < to {
         if index.is_multiple_of(EPOCH) {
             lost = arena::rebuild(&mut world);
@@ -48,6 +54,7 @@ pub fn run(seed: u64, from: u64, to: u64) {
         }
         index += 1;
     }
+    smp::gather();
     summary(seed, from, to, lost, &tally);
 }
 

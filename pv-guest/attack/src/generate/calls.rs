@@ -250,7 +250,7 @@ fn special(world: &World, random: &mut Random, request: &mut Request) {
         nr::HYPERVISOR_MMU_UPDATE => {
             for index in 0..4 {
                 let command = if random.once_in(6) { random.below(4) } else { 0 };
-                request.put(index * 16, world.entry_address(random) + command);
+                request.put(index * 16, world.entry_address(random) | command);
                 request.put(index * 16 + 8, world.entry(random));
             }
         }
@@ -352,6 +352,9 @@ fn tame_sched(world: &World, random: &mut Random, request: &mut Request) {
     match request.arguments[0] & 0xffff_ffff {
         BLOCK if world.fifo => request.arguments[0] = 0,
         2 | 4 | 5 => request.arguments[1] = random.pick(&world.reserved),
+        // Somebody else may write another timeout.
+        3 if world.contested => request.arguments[0] = 0,
+        WATCHDOG if world.contested => request.arguments[1] = random.pick(&world.reserved),
         WATCHDOG => {
             // A watchdog that never bites: 2^30 seconds.
             let word = random.below(4) | 1 << 62;

@@ -57,6 +57,8 @@ pub struct World {
     pub user: [u64; 2],
     /// The FIFO form of events is in use, so that blocking may have no end.
     pub fifo: bool,
+    /// Other vcpus write the structures while the hypervisor reads them.
+    pub contested: bool,
     /// System time now, roughly.
     pub now: u64,
 }
@@ -193,6 +195,7 @@ pub(crate) mod tests {
             code: 0xffff_c000_0050_0000,
             user: [0x40_0000, 0x40_1000],
             fifo: false,
+            contested: false,
             now: 1_000_000,
         }
     }

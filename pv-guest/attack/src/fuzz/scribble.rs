@@ -1,0 +1,47 @@
+//! What the other vcpus do while the first fuzzes: write every page they can reach that is not the core's.
+
+use paravane_abi::ring1::{ENTRY_AREA, ENTRY_IST_OFFSET, ENTRY_STACK_OFFSET};
+use pv_attack_logic::generate::WINDOW_PAGES;
+use pv_attack_logic::random::Random;
+
+use super::arena;
+use crate::attacks::subject;
+use crate::guard::{self, Regs, Start};
+use crate::memory::{KERNEL, PAGE, READ, STRUCTURES, WINDOW};
+use crate::smp::stopping;
+
+/// Small numbers that may stand for a command. Not 5: a base pointer load of a random frame would end the domain.
+const COMMANDS: [u64; 10] = [0, 1, 3, 6, 7, 8, 12, 16, 20, 63];
+
+fn word(random: &mut Random) -> u64 {
+    match random.below(5) {
+        0 => random.pick(&COMMANDS),
+        1 => WINDOW + random.below(WINDOW_PAGES * PAGE),
+        2 => STRUCTURES + random.below(2 * PAGE),
+        3 => random.below(1 << 17) << 12 | random.pick(&[KERNEL, READ, 0]),
+        _ => random.next() | 1 << 40,
+    }
+}
+
+/// Scribbles: structures and grants directly, the entry stacks, and the window by guarded writes, since its pages come and
+/// go.
+pub fn scribble(vcpu: usize) {
+    let mut random = Random::new(0x5c21_bb1e ^ vcpu as u64);
+    let code = subject::place_on(vcpu, &[0x48, 0x89, 0x07]); // mov [rdi], rax
+    let stacks = [ENTRY_STACK_OFFSET, ENTRY_IST_OFFSET, ENTRY_IST_OFFSET + 0x2000, ENTRY_IST_OFFSET + 0x6000];
+    while !stopping() {
+        for _ in 0..16 {
+            let place = STRUCTURES + random.below(512) * 8;
+            // SAFETY: the pages for structures, which are there to be fought over.
+            unsafe { (place as *mut u64).write_volatile(word(&mut random)) };
+        }
+        arena::grant(8 + random.below(24) as usize, random.next());
+        let stack = ENTRY_AREA + random.pick(&stacks) + random.below(512) * 8;
+        // SAFETY: this processor's entry stacks, which ring 1 can write while nothing stands on them.
+        unsafe { (stack as *mut u64).write_volatile(word(&mut random)) };
+        let mut start = Start::kernel(code, subject::stack_on(vcpu));
+        let rdi = WINDOW + random.below(WINDOW_PAGES * 512) * 8;
+        start.regs = Regs { rdi, rax: word(&mut random), ..Regs::default() };
+        guard::run_on(vcpu, &start);
+    }
+}
