@@ -5,6 +5,7 @@ use core::sync::atomic::Ordering;
 
 use paravane_abi::regs::CpuUserRegs;
 use paravane_core::cmdline::Options;
+use paravane_core::emulate::flag;
 use paravane_core::guest::EXIT_FAULT;
 use paravane_core::hypervisor::{Hypervisor, Leave, Next};
 use paravane_core::lock::Rank;
@@ -60,6 +61,9 @@ pub fn fill(
 extern "C" fn guest_entry(regs: &mut CpuUserRegs) {
     let local = local::this();
     local.entered();
+    if regs.rflags & flag::VM != 0 {
+        leave_virtual_8086(regs);
+    }
     let vector = regs.entry_vector;
     if vector == VECTOR_FLUSH {
         // The entry was the flush. Whoever asked has the lock and waits, so it is not taken here.
@@ -89,6 +93,14 @@ extern "C" fn guest_entry(regs: &mut CpuUserRegs) {
     }
     let next = hypervisor.prepare_return(regs);
     leave(guard, regs, next);
+}
+
+/// What a processor cannot do in long mode and QEMU does (`docs/caveats.md`): the guest was in virtual-8086 mode, whose
+/// CS and SS are numbers that tell no ring. The ring was 3.
+#[cold]
+fn leave_virtual_8086(regs: &mut CpuUserRegs) {
+    regs.rflags &= !flag::VM;
+    (regs.cs, regs.ss) = (regs.cs | 3, regs.ss | 3);
 }
 
 /// A hypercall from ring 1.

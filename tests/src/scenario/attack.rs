@@ -39,6 +39,7 @@ const TRIED: &[&str] = &[
     "flags-page-fault",
     "flags-event",
     "flags-iret-hypercall",
+    "flags-virtual-8086",
     // Descriptors and stacks.
     "accessed-bit-clear",
     "dpl",

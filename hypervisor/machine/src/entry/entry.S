@@ -118,16 +118,28 @@ from_ring0:
     lea rax, [rip + exit_iretq]
     cmp [rsp + 16], rax
     pop rax
-    jne ring0_fault
+    jne 1f
     or dword ptr [rsp + 4], {exit_fault}
     pop qword ptr [rip + cpu_frame_error_code]
     lea rsp, [rip + cpu_frame_error_code]
     jmp guest_entry
+// A processor in long mode knows no virtual-8086 mode. QEMU's `iret` enters it, from ring 3 as well
+// (docs/caveats.md), and there CS is any number: its low bits are no ring.
+1:  test dword ptr [rsp + 24], {flag_vm}
+    jnz guest_entry
+// A fault of the hypervisor's own, which is reported. In the entry code the guest's tables may be loaded, in which
+// the handler is not mapped.
 ring0_fault:
     push_registers
     mov rdi, rsp
     mov rbx, rsp
-    and rsp, -16
+    mov rbp, cr3
+    mov rax, [rip + cpu_hypervisor_cr3]
+    cmp rax, rbp
+    je 2f
+    mov cr3, rax
+    mov rsp, [rip + cpu_nmi_stack]
+2:  and rsp, -16
     call qword ptr [rip + cpu_ring0_handler]
     mov rsp, rbx
     pop_registers
@@ -213,7 +225,7 @@ debug_entry:
     cld
     test byte ptr [rsp + 8], 3
     jz 1f
-    push 0
+2:  push 0
     mov dword ptr [rsp + 4], 1
     push qword ptr [rsp + 40]
     pop qword ptr [rip + cpu_frame_top - 8]

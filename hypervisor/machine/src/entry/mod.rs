@@ -7,6 +7,7 @@ use core::arch::global_asm;
 use paravane_core::descriptor::{USER_CS32, USER_CS64, USER_SS};
 use static_assertions::const_assert_eq;
 
+use paravane_core::emulate::flag;
 use paravane_core::guest::{EXIT_FAULT, VECTOR_SYSCALL, VECTOR_SYSCALL32};
 
 global_asm!(
@@ -16,6 +17,7 @@ global_asm!(
     user_cs32 = const USER_CS32 as i32,
     exit_fault = const EXIT_FAULT,
     nmi_room = const crate::stack::NMI_ROOM,
+    flag_vm = const flag::VM,
     vector_syscall = const VECTOR_SYSCALL,
     vector_syscall32 = const VECTOR_SYSCALL32,
 );

@@ -35,6 +35,7 @@ rows! {
     "flags-page-fault" page_fault
     "flags-event" event
     "flags-iret-hypercall" iret_hypercall
+    "flags-virtual-8086" virtual_8086
 }
 
 /// Flags that a handler entered by the hypervisor must not have, and those it must.
@@ -194,6 +195,30 @@ fn iret_hypercall(report: &mut Report) {
             ends_with(report, &end, set, BREAKPOINT);
             handler(report, &end, set);
             framed(report, &end, set, NT | AC | DF | ID);
+        }
+    }
+}
+
+/// A 32-bit `iret` with VM in the frame's flags. Outside ring 0 a processor ignores the flag, and in long mode altogether;
+/// QEMU enters virtual-8086 mode, in which CS is any number and tells no ring.
+fn virtual_8086(report: &mut Report) {
+    const VM: u64 = 1 << 17;
+    for selector in [0xe008u64, 0, 0xe010, 0xe033, 0xe069, 0xffff] {
+        for set in [0, TF, AC, TF | NT] {
+            for mut start in [subject::user(&[0xcf]), subject::user32(&[0xcf]), subject::kernel(&[0xcf])] {
+                let frame =
+                    [0x202, selector, 0x202 | VM | set, 0x3000, 0xe02b, 0xe02b, 0xe02b, 0xe02b, 0xe02b];
+                start.rsp -= 0x100;
+                for (index, word) in frame.into_iter().enumerate() {
+                    // SAFETY: the subject's stack.
+                    unsafe { (start.rsp as *mut u32).add(index).write_volatile(word as u32) };
+                }
+                let end = guard::run(&start);
+                report.check(
+                    format_args!("CS {selector:#x}: vector {:#x} in ring {}", end.vector, end.ring()),
+                    end.vector < 32 && (end.ring() != 0 || end.cs & 0xffff == 0),
+                );
+            }
         }
     }
 }
