@@ -95,6 +95,8 @@ pub struct Options {
     /// `paravane.stall`: the first processor stops in the hypervisor instead of running guests, so that the watchdog
     /// has something to find.
     pub stall: bool,
+    /// `paravane.nmi-storm=`: the first processor gets an NMI every so many ticks of the 8254, at least 2.
+    pub nmi_storm: Option<u16>,
     /// `paravane.trace=`: how many of the last turns of vcpus on processors are printed at the end.
     pub trace: usize,
     /// Options not understood, or with values not understood, as written.
@@ -119,6 +121,7 @@ impl Default for Options {
             audit: false,
             trace: 0,
             stall: false,
+            nmi_storm: None,
             ignored: Vec::new(),
         }
     }
@@ -180,6 +183,9 @@ impl Options {
             }
             "paravane.audit" => self.audit = boolean(value)?,
             "paravane.stall" => self.stall = boolean(value)?,
+            "paravane.nmi-storm" => {
+                self.nmi_storm = Some(u16::try_from(number(value?)?).ok().filter(|ticks| *ticks >= 2)?);
+            }
             "paravane.exit" => self.exit_port = Some(u16::try_from(number(value?)?).ok()?),
             _ => return None,
         }
@@ -365,6 +371,14 @@ mod tests {
             assert_eq!((options.watchdog, options.ignored.len()), (expected, 0), "{line}");
         }
         assert_eq!(Options::parse("watchdog=often watchdog_timeout=-1").ignored.len(), 2);
+    }
+
+    #[test]
+    fn what_tests_ask_for() {
+        let options = Options::parse("paravane.audit paravane.nmi-storm=0x10 paravane.stall=no");
+        assert_eq!((options.audit, options.nmi_storm, options.stall), (true, Some(16), false));
+        let options = Options::parse("paravane.nmi-storm paravane.nmi-storm=1 paravane.nmi-storm=65536");
+        assert_eq!((options.nmi_storm, options.ignored.len()), (None, 3));
     }
 
     #[test]

@@ -23,6 +23,7 @@ use crate::entry::{self, Frame, area};
 use crate::hardware::Hardware;
 use crate::smp::{stop, watchdog};
 use crate::stack::Stacks;
+use crate::storm;
 
 /// The hypervisor's state, from the moment the first domain is built.
 static HYPERVISOR: Lock<Option<Hypervisor<Hardware>>> = Lock::new(Rank::Hypervisor, None);
@@ -134,7 +135,10 @@ extern "C" fn ring0_entry(regs: &Frame) {
 extern "C" fn paranoid_entry(regs: &Frame) {
     match regs.vector {
         // One that no processor has sent is no reason to stop.
-        VECTOR_NMI => stop::on_nmi(regs),
+        VECTOR_NMI => {
+            storm::count(regs);
+            stop::on_nmi(regs);
+        }
         vector => panic!("vector {vector} at {:#x}:{:#x}, RSP {:#x}", regs.cs, regs.rip, regs.rsp),
     }
 }
@@ -233,20 +237,23 @@ struct Configuration {
     watchdog: Option<u32>,
     /// Whether the first processor stops instead of running guests (`paravane.stall`).
     stall: bool,
+    /// Ticks from NMI to NMI (`paravane.nmi-storm=`).
+    nmi_storm: Option<u16>,
 }
 
 static CONFIGURATION: Once<Configuration> = Once::new();
 
 /// Takes what the command line says.
 pub fn configure(options: &Options) {
-    let Options { audit, watchdog, stall, .. } = *options;
-    CONFIGURATION.call_once(|| Configuration { audit, watchdog, stall });
+    let Options { audit, watchdog, stall, nmi_storm, .. } = *options;
+    CONFIGURATION.call_once(|| Configuration { audit, watchdog, stall, nmi_storm });
 }
 
 fn end(hypervisor: &Hypervisor<Hardware>, why: Leave) -> ! {
     hypervisor.trace.turns().for_each(|turn| log::info!("{turn}"));
     // Counting everything takes its time.
     watchdog::stop();
+    storm::stop();
     if CONFIGURATION.get().is_some_and(|it| it.audit) {
         let wrong = hypervisor.recount();
         assert!(wrong.is_empty(), "audit: {} counts are wrong, the first: {}", wrong.len(), wrong[0]);
@@ -278,6 +285,7 @@ pub fn run(hypervisor: Hypervisor<Hardware>) -> ! {
     let mut guard = take();
     let hypervisor = guard.insert(hypervisor);
     (0..hypervisor.machine.cpus()).for_each(|cpu| hypervisor.machine.interrupt(cpu));
+    storm::begin(configuration.and_then(|it| it.nmi_storm));
     while configuration.is_some_and(|it| it.stall) {
         core::hint::spin_loop();
     }

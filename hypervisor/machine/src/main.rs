@@ -21,4 +21,5 @@ mod panic;
 mod smp;
 mod stack;
 mod start;
+mod storm;
 mod tables;

@@ -16,7 +16,7 @@ use crate::boot::memory_map::{FRAME_SIZE, MemoryMap, Range};
 use crate::cpu::local::{self, Local};
 use crate::cpu::{self, interrupts};
 use crate::device::serial::{self, COM1_PORT};
-use crate::device::{apic, exit, pic};
+use crate::device::{apic, exit, io_apic, pic};
 use crate::entry::area::{self, EntryArea};
 use crate::hardware::{Cpu, Hardware};
 use crate::smp::{self, Candidate};
@@ -183,7 +183,7 @@ fn start_processors(memory: &MemoryMap, spaces: &mut Vec<Space>) {
     }
 }
 
-/// Maps all RAM, and the registers of the local APIC. What nobody may write in the image nobody may write here.
+/// Maps all RAM, and the registers of the local APIC and of the first I/O APIC. What nobody may write in the image nobody may write here.
 fn map_direct(memory: &mut MemoryMap, tables: &mut Tables) {
     let physical = |start, end| Range {
         start: direct_map::image_physical::<u8>(start),
@@ -204,8 +204,9 @@ fn map_direct(memory: &mut MemoryMap, tables: &mut Tables) {
         }
         map(at, range.end, tables::READ_WRITE);
     }
-    let registers = apic::PHYSICAL_BASE;
-    tables.map(memory, direct_map::virt(registers), registers, tables::DEVICE);
+    for registers in [apic::PHYSICAL_BASE, io_apic::PHYSICAL_BASE] {
+        tables.map(memory, direct_map::virt(registers), registers, tables::DEVICE);
+    }
 }
 
 fn slot_of(virt: u64) -> u64 {

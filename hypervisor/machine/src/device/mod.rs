@@ -2,6 +2,7 @@
 
 pub mod apic;
 pub mod exit;
+pub mod io_apic;
 pub mod pic;
 pub mod pit;
 pub mod serial;

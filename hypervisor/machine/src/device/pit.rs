@@ -1,4 +1,4 @@
-//! The 8254 timer, used once: its known frequency calibrates the TSC and the local APIC's timer.
+//! The 8254 timer: its known frequency calibrates the TSC and the local APIC's timer. Its first channel is for tests.
 
 use x86_64::instructions::port::Port;
 
@@ -11,10 +11,11 @@ const START: u16 = u16::MAX;
 /// Channel 2's gate (bit 0), the speaker (bit 1) and channel 2's output (bit 5).
 const CONTROL: u16 = 0x61;
 const COMMAND: u16 = 0x43;
+const CHANNEL_0: u16 = 0x40;
 const CHANNEL_2: u16 = 0x42;
 
 fn write(port: u16, value: u8) {
-    // SAFETY: the timer's own ports; the speaker stays off, and nothing else uses channel 2.
+    // SAFETY: the timer's own ports; the speaker stays off, and nothing else uses channels 0 and 2.
     unsafe { Port::<u8>::new(port).write(value) }
 }
 
@@ -42,4 +43,12 @@ pub fn remaining() -> Option<u16> {
 /// Stops counting.
 pub fn stop() {
     write(CONTROL, read(CONTROL) & !0x03);
+}
+
+/// Has channel 0 raise its interrupt every so many ticks, at least 2.
+pub fn repeat(ticks: u16) {
+    write(COMMAND, 0x34); // channel 0, low byte then high byte, mode 2: one pulse in each period
+    for byte in ticks.to_le_bytes() {
+        write(CHANNEL_0, byte);
+    }
 }

@@ -128,7 +128,7 @@ from_ring0:
 1:  test dword ptr [rsp + 24], {flag_vm}
     jnz guest_entry
 // A fault of the hypervisor's own, which is reported. In the entry code the guest's tables may be loaded, in which
-// the handler is not mapped.
+// the handler is not mapped; nothing stands on the hypervisor's stack then.
 ring0_fault:
     push_registers
     mov rdi, rsp
@@ -138,7 +138,7 @@ ring0_fault:
     cmp rax, rbp
     je 2f
     mov cr3, rax
-    mov rsp, [rip + cpu_nmi_stack]
+    mov rsp, [rip + cpu_hypervisor_stack]
 2:  and rsp, -16
     call qword ptr [rip + cpu_ring0_handler]
     mov rsp, rbx
@@ -203,8 +203,18 @@ syscall32_entry:
     mov cr3, rbx
     pop_registers
     add rsp, 8
+    test dword ptr [rsp + 16], {flag_vm}
+    jnz leave_virtual_8086
     iretq
 .endm
+
+// An NMI, in what QEMU took for virtual-8086 mode: a CS that is any number is not returned to. The program goes on in
+// 64-bit mode, where its next instruction most likely faults.
+leave_virtual_8086:
+    and dword ptr [rsp + 16], ~{flag_vm}
+    mov qword ptr [rsp + 8], {user_cs64}
+    mov qword ptr [rsp + 32], {user_ss}
+    iretq
 
 .global nmi_entry
 nmi_entry:
@@ -240,7 +250,9 @@ debug_entry:
     pop qword ptr [rip + cpu_frame_top - 48]
     lea rsp, [rip + cpu_frame_top - 48]
     jmp guest_entry
-1:  push rax
+1:  test dword ptr [rsp + 16], {flag_vm}
+    jnz 2b
+    push rax
     mov eax, 0xffff0ff0
     mov dr6, rax
     pop rax
