@@ -2,6 +2,7 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+pub mod digest;
 pub mod fatal;
 pub mod generate;
 pub mod options;

@@ -1,7 +1,8 @@
 //! A kernel for ring 1 that does nothing but harm.
 //!
-//! `attack=NAME` on its command line makes one attack, without it all that a domain survives are made in one boot;
-//! `fuzz=SEED,COUNT[,FROM]` fuzzes; `attack=bystander` keeps memory and watches that nobody changes it. What each attack is
+//! `attack=NAME` on its command line makes one attack, without it all that a domain survives are made in one boot, with
+//! `attack=smp` those that need a second vcpu; `fuzz=SEED,COUNT[,FROM]` fuzzes; `attack=bystander` keeps memory while the
+//! first domain attacks. What each attack is
 //! for stands beside it in [`attacks`]; `docs/attacks.md` tells how to run them.
 //!
 //! It shares nothing with the demonstration's kernel, and keeps nothing that an attack could break: one stack, one table
@@ -51,6 +52,7 @@ extern "C" fn kernel_main(start_info: *const StartInfo) -> ! {
     match options::parse(line) {
         Some(Task::All) => attacks::all(),
         Some(Task::One(name)) => attacks::one(name),
+        Some(Task::Together) => attacks::together(),
         Some(Task::Bystander) => bystander::watch(),
         Some(Task::Fuzz { seed, from, to }) => fuzz::run(seed, from, to),
         None => panic!("the command line makes no sense: {line}"),

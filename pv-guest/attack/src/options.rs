@@ -7,6 +7,8 @@ pub enum Task<'a> {
     All,
     /// `attack=NAME`: one attack.
     One(&'a str),
+    /// `attack=smp`: all attacks that need a second vcpu.
+    Together,
     /// `attack=bystander`: keep memory and watch it.
     Bystander,
     /// `fuzz=SEED,COUNT[,FROM]`: the steps from FROM to COUNT.
@@ -28,6 +30,7 @@ pub fn parse(line: &str) -> Option<Task<'_>> {
         if let Some(name) = word.strip_prefix("attack=") {
             task = match name {
                 "all" => Task::All,
+                "smp" => Task::Together,
                 "bystander" => Task::Bystander,
                 name => Task::One(name),
             };
@@ -66,6 +69,7 @@ mod tests {
         assert_eq!(parse("demo attack=all x=y"), Some(Task::All));
         assert_eq!(parse("attack=no-handler"), Some(Task::One("no-handler")));
         assert_eq!(parse("demo attack=bystander"), Some(Task::Bystander));
+        assert_eq!(parse("attack=smp"), Some(Task::Together));
         assert_eq!(parse("fuzz=7,1000"), Some(Task::Fuzz { seed: 7, from: 0, to: 1000 }));
         assert_eq!(parse("fuzz=0x10,1000,500"), Some(Task::Fuzz { seed: 16, from: 500, to: 1000 }));
     }

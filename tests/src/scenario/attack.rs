@@ -1,10 +1,12 @@
 //! The attacking kernel: what it tries, it tries in vain, and what ends it ends it alone.
 
 use super::{Context, LIMIT, Outcome, none_left};
+use crate::console::unmarked;
 use crate::driver::{Driver, Stdin, shell_status};
 use crate::status::Status;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use pv_attack_logic::fatal::{self, Fatal};
+use std::time::Duration;
 
 /// What a run must have tried, as the names of its good lines.
 const TRIED: &[&str] = &[
@@ -40,6 +42,7 @@ const TRIED: &[&str] = &[
     "flags-event",
     "flags-iret-hypercall",
     "flags-virtual-8086",
+    "round-trips",
     // Descriptors and stacks.
     "accessed-bit-clear",
     "dpl",
@@ -94,19 +97,64 @@ const TRIED: &[&str] = &[
     "xsa-466",
 ];
 
+/// What the attacks that need a second vcpu are called.
+const TOGETHER: &[&str] = &[
+    "smp-arguments",
+    "smp-mappings",
+    "smp-stale-write",
+    "smp-tables",
+    "smp-entry-stacks",
+    "smp-upper-entries",
+    "smp-events",
+];
+
 /// The hypervisor's words when all its books agree at the end, and when nobody has written what is not to be written.
 const AUDIT: [&str; 2] = ["audit: all counts agree", "audit: the hypervisor is unchanged"];
 
-/// Starts the attacking kernel with these words on its command line, every count checked at the end.
-fn start(context: &Context, words: &str, more: &[&str]) -> Result<Driver> {
+/// A machine for the attacking kernel.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Machine<'a> {
+    /// What is on the kernel's command line.
+    pub words: &'a str,
+    /// More for the hypervisor's.
+    pub hypervisor: &'a str,
+    /// More options of `xtask qemu`.
+    pub options: &'a [&'a str],
+}
+
+/// The command that starts the attacking kernel, and beside it a domain that does nothing but keep its memory. Every count
+/// is checked at the end.
+pub fn command(context: &Context, machine: Machine<'_>) -> Result<std::process::Command> {
     let image = context.images.join("pv-guest-attack.elf");
-    let image = image.to_str().context("a path in UTF-8")?.to_owned();
-    let mut arguments = vec!["--guest", &image, "-v", "--hypervisor-append", "paravane.audit"];
-    if !words.is_empty() {
-        arguments.extend(["--append", words]);
-    }
-    arguments.extend(more);
-    Driver::start(context.qemu(&arguments), Stdin::Null)
+    let image = image.to_str().context("a path in UTF-8")?;
+    let attacker = format!("{image},name=attacker,extra=\"{}\"", machine.words);
+    let bystander = format!("{image},name=bystander,memory=16M,vcpus=1,extra=attack=bystander");
+    // What the bystander says while the attacker has the console is a message of a guest's.
+    let hypervisor = format!("paravane.audit guest_loglvl=all {}", machine.hypervisor);
+    let mut arguments = vec!["--guest", &attacker, "--guest", &bystander, "-v"];
+    arguments.extend(["--hypervisor-append", &hypervisor]);
+    arguments.extend(machine.options);
+    Ok(context.qemu(&arguments))
+}
+
+/// Runs such a machine to its end, with one of these statuses; nothing of the hypervisor's and nothing of the bystander's
+/// may have changed.
+pub fn run(
+    context: &Context,
+    machine: Machine<'_>,
+    allowed: &[Status],
+    limit: Duration,
+) -> Result<(Driver, Status)> {
+    let mut driver = Driver::start(command(context, machine)?, Stdin::Null)?;
+    let status = shell_status(driver.finish(limit)?);
+    let Some(status) = Status::from_code(status).filter(|status| allowed.contains(status)) else {
+        let failed = driver.console.failed_lines().join("\n");
+        bail!("status {status} of {machine:?}:\n{failed}\n{}", driver.tail());
+    };
+    AUDIT.into_iter().try_for_each(|words| has_line(&driver, words))?;
+    unchanged(&driver)?;
+    none_left(driver.id())?;
+    Ok((driver, status))
 }
 
 fn has_line(driver: &Driver, words: &str) -> Result<()> {
@@ -116,27 +164,46 @@ fn has_line(driver: &Driver, words: &str) -> Result<()> {
     bail!("no line says {words:?}:\n{}", driver.tail())
 }
 
-fn audited(driver: &Driver) -> Result<()> {
-    AUDIT.into_iter().try_for_each(|words| has_line(driver, words))
+/// The bystander's memory has the same digest before and after.
+fn unchanged(driver: &Driver) -> Result<()> {
+    let digest = |start: &str| {
+        let lines = driver.console.lines();
+        let rest = lines.iter().find_map(|line| unmarked(line).strip_prefix(start));
+        let rest = rest.with_context(|| format!("no line begins with {start:?}:\n{}", driver.tail()))?;
+        rest.split_whitespace().next().map(str::to_owned).context("a digest")
+    };
+    let (before, after) = (digest("bystander: digest ")?, digest("ok bystander digest ")?);
+    ensure!(before == after, "the bystander's memory had the digest {before} before and {after} after");
+    Ok(())
 }
 
-/// All attacks that a domain survives, in one boot.
-pub fn survived(context: &Context) -> Result<Outcome> {
-    let mut driver = start(context, "", &[])?;
-    let status = shell_status(driver.finish(LIMIT)?);
-    if status != 0 {
-        bail!("status {status}:\n{}\n{}", driver.console.failed_lines().join("\n"), driver.tail());
-    }
-    audited(&driver)?;
+/// Each of these attacks says that nothing was wrong.
+fn all_tried(driver: &Driver, names: &[&str]) -> Result<()> {
     let ok = driver.console.ok_lines();
-    for name in TRIED {
+    for name in names {
         let wanted = format!("attack.{name}");
         if !ok.iter().any(|line| line.split_whitespace().nth(1) == Some(&wanted)) {
             bail!("no line says `ok {wanted}`:\n{}", driver.tail());
         }
     }
-    none_left(driver.id())?;
-    Ok(Outcome::Passed(format!("{} attacks", ok.len())))
+    Ok(())
+}
+
+/// All attacks that a domain survives, in one boot.
+pub fn survived(context: &Context) -> Result<Outcome> {
+    let machine = Machine { words: "attack=all", ..Machine::default() };
+    let (driver, _) = run(context, machine, &[Status::Good], LIMIT)?;
+    all_tried(&driver, TRIED)?;
+    Ok(Outcome::Passed(format!("{} attacks", TRIED.len())))
+}
+
+/// Those that need a second vcpu: what the hypervisor reads for one, the other writes.
+pub fn together(context: &Context) -> Result<Outcome> {
+    let options = &["--smp", "2", "--vcpus", "2", "--silence", "400"];
+    let machine = Machine { words: "attack=smp", options, ..Machine::default() };
+    let (driver, _) = run(context, machine, &[Status::Good], LIMIT)?;
+    all_tried(&driver, TOGETHER)?;
+    Ok(Outcome::Passed(format!("{} attacks by two vcpus", TOGETHER.len())))
 }
 
 /// Each attack that ends its domain: the domain alone ends, with a report of the reason.
@@ -148,111 +215,49 @@ pub fn fatal(context: &Context) -> Result<Outcome> {
 }
 
 fn one(context: &Context, attack: &Fatal) -> Result<()> {
-    let mut driver = start(context, &format!("attack={}", attack.name), &[])?;
-    let status = shell_status(driver.finish(LIMIT)?);
-    if status != i32::from(Status::GuestCrash.code()) {
-        bail!("status {status}, not {}:\n{}", Status::GuestCrash.code(), driver.tail());
+    let machine = Machine { words: &format!("attack={}", attack.name), ..Machine::default() };
+    let (driver, _) = run(context, machine, &[Status::GuestCrash], LIMIT)?;
+    has_line(&driver, attack.report)
+}
+
+/// NMIs that must have come while the registers of each entry and exit were checked: in all, in entry code, and before
+/// how many of its instructions.
+const STORM: [(&str, u64); 3] = [("arrived", 5000), ("at", 100), ("instructions", 30)];
+
+/// NMIs between any two instructions, while a guest goes in and out by every way there is.
+pub fn nmi_storm(context: &Context) -> Result<Outcome> {
+    let options = &["--icount=0", "--silence", "400"];
+    let machine = Machine { words: "attack=round-trips", hypervisor: "paravane.nmi-storm=2", options };
+    let (driver, _) = run(context, machine, &[Status::Good], LIMIT)?;
+    all_tried(&driver, &["round-trips"])?;
+    let lines = driver.console.lines();
+    let sum = lines.iter().find_map(|line| line.split_once("NMI storm: "));
+    let (_, sum) = sum.with_context(|| format!("nothing is said of the storm:\n{}", driver.tail()))?;
+    let words: Vec<&str> = sum.split([' ', ',']).collect();
+    for (word, least) in STORM {
+        let at = words.iter().position(|it| *it == word).filter(|at| *at > 0);
+        let number = at.and_then(|at| words[at - 1].parse::<u64>().ok());
+        let number = number.with_context(|| format!("no number before {word:?} in {sum:?}"))?;
+        ensure!(number >= least, "{sum}: {least} are wanted before {word:?}");
     }
-    has_line(&driver, attack.report)?;
-    audited(&driver)?;
-    none_left(driver.id())
-}
-
-/// What a run of the fuzzer came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Fuzzed {
-    /// The first step that was not reached.
-    reached: u64,
-    /// Calls made, and those that did something.
-    calls: u64,
-    done: u64,
-}
-
-/// Steps between two lines of the fuzzer's; a run that ended early is taken up behind the last one.
-const EPOCH: u64 = 1000;
-
-/// A hundred thousand calls.
-pub fn fuzz(context: &Context) -> Result<Outcome> {
-    // A million is what is wanted here. One run of five fell silent somewhere in it, which could not be repeated; until
-    // that is understood the whole million is the full tier's.
-    fuzz_for(context, 1, 100_000)
-}
-
-/// A million of those, and a hundred million others.
-pub fn fuzz_long(context: &Context) -> Result<Outcome> {
-    fuzz_for(context, 1, 1_000_000)?;
-    fuzz_for(context, 2, 100_000_000)
-}
-
-/// Fuzzes until so many calls were made. A domain that the hypervisor ended is started again behind the epoch in which it
-/// ended; anything else that ends a run is an error.
-fn fuzz_for(context: &Context, seed: u64, wanted: u64) -> Result<Outcome> {
-    // A machine runs for this many steps, so that a run that hangs is noticed within an hour.
-    const STEPS: u64 = 2_000_000;
-    const MOST_CRASHES: u64 = 200;
-    let (mut calls, mut done, mut from, mut crashes) = (0, 0, 0, 0);
-    while calls < wanted {
-        let steps = STEPS.min(wanted - calls).next_multiple_of(EPOCH);
-        let words = format!("fuzz={seed},{},{from}", from + steps);
-        let mut driver = start(context, &words, &["--timeout", "3600"])?;
-        let status = shell_status(driver.finish(2 * LIMIT.max(std::time::Duration::from_secs(3600)))?);
-        let crashed = status == i32::from(Status::GuestCrash.code());
-        if status != 0 && !crashed {
-            bail!("status {status} of {words}:\n{}", driver.tail());
-        }
-        audited(&driver)?;
-        none_left(driver.id())?;
-        let run = fuzzed(driver.console.lines()).with_context(|| format!("no line of {words}'s steps"))?;
-        (calls, done) = (calls + run.calls, done + run.done);
-        from = run.reached;
-        crashes += u64::from(crashed);
-        if crashed {
-            from = run.reached / EPOCH * EPOCH + EPOCH;
-        }
-        if crashes > MOST_CRASHES {
-            bail!(
-                "the domain was ended {crashes} times within {from} steps: the fuzzer damages itself too often"
-            );
-        }
-    }
-    if done * 100 < calls * 30 {
-        bail!("{done} of {calls} calls did something, 30 % are wanted");
-    }
-    Ok(Outcome::Passed(format!("{calls} calls, {done} did something, {crashes} domains ended")))
-}
-
-/// Reads the last line that says how far a run came: `fuzz: seed S at N calls C done D`, or at the end
-/// `fuzz: seed S steps A to B: C calls, D done`.
-fn fuzzed(lines: &[String]) -> Option<Fuzzed> {
-    lines.iter().rev().find_map(|line| {
-        let words: Vec<&str> = line.strip_prefix("fuzz: seed ")?.split([' ', ':', ',']).collect();
-        let number = |name: &str, offset: isize| -> Option<u64> {
-            let at = words.iter().position(|word| *word == name)?;
-            words.get(at.checked_add_signed(offset)?)?.parse().ok()
-        };
-        let ended = number("calls", -1).zip(number("to", 1));
-        Some(match ended {
-            Some((calls, reached)) => Fuzzed { reached, calls, done: number("done", -1)? },
-            None => {
-                Fuzzed { reached: number("at", 1)?, calls: number("calls", 1)?, done: number("done", 1)? }
-            }
-        })
-    })
+    Ok(Outcome::Passed(sum.to_owned()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario;
 
     #[test]
-    fn the_fuzzers_lines_are_read() {
-        let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
-        let under_way =
-            "fuzz: seed 1 steps 0 to 5000, begun at 0\nfuzz: seed 1 at 2000 calls 2358 done 1244\nother";
-        assert_eq!(fuzzed(&lines(under_way)), Some(Fuzzed { reached: 2000, calls: 2358, done: 1244 }));
-        let end = "fuzz: seed 1 at 2000 calls 2358 done 1244\n\
-            fuzz: seed 1 steps 0 to 3000: 3000 calls, 1600 done (53 %), frames lost 11";
-        assert_eq!(fuzzed(&lines(end)), Some(Fuzzed { reached: 3000, calls: 3000, done: 1600 }));
-        assert_eq!(fuzzed(&lines("nothing")), None);
+    fn the_page_names_every_case() {
+        let text = std::fs::read_to_string(crate::source::root().join("docs/attacks.md")).unwrap();
+        let fatal = fatal::ALL.iter().map(|attack| attack.name);
+        let scenarios = scenario::ALL.iter().map(|scenario| scenario.name);
+        // Those that run rows or fatal attacks stand on the page as these.
+        let whole = ["attack/survived", "attack/fatal", "attack/together"];
+        let scenarios = scenarios.filter(|name| name.starts_with("attack/") && !whole.contains(name));
+        for name in TRIED.iter().chain(TOGETHER).copied().chain(fatal).chain(scenarios) {
+            assert!(text.contains(&format!("`{name}`")), "docs/attacks.md does not name {name}");
+        }
     }
 }

@@ -5,6 +5,7 @@ mod attack;
 mod budget;
 mod demonstration;
 mod domains;
+mod fuzz;
 mod guests;
 mod image;
 mod processors;
@@ -81,8 +82,12 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "image/shell", tier: Tier::Full, run: image::shell },
     Scenario { name: "attack/survived", tier: Tier::Ci, run: attack::survived },
     Scenario { name: "attack/fatal", tier: Tier::Ci, run: attack::fatal },
-    Scenario { name: "attack/fuzz", tier: Tier::Ci, run: attack::fuzz },
-    Scenario { name: "attack/fuzz-long", tier: Tier::Full, run: attack::fuzz_long },
+    Scenario { name: "attack/together", tier: Tier::Ci, run: attack::together },
+    Scenario { name: "attack/nmi-storm", tier: Tier::Ci, run: attack::nmi_storm },
+    Scenario { name: "attack/fuzz", tier: Tier::Ci, run: fuzz::short },
+    Scenario { name: "attack/fuzz-contested", tier: Tier::Ci, run: fuzz::contested },
+    Scenario { name: "attack/fuzz-contested-whole", tier: Tier::Full, run: fuzz::contested_whole },
+    Scenario { name: "attack/fuzz-long", tier: Tier::Full, run: fuzz::long },
     Scenario { name: "guests/overcommitted", tier: Tier::Ci, run: guests::overcommitted },
     Scenario { name: "guests/hotplug", tier: Tier::Ci, run: guests::hotplug },
     Scenario { name: "guests/restarted", tier: Tier::Ci, run: guests::restarted },

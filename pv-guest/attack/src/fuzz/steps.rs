@@ -27,7 +27,7 @@ const IRETQ: usize = 68;
 const OTHER_NUMBER: usize = 69;
 
 /// Most calls in a batch.
-const BATCH: usize = 8;
+const BATCH: usize = 16;
 /// Bytes of structures for each call of a batch.
 const SHARE: usize = 256;
 
