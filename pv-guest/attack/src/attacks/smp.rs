@@ -55,7 +55,7 @@ pub const ROWS: &[Row] = &[
 ];
 
 /// Rounds of vcpu 0; the others go on as long.
-const ROUNDS: u64 = 4000;
+const ROUNDS: u64 = 1000;
 
 /// Writes what could be arguments all over the page of structures.
 fn scribble_structures(vcpu: usize) {
@@ -302,7 +302,8 @@ fn entry_stacks(report: &mut Report) {
     gather();
 }
 
-/// Two tables that an entry of the root changes between, each with a word of its own at the end.
+/// What an entry of the root leads to: in bit 0 whether it is being changed, above that the word at the end, above that
+/// the round, since a vcpu that stands still for some rounds must not take one state for another.
 static ROOT_ENTRY: AtomicU64 = AtomicU64::new(0);
 static SEEN: AtomicU64 = AtomicU64::new(0);
 /// Where the changing entry maps to: L4 slot 400.
@@ -319,8 +320,9 @@ fn read_on(vcpu: usize) {
         // What the entry was before and after, nobody changed it between: then it is what must have been read.
         if before == after && before & 1 == 0 {
             let read = if end.vector == subject::BREAKPOINT { end.regs.rax } else { 0 };
-            if read != before >> 1 {
-                SEEN.store(read << 8 | before, Ordering::Release);
+            let there = before >> 1 & 3;
+            if read != there {
+                SEEN.store(read << 8 | there << 1 | 1, Ordering::Release);
             }
         }
     }
@@ -341,11 +343,11 @@ fn upper_entries(report: &mut Report) {
     give(read_on);
     for round in 0..2 * ROUNDS {
         let which = (round % 3) as usize;
+        let state = round << 3 | (which as u64) << 1;
         let entry = if which == 0 { 0 } else { l3s[which - 1] << 12 | KERNEL };
-        // Odd while it changes.
-        ROOT_ENTRY.store((which as u64) << 1 | 1, Ordering::Release);
+        ROOT_ENTRY.store(state | 1, Ordering::Release);
         report.result("the entry", crate::hypercall::set_entry(memory().l4, 400, entry), 0);
-        ROOT_ENTRY.store((which as u64) << 1, Ordering::Release);
+        ROOT_ENTRY.store(state, Ordering::Release);
         for _ in 0..round % 256 {
             core::hint::spin_loop();
         }
