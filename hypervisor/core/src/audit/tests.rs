@@ -1,5 +1,5 @@
 use super::{Discrepancy, Holding};
-use crate::addr::{Level, Mfn};
+use crate::addr::{DomainId, Level, Mfn};
 use crate::fake_machine::Stale;
 use crate::frame::{Direction, FrameType, Partial};
 use crate::pagetable::tests::world::{BASE, RO, RW, World};
@@ -155,7 +155,7 @@ fn a_stale_writable_mapping_shows() {
     let frame = Mfn::new(2);
     assert_eq!(
         world.machine.stale(&world.frames),
-        [Stale::ForeignPage { cpu: 0, address, frame, writable: false }]
+        [Stale::ForeignPage { cpu: 0, by: DomainId(1), address, frame, writable: false }]
     );
 }
 

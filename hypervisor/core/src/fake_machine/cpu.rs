@@ -18,6 +18,8 @@ pub enum Stale {
     ForeignPage {
         /// The CPU.
         cpu: usize,
+        /// The domain whose vcpu it runs.
+        by: DomainId,
         /// The page's address.
         address: u64,
         /// The frame.
@@ -249,7 +251,7 @@ impl Cpu {
             if writable && info.type_count() > 0 && info.kind() != FrameType::Writable {
                 found.push(Stale::WritableTable { cpu, address, frame: page.frame });
             } else if info.owner() != Owner::Domain(domain) && info.owner() != Owner::Free {
-                found.push(Stale::ForeignPage { cpu, address, frame: page.frame, writable });
+                found.push(Stale::ForeignPage { cpu, by: domain, address, frame: page.frame, writable });
             }
         }
         for &(frame, level) in &self.tables {

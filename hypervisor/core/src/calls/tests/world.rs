@@ -1,15 +1,17 @@
 //! A machine with a domain on it, built as at boot, whose kernel makes hypercalls.
 
 use super::machine::{TestMachine, Told};
-use crate::addr::{Level, Mfn, PAGE_SIZE, Pfn, VirtAddr};
+use crate::addr::{DomainId, Level, Mfn, PAGE_SIZE, Pfn, VirtAddr};
 use crate::build::fake_kernel::{BASE, Elf};
 use crate::build::{DomainConfig, MachineKind, Plan};
 use crate::descriptor::{RING1_CS64, RING1_SS, USER_CS64, USER_SS};
 use crate::domain::{Domain, Life, RunState, Shutdown, Vcpu};
 use crate::emulate::Mode;
 use crate::event::Channel;
-use crate::fake_machine::FakeMachine;
+use crate::fake_machine::{FakeMachine, Stale};
 use crate::flush::Tlb;
+use crate::frame::Owner;
+use crate::grant;
 use crate::guest_memory::GuestMemory;
 use crate::hypervisor::{Hypervisor, Leave, Next};
 use crate::memory::Memory;
@@ -115,6 +117,26 @@ pub(super) struct World {
 /// What a refusal leaves as it was.
 #[derive(Debug, PartialEq)]
 pub(super) struct Snapshot(Vec<String>, Told);
+
+/// What processors hold of which their guests must make no use. A guest may reach a page of another domain's that it has
+/// mapped by a grant, as the books say, or that one lent that is gone since: a processor may remember what its guest
+/// took away without a flush, while the mapping is on record.
+pub fn stale(hv: &Hypervisor<TestMachine>) -> Vec<Stale> {
+    let tables: Vec<_> = hv.domains.iter().map(|domain| &domain.grants).collect();
+    let (_, recorded) = grant::check(&hv.machine, &tables);
+    let lives = |id: DomainId| hv.domains.iter().any(|domain| domain.id == id);
+    let is_gone = |owner| matches!(owner, Owner::Domain(id) if !lives(id));
+    let allowed = |stale: &Stale| match *stale {
+        Stale::ForeignPage { by, frame, writable, .. } => {
+            recorded.iter().any(|it| (it.by, it.frame) == (by, frame) && (it.writable || !writable))
+                || hv.frames.info(frame).is_some_and(|info| is_gone(info.owner()))
+        }
+        _ => false,
+    };
+    let mut found = hv.machine.fake.stale(&hv.frames);
+    found.retain(|stale| !allowed(stale));
+    found
+}
 
 impl World {
     /// A domain that has done nothing yet.

@@ -85,10 +85,9 @@ fn whatever_a_guest_does_all_counts_agree() {
         if step % RECOUNT == 0 {
             let wrong = fuzz.world.hv.recount();
             assert!(wrong.is_empty(), "step {step}: {}", wrong[0]);
-            let machine = &fuzz.world.hv.machine.fake;
-            let stale = machine.stale(&fuzz.world.hv.frames);
+            let stale = stale(&fuzz.world.hv);
             assert!(stale.is_empty(), "step {step}: {:?}", stale[0]);
-            machine.fill();
+            fuzz.world.hv.machine.fake.fill();
         }
         if age > LIFE || fuzz.is_lost() {
             let wrong = fuzz.world.hv.recount();

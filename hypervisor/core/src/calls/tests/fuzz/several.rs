@@ -141,7 +141,7 @@ impl Several {
         let wrong = hv.recount();
         assert!(wrong.is_empty(), "step {step}: {}", wrong[0]);
         hv.machine.fake.fill();
-        let stale = hv.machine.fake.stale(&hv.frames);
+        let stale = stale(hv);
         assert!(stale.is_empty(), "step {step}: {:?}", stale[0]);
     }
 

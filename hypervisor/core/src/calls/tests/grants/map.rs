@@ -1,11 +1,14 @@
 //! Mapping grants, and what a mapping is.
 
 use super::*;
-use crate::calls::tests::world::BAD;
+use crate::addr::DomainId;
+use crate::calls::tests::world::{BAD, stale};
+use crate::fake_machine::Stale;
 use paravane_abi::errno::Errno;
 use paravane_abi::hypercall::*;
 use paravane_abi::mmu::*;
 use paravane_abi::multicall::MulticallEntry;
+use std::vec;
 
 #[test]
 fn a_mapping_is_an_l1_entry_with_the_rights_asked_for() {
@@ -51,6 +54,27 @@ fn both_domains_see_the_same_bytes() {
     lending.world.put(WINDOW + 8, &0x77u64);
     assert_eq!(lending.world.hv.machine.read_word(frame, 1), 0x77);
     assert_eq!(lending.world.get::<u64>(WINDOW + 8), 0x77);
+}
+
+#[test]
+fn a_processor_may_remember_what_is_mapped_and_no_more() {
+    let mut lending = Lending::new(1);
+    let frame = lending.frame(0, 0);
+    lending.lend(9, 0, frame);
+    let handle = lending.mapped(HOST, 9, WINDOW);
+    let hv = &lending.world.hv;
+    hv.machine.fake.fill();
+    let (cpu, by, address, writable) = (1, DomainId(2), WINDOW, true);
+    let page = Stale::ForeignPage { cpu, by, address, frame, writable };
+    assert_eq!((hv.machine.fake.stale(&hv.frames), stale(hv)), (vec![page.clone()], vec![]));
+    // Behind the hypervisor's back: what would be remembered if unmapping did not flush.
+    let slot = lending.entry(WINDOW);
+    assert_eq!(lending.unmap(handle, WINDOW, 0), GNTST_OKAY);
+    assert_eq!(stale(&lending.world.hv), []);
+    let (table, index) = lending.world.entry(WINDOW, Level::L1);
+    lending.world.hv.machine.fake.poke(table, index, slot.0);
+    lending.world.hv.machine.fake.fill();
+    assert_eq!(stale(&lending.world.hv), [page]);
 }
 
 #[test]
