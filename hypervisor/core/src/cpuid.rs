@@ -34,7 +34,7 @@ pub struct CpuidPolicy {
     pub tsc_to_ns: u32,
     /// Power of two that goes with the multiplier.
     pub tsc_shift: i8,
-    /// Machine frames' width in bits, page offset included. Above 44, Linux asks for grant table version 2.
+    /// Width in bits of the highest address of the machine's memory. Above 44, Linux asks for grant table version 2.
     pub machine_address_bits: u8,
     /// The state components that are offered. Without any, XSAVE is hidden with all that needs it.
     pub xstate: XState,
@@ -60,11 +60,15 @@ const fn bits<const N: usize>(positions: [u32; N]) -> u32 {
 /// SSE3, PCLMULQDQ, SSSE3, CX16, SSE4.1, SSE4.2, MOVBE, POPCNT, AES, RDRAND.
 const LEAF_1_ECX: u32 = bits([0, 1, 9, 13, 19, 20, 22, 23, 25, 30]);
 const HYPERVISOR: u32 = 1 << 31;
-/// FPU, DE, TSC, MSR, PAE, MCE, CX8, APIC, SEP, MCA, CMOV, PAT, CLFLUSH, MMX, FXSR, SSE, SSE2, HTT. No VME, PSE,
-/// PGE, MTRR, PSE36: they mean page sizes, global pages and registers a PV guest does not have.
-const LEAF_1_EDX: u32 = bits([0, 2, 4, 5, 6, 7, 8, 9, 11, 14, 15, 16, 19, 23, 24, 25, 26, 28]);
-/// BMI1, FDP_EXCP_ONLY, BMI2, ERMS, NO_FPU_SEL, RDSEED, ADX, CLFLUSHOPT, SHA.
-const LEAF_7_EBX: u32 = bits([3, 6, 8, 9, 13, 18, 19, 23, 29]);
+/// FPU, DE, TSC, MSR, PAE, MCE, CX8, APIC, SEP, MCA, CMOV, PAT, CLFLUSH, ACPI, MMX, FXSR, SSE, SSE2, SS, HTT. No VME,
+/// PSE, PGE, MTRR, PSE36: they mean page sizes, global pages and registers a PV guest does not have.
+const LEAF_1_EDX: u32 = bits([0, 2, 4, 5, 6, 7, 8, 9, 11, 14, 15, 16, 19, 22, 23, 24, 25, 26, 27, 28]);
+/// SYSENTER, which AMD's processors do not have in long mode (APM volume 3, SYSENTER).
+const SEP: u32 = 1 << 11;
+/// EBX of leaf 0 on AMD's processors: `Auth`.
+const AMD: u32 = 0x6874_7541;
+/// BMI1, FDP_EXCP_ONLY, BMI2, ERMS, NO_FPU_SEL, RDSEED, ADX, CLFLUSHOPT, CLWB, SHA.
+const LEAF_7_EBX: u32 = bits([3, 6, 8, 9, 13, 18, 19, 23, 24, 29]);
 const FSGSBASE: u32 = 1 << 0;
 /// GFNI, RDPID, MOVDIRI, MOVDIR64B.
 const LEAF_7_ECX: u32 = bits([8, 22, 27, 28]);
@@ -74,8 +78,9 @@ const LEAF_7_EDX: u32 = bits([4, 10, 14]);
 const LEAF_7_1_EAX: u32 = bits([10, 11, 12]);
 /// LAHF, CMP_LEGACY, ABM, SSE4A, MISALIGNSSE, 3DNOWPREFETCH.
 const EXTENDED_1_ECX: u32 = bits([0, 1, 5, 6, 7, 8]);
-/// SYSCALL, NX, MMXEXT, FFXSR, RDTSCP, LM; 1 GiB pages are hidden.
-const EXTENDED_1_EDX: u32 = bits([11, 20, 22, 25, 27, 29]);
+/// SYSCALL, NX, MMXEXT, FFXSR, RDTSCP, LM, 3DNOWEXT, 3DNOW; 1 GiB pages are hidden.
+const EXTENDED_1_EDX: u32 = bits([11, 20, 22, 25, 27, 29, 30, 31]);
+const RDTSCP: u32 = 1 << 27;
 /// Leaf 1 EDX bits that AMD repeats in leaf 0x80000001.
 const EXTENDED_1_EDX_SHARED: u32 = 0x0183_f3ff;
 const INVARIANT_TSC: u32 = 1 << 8;
@@ -137,7 +142,7 @@ pub fn filter(
 ) -> CpuidLeaf {
     match leaf {
         0..=MAX_BASIC => basic(leaf, subleaf, native, policy),
-        0x4000_0000..=0x4000_00ff => hypervisor(leaf, subleaf, policy),
+        0x4000_0000..=0x4000_00ff => hypervisor(leaf, subleaf, native, policy),
         0x4000_0100..=0x4000_01ff if policy.kernel == Policy::Ring1 => extension(leaf),
         0x8000_0000..=MAX_EXTENDED => extended(leaf, native, policy),
         // Beyond the limits all vendors' guests get AMD's answer, zeros.
@@ -155,6 +160,7 @@ fn basic(leaf: u32, subleaf: u32, native: impl Fn(u32, u32) -> CpuidLeaf, policy
         0 => CpuidLeaf { eax: limits.eax.min(MAX_BASIC), ..limits },
         1 => {
             let raw = native(1, 0);
+            let hidden = if limits.ebx == AMD { SEP } else { 0 };
             CpuidLeaf {
                 eax: raw.eax,
                 // The initial APIC number would be that of whatever CPU answers.
@@ -162,7 +168,7 @@ fn basic(leaf: u32, subleaf: u32, native: impl Fn(u32, u32) -> CpuidLeaf, policy
                 ecx: (raw.ecx & (LEAF_1_ECX | vector.one))
                     | HYPERVISOR
                     | if policy.osxsave { OSXSAVE } else { 0 },
-                edx: raw.edx & LEAF_1_EDX,
+                edx: raw.edx & LEAF_1_EDX & !hidden,
             }
         }
         2 | 4 => native(leaf, subleaf),
@@ -240,7 +246,12 @@ fn extended(leaf: u32, native: impl Fn(u32, u32) -> CpuidLeaf, policy: &CpuidPol
 }
 
 /// Xen's leaves (`xen/arch-x86/cpuid.h`).
-fn hypervisor(leaf: u32, subleaf: u32, policy: &CpuidPolicy) -> CpuidLeaf {
+fn hypervisor(
+    leaf: u32,
+    subleaf: u32,
+    native: impl Fn(u32, u32) -> CpuidLeaf,
+    policy: &CpuidPolicy,
+) -> CpuidLeaf {
     let zero = CpuidLeaf::default();
     match leaf {
         xen::XEN_CPUID_FIRST_LEAF => {
@@ -257,19 +268,20 @@ fn hypervisor(leaf: u32, subleaf: u32, policy: &CpuidPolicy) -> CpuidLeaf {
             ecx: xen::XEN_CPUID_FEAT1_MMU_PT_UPDATE_PRESERVE_AD,
             edx: 0,
         },
-        xen::LEAF_TSC => tsc(subleaf, policy),
+        xen::LEAF_TSC => tsc(subleaf, native(0x8000_0001, 0).edx & RDTSCP != 0, policy),
         xen::LEAF_PV if subleaf == 0 => CpuidLeaf { ebx: policy.machine_address_bits as u32, ..zero },
         _ => zero,
     }
 }
 
 /// The guest's TSC is the hardware's: neither emulated nor offset.
-fn tsc(subleaf: u32, policy: &CpuidPolicy) -> CpuidLeaf {
+fn tsc(subleaf: u32, rdtscp: bool, policy: &CpuidPolicy) -> CpuidLeaf {
     let zero = CpuidLeaf::default();
     match subleaf {
         0 => {
             const SAFE: u32 = 1 << 1;
-            CpuidLeaf { eax: if policy.invariant_tsc { SAFE } else { 0 }, ecx: policy.tsc_khz, ..zero }
+            let safe = if policy.invariant_tsc { SAFE } else { 0 };
+            CpuidLeaf { eax: safe | u32::from(rdtscp) << 2, ecx: policy.tsc_khz, ..zero }
         }
         1 => CpuidLeaf { ecx: policy.tsc_to_ns, edx: policy.tsc_shift as u8 as u32, ..zero },
         2 => CpuidLeaf { eax: policy.tsc_khz, ..zero },
@@ -366,7 +378,7 @@ mod tests {
     #[test]
     fn what_a_kernel_needs_is_kept() {
         let one = ask(1, 0);
-        for bit in [0, 4, 5, 6, 8, 11, 15, 16, 24, 25, 26] {
+        for bit in [0, 4, 5, 6, 8, 11, 15, 16, 22, 24, 25, 26, 27] {
             assert_ne!(one.edx & 1 << bit, 0, "leaf 1 EDX bit {bit}");
         }
         assert_ne!(one.ecx & 1 << 13, 0);
@@ -384,6 +396,15 @@ mod tests {
     }
 
     #[test]
+    fn amd_has_no_sysenter_in_long_mode() {
+        let amd = |leaf, subleaf| match leaf {
+            0 => CpuidLeaf { eax: 0x10, ebx: AMD, ecx: 0x444d_4163, edx: 0x6974_6e65 },
+            _ => everything(leaf, subleaf),
+        };
+        assert_eq!(filter(1, 0, amd, &POLICY).edx & SEP, 0);
+    }
+
+    #[test]
     fn hypervisor_leaves_say_xen() {
         let first = ask(0x4000_0000, 0);
         assert_eq!(
@@ -392,7 +413,8 @@ mod tests {
         );
         assert_eq!(ask(0x4000_0001, 0).eax, 4 << 16 | 17);
         assert_eq!(ask(0x4000_0002, 0), CpuidLeaf { eax: 1, ebx: 0x4000_0000, ecx: 1, edx: 0 });
-        assert_eq!(ask(0x4000_0003, 0).ecx, 2_000_000);
+        // RDTSCP is there, and the TSC is safe.
+        assert_eq!(ask(0x4000_0003, 0), CpuidLeaf { eax: 0b110, ecx: 2_000_000, ..CpuidLeaf::default() });
         assert_eq!(ask(0x4000_0003, 1).edx, 0xff);
         assert_eq!(ask(0x4000_0004, 0), CpuidLeaf::default());
         assert_eq!(ask(0x4000_0005, 0).ebx, 40);

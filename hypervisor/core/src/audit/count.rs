@@ -308,7 +308,7 @@ fn wrong_entry(entry: Pte, level: Level, index: usize, policy: PagingPolicy) -> 
     if !entry.present() {
         return None;
     }
-    if entry.has(Pte::G) {
+    if entry.has(Pte::G) && (policy == PagingPolicy::Ring1 || level != Level::L1) {
         return Some("global");
     }
     if entry.0 & Pte::CACHE != 0 {

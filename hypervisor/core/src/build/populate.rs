@@ -263,8 +263,8 @@ fn write_p2m_page(layout: &Layout, memory: &mut impl Populate, page: u64) {
     memory.write(Pfn::new(layout.p2m_pfn.get() + page), 0, entries.as_bytes());
 }
 
-/// A table's entries. Page tables are mapped read-only, everything else writable; supervisor pages for a ring-1 kernel,
-/// user pages for one in ring 3. All accessed and dirty, so that the CPU writes to no table at first.
+/// A table's entries. Page tables are mapped read-only, everything else writable; the pages are the kernel's, which in ring 3
+/// is marked when the tables are checked. All accessed and dirty, so that the CPU writes to no table at first.
 fn table_contents(
     layout: &Layout,
     table: Table,
@@ -272,9 +272,9 @@ fn table_contents(
     memory: &impl Populate,
 ) -> [u64; ENTRIES] {
     let common = PteFlags::PRESENT | PteFlags::ACCESSED | PteFlags::DIRTY;
-    let flags = match machine {
-        MachineKind::PvRing1 => common,
-        MachineKind::PvRing3 => common | PteFlags::USER,
+    let flags = match (machine, table.level) {
+        (MachineKind::PvRing1, _) | (_, Level::L1) => common,
+        (MachineKind::PvRing3, _) => common | PteFlags::USER,
     };
     let mut entries = [0; ENTRIES];
     for (index, entry) in entries.iter_mut().enumerate() {

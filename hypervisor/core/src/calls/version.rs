@@ -3,6 +3,7 @@
 use paravane_abi::errno::Errno;
 use paravane_abi::hypercall::xen_version::VersionCommand;
 use paravane_abi::version::*;
+use paravane_abi::vm_assist::VMASST_TYPE_PAE_EXTENDED_CR3;
 use zerocopy::FromZeros;
 
 use super::{Answer, Call};
@@ -57,11 +58,11 @@ impl<M: Machine> Hypervisor<M> {
             VersionCommand::PlatformParametersGet => self.write_guest(pointer, &RESERVED_START)?,
             VersionCommand::GetFeatures => {
                 let mut info: FeatureInfo = self.read_guest(pointer)?;
-                info.submap = match info.submap_idx {
-                    0 => FEATURES,
-                    1 => 0,
-                    _ => return Err(Errno::EINVAL.into()),
-                };
+                if info.submap_idx >= XENFEAT_NR_SUBMAPS {
+                    return Err(Errno::EINVAL.into());
+                }
+                let extended_cr3 = self.domain().vm_assist & 1 << VMASST_TYPE_PAE_EXTENDED_CR3 != 0;
+                info.submap = FEATURES | u32::from(extended_cr3) << XENFEAT_PAE_PGDIR_ABOVE_4GB;
                 self.write_guest(pointer, &info)?;
             }
             VersionCommand::Pagesize if pointer != 0 => return Err(Errno::EINVAL.into()),

@@ -2,6 +2,7 @@
 
 use paravane_abi::regs::CpuUserRegs;
 
+use crate::addr::PAGE_SHIFT;
 use crate::cpuid::{self, CpuidLeaf, CpuidPolicy};
 use crate::debugreg::DebugRegs;
 use crate::descriptor::{CodeBits, GuestTables, Policy, RESERVED_OFFSET, code_bits};
@@ -31,8 +32,6 @@ pub struct Processor {
     pub has_tsc_aux: bool,
     /// It has `rdfsbase` and its like.
     pub has_fsgsbase: bool,
-    /// Physical address bits.
-    pub address_bits: u8,
     /// What of its x87 and vector state guests are offered.
     pub xstate: XState,
     /// Bits of MXCSR it has.
@@ -50,7 +49,6 @@ impl Processor {
         let xstate = XState::detect(|leaf, subleaf| machine.cpuid(leaf, subleaf));
         let mut state = xstate.initial();
         machine.save_fpu(&mut state);
-        let [extended_max, ..] = machine.cpuid(0x8000_0000, 0);
         let [_, name, ..] = machine.cpuid(0, 0);
         let vendor = match &name.to_le_bytes() {
             b"Genu" => Vendor::Intel,
@@ -58,12 +56,10 @@ impl Processor {
             _ => Vendor::Other,
         };
         let [.., edx] = machine.cpuid(0x8000_0001, 0);
-        let width = if extended_max >= 0x8000_0008 { machine.cpuid(0x8000_0008, 0)[0] as u8 } else { 36 };
-        // Above 44 bits Linux would ask for grant table version 2.
         let (has_tsc_aux, mxcsr_mask) = (edx >> 27 & 1 != 0, state.mxcsr_mask());
         let [highest, ..] = machine.cpuid(0, 0);
         let has_fsgsbase = highest >= 7 && machine.cpuid(7, 0)[1] & 1 != 0;
-        Self { vendor, has_tsc_aux, has_fsgsbase, address_bits: width.min(44), xstate, mxcsr_mask }
+        Self { vendor, has_tsc_aux, has_fsgsbase, xstate, mxcsr_mask }
     }
 
     /// What guests may choose in CR4. FSGSBASE and OSXSAVE follow what CPUID shows them.
@@ -144,6 +140,7 @@ impl<M: Machine> View<'_, M> {
 
     fn cpuid_policy(&self) -> CpuidPolicy {
         let clock = self.hypervisor.clock.time_info(0);
+        let highest = (self.hypervisor.frames.len() as u64).saturating_sub(1);
         CpuidPolicy {
             kernel: self.hypervisor.domain().policy,
             version: (4, 17),
@@ -152,7 +149,7 @@ impl<M: Machine> View<'_, M> {
             tsc_khz: (self.hypervisor.clock.hz() / 1000) as u32,
             tsc_to_ns: clock.tsc_to_system_mul,
             tsc_shift: clock.tsc_shift,
-            machine_address_bits: self.hypervisor.processor.address_bits,
+            machine_address_bits: (u64::BITS - highest.leading_zeros() + PAGE_SHIFT) as u8,
             xstate: self.hypervisor.processor.xstate,
             xcr0: self.hypervisor.vcpu().xcr0,
             osxsave: self.shows_osxsave(),

@@ -95,7 +95,15 @@ impl<M: Memory + Tlb> Paging<'_, M> {
     /// `mmu_update(requests, count, done, domains)`.
     pub fn mmu_update(&mut self, requests: u64, count: u32, done: u64, domains: u32) -> CallOutcome {
         let batch = Batch { requests, count, done, domain: domains };
-        self.batch(batch, |paging, request: MmuUpdate| {
+        // A domain that there is not is refused before any request, one that is another's page or table by page.
+        let known = |paging: &mut Self| match paging.table_owner(domains) {
+            Err(Errno::ESRCH) => {
+                paging.write_done(done, 0);
+                Err(Errno::ESRCH)
+            }
+            _ => Ok(()),
+        };
+        self.batch(batch, known, |paging, request: MmuUpdate| {
             let owner = paging.table_owner(domains)?;
             paging.update(request, owner)
         })
@@ -104,7 +112,12 @@ impl<M: Memory + Tlb> Paging<'_, M> {
     /// `mmuext_op(ops, count, done, domain)`.
     pub fn mmuext_op(&mut self, ops: u64, count: u32, done: u64, domain: u32) -> CallOutcome {
         let batch = Batch { requests: ops, count, done, domain };
-        self.batch(batch, |paging, op: MmuextOp| {
+        // A domain's own pages alone, whatever the operations are: there is nobody here who may do this to others.
+        let known = |paging: &mut Self| match paging.page_owner(domain as u16)? {
+            MapOwner::Own => Ok(()),
+            _ => Err(Errno::EPERM),
+        };
+        self.batch(batch, known, |paging, op: MmuextOp| {
             let owner = paging.page_owner(domain as u16)?;
             paging.mmuext(&op, owner)
         })
@@ -126,10 +139,12 @@ impl<M: Memory + Tlb> Paging<'_, M> {
         CallOutcome::of(self.page_owner(domain).and_then(|owner| self.map_va(va, entry, flags, owner)))
     }
 
-    /// Does the requests of a batch, in order, until one is refused or the budget is spent.
+    /// Does the requests of a batch, in order, until one is refused or the budget is spent. `known` looks at the domains
+    /// that the call names: behind the array's place and before its contents, as Xen does, and so even when it is empty.
     fn batch<T: FromBytes + IntoBytes>(
         &mut self,
         batch: Batch,
+        known: impl FnOnce(&mut Self) -> Result<(), Errno>,
         mut perform: impl FnMut(&mut Self, T) -> Result<(), OpError>,
     ) -> CallOutcome {
         if self.finish_pending().is_err() {
@@ -143,6 +158,9 @@ impl<M: Memory + Tlb> Paging<'_, M> {
         let Some(memory) = self.guest_memory() else { return CallOutcome::of(Err(Errno::EFAULT)) };
         if memory.check_array(batch.requests, u64::from(count), size_of::<T>()).is_err() {
             return CallOutcome::of(Err(Errno::EFAULT));
+        }
+        if let Err(error) = known(self) {
+            return CallOutcome::of(Err(error));
         }
         let mut requests = Requests::new(batch.requests);
         let mut performed = 0;

@@ -53,7 +53,7 @@ impl Pte {
 
     /// Bits whose change needs no new check, because they neither move the mapping nor widen what may be
     /// done through it to the frame (XSA-148, XSA-182: PS, RW and the cache bits are not among them).
-    const HARMLESS: u64 = Self::NX | Self::AVAIL_HIGH | Self::AVAIL | Self::D | Self::A | Self::US;
+    const HARMLESS: u64 = Self::NX | Self::AVAIL_HIGH | Self::AVAIL | Self::G | Self::D | Self::A | Self::US;
 
     /// The entry that maps `frame` with `flags`.
     #[inline]
@@ -109,8 +109,8 @@ pub enum PagingPolicy {
     /// Kernel in ring 1: its pages are supervisor pages, US stays as the guest sets it, and one L4 serves
     /// kernel and programs.
     Ring1,
-    /// Kernel in ring 3 (Xen's ABI): US is set in every present entry, and a second L4 keeps the kernel
-    /// from its programs.
+    /// Kernel in ring 3 (Xen's ABI): US is set in every present entry, G in those of programs' pages, and a
+    /// second L4 keeps the kernel from its programs.
     Ring3,
 }
 
@@ -119,9 +119,9 @@ impl PagingPolicy {
     /// the guest's own notes and stay as they are.
     ///
     /// PS and the cache attributes are refused in every table (Xen's rule for domains without devices;
-    /// XSA-402 is what mixed attributes lead to). G is Xen's to set, on user pages; here it is taken off
-    /// in L1 entries, since ring 1 is supervisor and a global entry outlives a CR3 load, and refused
-    /// above, as Xen does.
+    /// XSA-402 is what mixed attributes lead to). G is Xen's to set, on programs' pages, and guests read it;
+    /// CR4.PGE stays clear, so that no entry outlives a CR3 load. In ring 1 it is taken off. Above L1 it is
+    /// refused, as Xen does.
     #[inline]
     pub const fn admit(self, wish: Pte, level: Level) -> Result<Pte, Errno> {
         if !wish.present() {
@@ -134,13 +134,12 @@ impl PagingPolicy {
         if wish.0 & !allowed != 0 {
             return Err(Errno::EINVAL);
         }
-        let mut bits = wish.0 & !Pte::G;
-        if matches!(self, Self::Ring3) && bits & Pte::US == 0 {
-            bits |= match level {
-                Level::L1 => Pte::US | Pte::GUEST_KERNEL,
-                _ => Pte::US,
-            };
-        }
+        let mut bits = match (self, level) {
+            (Self::Ring1, _) => wish.0 & !Pte::G,
+            (Self::Ring3, Level::L1) if wish.0 & Pte::US == 0 => wish.0 | Pte::US | Pte::GUEST_KERNEL,
+            (Self::Ring3, Level::L1) if wish.0 & Pte::GUEST_KERNEL == 0 => wish.0 | Pte::G,
+            (Self::Ring3, _) => wish.0 | Pte::US,
+        };
         if matches!(level, Level::L4) {
             // The CPU walks copies of the L4, so it could not set A in the guest's own (Xen likewise).
             bits |= Pte::A;
@@ -167,10 +166,17 @@ mod tests {
     }
 
     #[test]
-    fn global_is_stripped_in_l1_and_refused_above() {
+    fn global_is_stripped_or_set_in_l1_and_refused_above() {
         let wish = Pte(Pte::P | Pte::G | Pte::US);
         assert_eq!(PagingPolicy::Ring1.admit(wish, Level::L1), Ok(Pte(Pte::P | Pte::US)));
-        assert_eq!(PagingPolicy::Ring3.admit(wish, Level::L1), Ok(Pte(Pte::P | Pte::US)));
+        assert_eq!(PagingPolicy::Ring3.admit(wish, Level::L1), Ok(wish));
+        // As read back on Xen 4.17.
+        let ring3 =
+            |flags| PagingPolicy::Ring3.admit(Pte(Pte::P | flags), Level::L1).map(|entry| entry.0 & !Pte::P);
+        assert_eq!(ring3(Pte::US), Ok(Pte::US | Pte::G));
+        assert_eq!(ring3(0), Ok(Pte::US | Pte::GUEST_KERNEL));
+        assert_eq!(ring3(Pte::G), Ok(Pte::G | Pte::US | Pte::GUEST_KERNEL));
+        assert_eq!(ring3(Pte::US | Pte::GUEST_KERNEL), Ok(Pte::US | Pte::GUEST_KERNEL));
         for level in [Level::L2, Level::L3, Level::L4] {
             assert_eq!(PagingPolicy::Ring1.admit(wish, level), Err(Errno::EINVAL));
         }
@@ -192,8 +198,9 @@ mod tests {
             assert_eq!(PagingPolicy::Ring1.admit(Pte(Pte::P), level), Ok(Pte(Pte::P | a)));
             assert_eq!(PagingPolicy::Ring3.admit(Pte(Pte::P), level), Ok(Pte(Pte::P | Pte::US | mark | a)));
             let user = Pte(Pte::P | Pte::US);
+            let global = if level == Level::L1 { Pte::G } else { 0 };
             assert_eq!(PagingPolicy::Ring1.admit(user, level), Ok(Pte(user.0 | a)));
-            assert_eq!(PagingPolicy::Ring3.admit(user, level), Ok(Pte(user.0 | a)));
+            assert_eq!(PagingPolicy::Ring3.admit(user, level), Ok(Pte(user.0 | a | global)));
         }
     }
 
@@ -208,11 +215,11 @@ mod tests {
     #[test]
     fn only_harmless_bits_skip_the_check() {
         let old = Pte::new(Mfn::new(5), Pte::P | Pte::RW);
-        for bit in [Pte::NX, Pte::A, Pte::D, Pte::US, 1 << 9, 1 << 11, 1 << 52, 1 << 62] {
+        for bit in [Pte::NX, Pte::A, Pte::D, Pte::US, Pte::G, 1 << 9, 1 << 11, 1 << 52, 1 << 62] {
             assert!(Pte(old.0 ^ bit).is_like(old, Level::L1), "{bit:#x}");
             assert!(Pte(old.0 ^ bit).is_like(old, Level::L3), "{bit:#x}");
         }
-        for bit in [Pte::P, Pte::PS, Pte::G, 1 << 3, 1 << 4, 1 << 12, 1 << 51] {
+        for bit in [Pte::P, Pte::PS, 1 << 3, 1 << 4, 1 << 12, 1 << 51] {
             assert!(!Pte(old.0 ^ bit).is_like(old, Level::L1), "{bit:#x}");
             assert!(!Pte(old.0 ^ bit).is_like(old, Level::L4), "{bit:#x}");
         }

@@ -5,12 +5,14 @@ use crate::descriptor::Gate;
 use crate::domain::Callback;
 use paravane_abi::callback::*;
 use paravane_abi::errno::Errno;
+use paravane_abi::hypercall::vm_assist::{VMASST_CMD_DISABLE, VMASST_CMD_ENABLE};
 use paravane_abi::hypercall::*;
 use paravane_abi::physdev::*;
 use paravane_abi::ring1::Ring1Counters;
 use paravane_abi::trap::{TrapFlags, TrapInfo};
 use paravane_abi::vcpu::*;
 use paravane_abi::version::*;
+use paravane_abi::vm_assist::VMASST_TYPE_PAE_EXTENDED_CR3;
 use std::vec::Vec;
 
 #[test]
@@ -29,13 +31,23 @@ fn versions_and_features() {
         (0, 0xffff_8000_0000_0000_u64)
     );
     // Updates that keep A and D, high memory, bits for grants, memory by virtual node, direct mapping.
-    for (submap_idx, submap) in [(0, 1 << 5 | 1 << 6 | 1 << 7 | 1 << 13 | 1 << 17), (1, 0)] {
-        let request = FeatureInfo { submap_idx, submap: 0x77 };
+    const ALWAYS: u32 = 1 << 5 | 1 << 6 | 1 << 7 | 1 << 13 | 1 << 17;
+    // A base pointer of more than 32 bits, once it was asked for.
+    for (assist, submap) in
+        [(None, ALWAYS), (Some(VMASST_CMD_ENABLE), ALWAYS | 1 << 4), (Some(VMASST_CMD_DISABLE), ALWAYS)]
+    {
+        if let Some(command) = assist {
+            let arguments = [command.into(), VMASST_TYPE_PAE_EXTENDED_CR3.into()];
+            assert_eq!(world.call(HYPERVISOR_VM_ASSIST, &arguments), 0);
+        }
+        let request = FeatureInfo { submap_idx: 0, submap: 0x77 };
         assert_eq!(world.op(HYPERVISOR_XEN_VERSION, XENVER_GET_FEATURES, &request), 0);
         assert_eq!(world.get::<FeatureInfo>(ARG).submap, submap);
     }
-    let request = FeatureInfo { submap_idx: 2, submap: 0 };
-    world.op_refused(HYPERVISOR_XEN_VERSION, XENVER_GET_FEATURES, &request, Errno::EINVAL);
+    for submap_idx in [1, 2, u32::MAX] {
+        let request = FeatureInfo { submap_idx, submap: 0 };
+        world.op_refused(HYPERVISOR_XEN_VERSION, XENVER_GET_FEATURES, &request, Errno::EINVAL);
+    }
     assert_eq!(world.call(HYPERVISOR_XEN_VERSION, &[XENVER_PAGESIZE.into(), 0]), 4096);
     world.refused(HYPERVISOR_XEN_VERSION, &[XENVER_PAGESIZE.into(), ARG], Errno::EINVAL);
     world.refused(HYPERVISOR_XEN_VERSION, &[XENVER_BUILD_ID.into(), ARG], Errno::EPERM);

@@ -272,7 +272,18 @@ fn other_domains_are_out_of_reach() {
     for (arg, error) in
         [(DOMID_IO, Errno::EPERM), (2, Errno::EPERM), (3, Errno::ESRCH), (DOMID_XEN, Errno::EPERM)]
     {
-        assert_eq!(world.paging().mmuext_op(BASE, 1, 0, u32::from(arg)), failure(error));
+        for count in [0, 1] {
+            assert_eq!(world.paging().mmuext_op(BASE, count, 0, u32::from(arg)), failure(error));
+        }
+    }
+    // Without a request, a domain that there is not is refused all the same, and one out of reach is not asked for.
+    for (arg, outcome) in [
+        (domains(3, DOMID_SELF), failure(Errno::ESRCH)),
+        (domains(1, DOMID_SELF), failure(Errno::ESRCH)),
+        (domains(DOMID_SELF, 4), failure(Errno::ESRCH)),
+        (domains(2, DOMID_SELF), CallOutcome::Return(0)),
+    ] {
+        assert_eq!(world.paging().mmu_update(BASE, 0, DONE, arg), outcome, "{arg:#x}");
     }
     world.check();
 }
