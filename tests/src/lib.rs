@@ -4,6 +4,7 @@
 pub mod console;
 pub mod driver;
 pub mod elf;
+pub mod oracle;
 pub mod rsp;
 pub mod scenario;
 pub mod source;

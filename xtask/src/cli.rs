@@ -24,6 +24,8 @@ pub enum Command {
     Qemu(Box<Qemu>),
     /// Make a disk image that boots through GRUB, from a BIOS and from UEFI
     Image(Box<Image>),
+    /// Boot a small case on real Xen and on Paravane, and show what it saw side by side
+    Oracle(Oracle),
     /// Run the tests
     Test(Test),
     /// Run the two commands in a fresh Debian 12 that has only what the README names as given
@@ -201,6 +203,34 @@ fn seconds(text: &str) -> Result<f64, String> {
         Ok(number) if number > 0.0 && number < 1e9 => Ok(number),
         _ => Err("a positive number of seconds is needed".into()),
     }
+}
+
+const ORACLE_EXAMPLES: &str = "\
+Examples:
+  cargo xtask oracle start-of-day    registers, codes, entries and memory of one case, on both
+  cargo xtask oracle --differences   all cases, the values alone that differ
+  cargo xtask oracle --list          the cases
+
+A case explains what configuration makes differ. Exit status: 0 when nothing is left to settle, 1
+when a value differs without a reason, or a reason has no difference.";
+
+/// Options of `oracle`.
+#[derive(Args, Clone, Debug, Default)]
+#[command(after_help = ORACLE_EXAMPLES)]
+pub struct Oracle {
+    /// The case; all of them in one boot when there is none
+    pub case: Option<String>,
+    /// List the cases
+    #[arg(long)]
+    pub list: bool,
+    /// Show the values alone that differ
+    #[arg(long)]
+    pub differences: bool,
+    /// Boot the images as they were built last
+    #[arg(long)]
+    pub no_build: bool,
+    #[command(flatten)]
+    pub setup: Setup,
 }
 
 const TEST_EXAMPLES: &str = "\

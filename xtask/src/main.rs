@@ -5,6 +5,7 @@ mod build;
 mod cli;
 mod digest;
 mod image;
+mod oracle;
 mod project;
 mod qemu;
 mod run;
@@ -29,6 +30,7 @@ fn dispatch(cli: cli::Cli) -> anyhow::Result<Status> {
         cli::Command::Build(options) => build::command(&project, &options),
         cli::Command::Qemu(options) => qemu::command(&project, &options),
         cli::Command::Image(options) => image::command(&project, &options),
+        cli::Command::Oracle(options) => oracle::command(&project, &options),
         cli::Command::Test(options) => test::command(&project, &options),
         cli::Command::Bare(options) => bare::command(&project, &options),
     }

@@ -8,6 +8,7 @@ mod domains;
 mod fuzz;
 mod guests;
 mod image;
+mod oracle;
 mod processors;
 mod public;
 mod rings;
@@ -80,6 +81,8 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "image/repeats", tier: Tier::Ci, run: image::repeats },
     Scenario { name: "image/missing", tier: Tier::Ci, run: image::missing },
     Scenario { name: "image/shell", tier: Tier::Full, run: image::shell },
+    Scenario { name: "oracle/start-of-day", tier: Tier::Ci, run: oracle::start_of_day },
+    Scenario { name: "oracle/all", tier: Tier::Ci, run: oracle::all },
     Scenario { name: "attack/survived", tier: Tier::Ci, run: attack::survived },
     Scenario { name: "attack/fatal", tier: Tier::Ci, run: attack::fatal },
     Scenario { name: "attack/together", tier: Tier::Ci, run: attack::together },

@@ -29,11 +29,12 @@ pub struct Image {
 }
 
 /// The bare-metal packages.
-pub const IMAGES: [Image; 4] = [
+pub const IMAGES: [Image; 5] = [
     Image { package: "paravane", what: "the hypervisor" },
     Image { package: "pv-guest", what: "the guest kernel" },
     Image { package: "pv-guest-user", what: "the guest's programs" },
     Image { package: "pv-guest-attack", what: "the attacking kernel" },
+    Image { package: "pv-guest-oracle", what: "the observing kernel" },
 ];
 
 /// Position-independent code, linked in a fixed place: the hypervisor runs its first instructions elsewhere,
@@ -93,7 +94,9 @@ pub fn all(project: &Project, bring: Bring) -> Result<Built> {
     fs::create_dir_all(&images).with_context(|| format!("making {}", images.display()))?;
     let hypervisor = place(&one("paravane")?, &images.join("paravane.elf"))?;
     let guest = place(&one("pv-guest")?, &images.join("pv-guest.elf"))?;
-    place(&one("pv-guest-attack")?, &images.join("pv-guest-attack.elf"))?;
+    for kernel in ["pv-guest-attack", "pv-guest-oracle"] {
+        place(&one(kernel)?, &images.join(format!("{kernel}.elf")))?;
+    }
     let mut programs = executables.remove("pv-guest-user").unwrap_or_default();
     programs.insert("busybox".into(), busybox);
     let initramfs = images.join("initramfs.cpio");

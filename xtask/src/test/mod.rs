@@ -111,7 +111,10 @@ fn machines(run: &mut Run<'_>, bring: Bring, options: &cli::Test) -> Result<()> 
             setup::grub::need(run.project, bring)?;
             setup::grub::firmware(run.project, bring)?;
         }
-        if wanted.iter().any(|scenario| scenario.name.ends_with("-xen")) {
+        if wanted
+            .iter()
+            .any(|scenario| scenario.name.ends_with("-xen") || scenario.name.starts_with("oracle/"))
+        {
             fixtures::xen(run.project, bring)?;
         }
         if wanted.iter().any(|scenario| scenario.name.starts_with("guests/grub")) {
