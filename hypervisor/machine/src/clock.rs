@@ -12,7 +12,7 @@ static APIC_KHZ: AtomicU64 = AtomicU64::new(0);
 const CALIBRATION_TICKS: u16 = 11_932;
 /// Calibrations that may fail, and readings of which the quickest counts. A machine that is itself a program may be
 /// held up anywhere: in a reading, which makes it slow, or between two, for so long that the 8254 runs out.
-const CALIBRATIONS: usize = 20;
+const CALIBRATIONS: usize = 200;
 const READINGS: usize = 16;
 /// Readings of the 8254 before it counts as absent: it runs out after 55 ms, and a reading takes at least as long as a
 /// transaction on the ISA bus, about a microsecond.
@@ -73,7 +73,7 @@ pub fn calibrate() {
     pit::stop();
     TSC_KHZ.store(tsc_khz, Ordering::Relaxed);
     APIC_KHZ.store(apic_khz, Ordering::Relaxed);
-    apic::arm(0);
+    apic::stop_free_running();
 }
 
 /// TSC ticks in a millisecond.

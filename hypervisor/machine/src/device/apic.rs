@@ -65,7 +65,7 @@ pub fn initialise() {
     write(LVT_LINT0, if boots { DELIVERY_EXTINT } else { MASKED });
     write(LVT_LINT1, if boots { DELIVERY_NMI } else { MASKED });
     write(TIMER_DIVIDE, DIVIDE_BY_1);
-    write(LVT_TIMER, MASKED | u32::from(VECTOR_TIMER));
+    stop_free_running();
 }
 
 /// Has the registers where they are mapped: firmware may have moved them, or left the APIC off or in x2APIC mode,
@@ -123,6 +123,12 @@ pub fn start_free_running() {
     write(TIMER_INITIAL, u32::MAX);
 }
 
+/// Stops the counter, and lets it interrupt again.
+pub fn stop_free_running() {
+    arm(0);
+    write(LVT_TIMER, u32::from(VECTOR_TIMER));
+}
+
 /// Ticks left on the counter.
 pub fn remaining() -> u32 {
     read(TIMER_CURRENT)
@@ -130,7 +136,6 @@ pub fn remaining() -> u32 {
 
 /// Asks for one interrupt after `ticks` of the counter; 0 asks for none.
 pub fn arm(ticks: u32) {
-    write(LVT_TIMER, u32::from(VECTOR_TIMER));
     write(TIMER_INITIAL, ticks);
 }
 
