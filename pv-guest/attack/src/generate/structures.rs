@@ -9,7 +9,9 @@ use crate::random::Random;
 /// The structure that a table row's type names, if the list has it.
 pub fn find(type_name: &str) -> Option<&'static StructRow> {
     let last = type_name.rsplit(|c: char| !c.is_alphanumeric() && c != '_').find(|part| !part.is_empty())?;
-    let is = |row: &&StructRow| row.rust.rsplit("::").next() == Some(last);
+    let is = |row: &&StructRow| {
+        row.rust.strip_suffix(last).is_some_and(|path| path.is_empty() || path.ends_with(':'))
+    };
     STRUCTS.iter().flat_map(|rows| rows.iter()).find(is)
 }
 
