@@ -9,7 +9,7 @@ use spin::Once;
 
 use crate::cpu_ops::{self, CpuOps, machine, pv};
 use crate::mm::{self, Boot};
-use crate::{arch, console, cpu, event, fs, info, kprintln, process, role, trap, tty};
+use crate::{arch, console, cpu, event, fs, info, kprintln, process, role, trap, tty, xenstore};
 
 static COMMAND_LINE: Once<String> = Once::new();
 
@@ -45,7 +45,7 @@ extern "C" fn kernel_main(start_info: *const StartInfo) -> ! {
     assert!(start.has_magic(), "start_info has no magic");
     role::run_early(core::str::from_utf8(start.command_line()).unwrap_or_default());
     // SAFETY: this is the one call, before anything else uses memory.
-    let Boot { kernel_root, console, initrd } = unsafe { mm::take_over(&start) };
+    let Boot { kernel_root, console, store, initrd } = unsafe { mm::take_over(&start) };
     mm::set_kernel_root(kernel_root);
     pv::map_shared_page(start.shared_info);
     machine().mask_events();
@@ -70,6 +70,7 @@ extern "C" fn kernel_main(start_info: *const StartInfo) -> ! {
     );
     role::run_if_any(!initrd.is_empty());
     cpu::hotplug::bring_up_all();
+    xenstore::init(store, start.store_evtchn);
     fs::init(initrd);
     tty::init();
     start_init();

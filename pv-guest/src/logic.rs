@@ -41,3 +41,7 @@ pub mod termios;
 pub mod ticket;
 #[path = "role/ticks.rs"]
 pub mod ticks;
+#[path = "xenstore/connection.rs"]
+pub mod xenstore_connection;
+#[path = "xenstore/shutdown.rs"]
+pub mod xenstore_shutdown;

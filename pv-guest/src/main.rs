@@ -32,6 +32,7 @@ mod syscall;
 mod time;
 mod trap;
 mod tty;
+mod xenstore;
 
 use core::sync::atomic::{AtomicBool, Ordering};
 

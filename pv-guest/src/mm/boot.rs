@@ -223,6 +223,8 @@ pub struct Boot {
     pub kernel_root: Pfn,
     /// The console ring's frame, if there is a ring.
     pub console: Option<Pfn>,
+    /// The frame of the ring to xenstore, if there is one.
+    pub store: Option<Pfn>,
     /// The initramfs.
     pub initrd: &'static [u8],
 }
@@ -259,5 +261,5 @@ pub unsafe fn take_over(info: &StartInfo) -> Boot {
     // SAFETY: the builder loaded the module there; its frames are reserved, and mapped read-only.
     let initrd =
         unsafe { core::slice::from_raw_parts(Pfn(layout.initrd.start).bytes(), info.mod_len as usize) };
-    Boot { kernel_root: l4, console: layout.console, initrd }
+    Boot { kernel_root: l4, console: layout.console, store: layout.store, initrd }
 }

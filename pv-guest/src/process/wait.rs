@@ -44,7 +44,7 @@ impl WaitQueue {
     }
 
     /// As [`WaitQueue::wait_until`], whatever signals come.
-    pub(super) fn wait_uninterrupted<T>(&self, f: impl FnMut() -> Option<T>) -> Option<T> {
+    pub fn wait_uninterrupted<T>(&self, f: impl FnMut() -> Option<T>) -> Option<T> {
         self.wait(None, false, f).ok().flatten()
     }
 

@@ -5,6 +5,7 @@ mod attack;
 mod probe;
 mod rows;
 mod segments;
+mod xenstore;
 
 use core::arch::asm;
 use core::fmt::Write;
@@ -204,6 +205,7 @@ const PARTS: &[(&str, Part)] = &[
     ("ldt", segments::ldt),
     ("nmi", segments::nmi),
     ("attack", attack::report),
+    ("xenstore", xenstore::report),
 ];
 
 /// Runs all tests that are about this machine and reports a line for each.

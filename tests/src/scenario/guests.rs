@@ -58,6 +58,9 @@ pub fn restarted(context: &Context) -> Result<Outcome> {
     Ok(Outcome::Passed(format!("three crashes, four lives, each time {}", free[0])))
 }
 
+/// What hands the console on.
+const SWITCH: &[u8] = b"\x01\x01\x01";
+
 /// How often the hypervisor has said that a domain has the console.
 fn given_to(console: &Console, domain: u16) -> usize {
     let words = format!("(PV) *** Serial input to DOM{domain} ");
@@ -67,7 +70,6 @@ fn given_to(console: &Console, domain: u16) -> usize {
 /// Two domains with a shell each on one terminal: one has it, the other's lines are marked, and the key hands it on.
 pub fn consoles(context: &Context) -> Result<Outcome> {
     const ANSWER: Duration = Duration::from_secs(120);
-    const SWITCH: &[u8] = b"\x01\x01\x01";
     let terminal = Terminal::open()?;
     let mut driver = terminal.start(context.qemu(&[
         "-v",
@@ -101,4 +103,33 @@ pub fn consoles(context: &Context) -> Result<Outcome> {
     ensure!(status == 0, "it ended with status {status}:\n{}", driver.tail());
     none_left(driver.id())?;
     Ok(Outcome::Passed("typed to both, and each line stands alone".into()))
+}
+
+/// The hypervisor's keys ask one of two domains to power off, by xenstore, and then all that are left.
+pub fn asked(context: &Context) -> Result<Outcome> {
+    const ANSWER: Duration = Duration::from_secs(120);
+    let terminal = Terminal::open()?;
+    let guests = ["--guest", "pv-guest,name=a", "--guest", "pv-guest,name=b"];
+    let mut driver = terminal.start(context.qemu(&[&["-v", "--memory", "32M"][..], &guests].concat()))?;
+    driver.wait_for("the first shell's prompt", LIMIT, Console::at_prompt)?;
+    driver.send(SWITCH)?;
+    driver.wait_for("word of the switch", ANSWER, |console| given_to(console, 2) == 1)?;
+    // A domain that is up has told xenstore what it listens to.
+    driver.wait_for("the second one's prompt", LIMIT, Console::at_prompt)?;
+    driver.send(SWITCH)?;
+    let says = |words: &'static str| {
+        move |console: &Console| console.lines().iter().any(|line| line.contains(words))
+    };
+    driver.wait_for("the hypervisor to listen", ANSWER, says("*** Serial input to the hypervisor"))?;
+    driver.send(b"k2\r")?;
+    driver.wait_for("the second one's end", ANSWER, says("d2 'b' has stopped (PowerOff)"))?;
+    ensure!(!driver.console.lines().iter().any(|line| line.contains("d1 'a'")), "both:\n{}", driver.tail());
+    driver.send(b"k\r")?;
+    let status = shell_status(driver.finish(LIMIT)?);
+    ensure!(status == 0, "it ended with status {status}:\n{}", driver.tail());
+    says("d1 'a' is asked: poweroff")(&driver.console)
+        .then_some(())
+        .context("it ended without being asked")?;
+    none_left(driver.id())?;
+    Ok(Outcome::Passed("one of two, then the other".into()))
 }

@@ -95,6 +95,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "guests/hotplug", tier: Tier::Ci, run: guests::hotplug },
     Scenario { name: "guests/restarted", tier: Tier::Ci, run: guests::restarted },
     Scenario { name: "guests/consoles", tier: Tier::Ci, run: guests::consoles },
+    Scenario { name: "guests/asked-to-stop", tier: Tier::Ci, run: guests::asked },
     Scenario { name: "guests/grub", tier: Tier::Ci, run: public::grub },
     Scenario { name: "guests/grub-loads", tier: Tier::Ci, run: public::grub_loads },
     Scenario { name: "domains/isolation", tier: Tier::Ci, run: domains::isolation },
