@@ -64,8 +64,9 @@ pub trait Processor {
     /// Sets XCR0 alone, to a value as for [`Self::load_fpu`].
     fn set_xcr0(&mut self, xcr0: u64);
 
-    /// Lets `rdfsbase` and its like be executed outside ring 0, where the processor has them, or has them raise #UD.
-    fn allow_base_instructions(&mut self, allow: bool);
+    /// Sets those bits of CR4 that act as the guest's kernel chose them, TSD and FSGSBASE, to those of a value. The
+    /// processor has what the value asks for.
+    fn set_guest_cr4(&mut self, value: u64);
 
     /// DS, ES, FS and GS as they are.
     fn data_selectors(&self) -> [u16; 4];

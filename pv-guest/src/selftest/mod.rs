@@ -202,6 +202,7 @@ const PARTS: &[(&str, Part)] = &[
     ("entry-area", entry_area),
     ("m2p", machine_to_physical),
     ("fsgsbase", segments::bases),
+    ("tsd", segments::counter),
     ("ldt", segments::ldt),
     ("nmi", segments::nmi),
     ("attack", attack::report),

@@ -82,6 +82,7 @@ probes! {
     lar: "lar ecx, eax";
     load_ds: "mov ds, eax";
     rdfsbase: "rdfsbase rax";
+    rdtsc: "rdtsc";
     wrfsbase: "wrfsbase rax";
     rdmsr: "rdmsr";
     wrmsr: "wrmsr";

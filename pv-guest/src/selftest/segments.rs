@@ -1,4 +1,4 @@
-//! Segment bases by instructions; and what a kernel in ring 3 has besides: a table of descriptors of its own, and interrupts
+//! What CR4 decides: segment bases by instructions, the time-stamp counter; and what a kernel in ring 3 has besides: a table of descriptors of its own, and interrupts
 //! that nothing masks.
 
 use core::fmt::Write;
@@ -132,6 +132,29 @@ pub fn bases(out: &mut dyn Write) {
     ];
     let wanted = [UNDEFINED, Outcome::Completed, expected, expected, Outcome::Completed, UNDEFINED];
     line(out, outcomes == wanted, "fsgsbase", format_args!("offered {offered}: {outcomes:?}"));
+}
+
+/// A kernel that keeps the time-stamp counter from programs reads it all the same: the hypervisor does it for it.
+pub fn counter(out: &mut dyn Write) {
+    const CR4_TSD: u64 = 1 << 2;
+    let mut cr4 = Regs::default();
+    probe::run(probe::read_cr4, &mut cr4);
+    let read = || {
+        let mut regs = Regs::default();
+        let outcome = probe::run(probe::rdtsc, &mut regs);
+        (outcome, regs.rdx << 32 | regs.rax)
+    };
+    let write = |value| probe::run(probe::write_cr4, &mut Regs { rax: value, ..Regs::default() });
+    let mut set = Regs::default();
+    let (before, written) = (read(), write(cr4.rax | CR4_TSD));
+    probe::run(probe::read_cr4, &mut set);
+    let (between, restored, after) = (read(), write(cr4.rax), read());
+    let outcomes = [before.0, written, between.0, restored, after.0];
+    let good = outcomes == [Outcome::Completed; 5]
+        && set.rax == cr4.rax | CR4_TSD
+        && before.1 < between.1
+        && between.1 < after.1;
+    line(out, good, "tsd", format_args!("cr4 {:#x}, {outcomes:?}", set.rax));
 }
 
 /// One is delivered at once, whatever is masked, and the next after it.

@@ -2,7 +2,6 @@
 
 use paravane_abi::regs::{CpuUserRegs, IretContext};
 
-use super::view::CR4_FSGSBASE;
 use crate::addr::{Mfn, VirtAddr};
 use crate::build::MachineKind;
 use crate::build::populate::hypercall_page;
@@ -57,7 +56,7 @@ impl<M: Machine> Hypervisor<M> {
             Effect::SetCr2(address) => self.shared().set_cr2(self.vcpu().info, address),
             Effect::WriteCr4(value) => {
                 self.vcpu_mut().cr4 = value;
-                self.machine.allow_base_instructions(value & CR4_FSGSBASE != 0);
+                self.machine.set_guest_cr4(value);
             }
             Effect::SetDebugRegs(debug) => self.load_debug_registers(debug),
             Effect::WriteMsr(effect) => self.write_msr(effect)?,

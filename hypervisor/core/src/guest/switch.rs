@@ -2,7 +2,6 @@
 
 use paravane_abi::regs::CpuUserRegs;
 
-use super::view::CR4_FSGSBASE;
 use crate::bounce::{Entry, Kind};
 use crate::crash::Reason;
 use crate::descriptor::Policy;
@@ -150,7 +149,7 @@ impl<M: Machine> Hypervisor<M> {
         machine.set_task_switched(false);
         machine.load_fpu(&vcpu.fpu, vcpu.xcr0);
         machine.set_task_switched(vcpu.task_switched);
-        machine.allow_base_instructions(vcpu.cr4 & CR4_FSGSBASE != 0);
+        machine.set_guest_cr4(vcpu.cr4);
         machine.set_tsc_aux(vcpu.tsc_aux);
         let (debug, bases, selectors) = (vcpu.debug, vcpu.bases, vcpu.selectors);
         let loaded = self.load_selectors(selectors);

@@ -39,7 +39,7 @@ pub struct Processor {
 }
 
 /// CR4.FSGSBASE, as the processor's own is while the vcpu runs: never behind its kernel's back (XSA-293).
-pub(super) const CR4_FSGSBASE: u64 = 1 << 16;
+const CR4_FSGSBASE: u64 = 1 << 16;
 /// CR4.OSXSAVE.
 const CR4_OSXSAVE: u64 = 1 << 18;
 

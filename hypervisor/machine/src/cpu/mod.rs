@@ -45,7 +45,8 @@ const MXCSR_DEFAULT: u32 = 0x1f80;
 /// Sets CR0, CR4 and EFER for good.
 ///
 /// WP is what makes page tables read-only to ring 1 (invariant 3). SMAP stays off: QEMU 7.2 does the stack
-/// reads of a ring-3 kernel's `iretq` as supervisor. PGE stays off: nothing is global. TSD and PCE stay off.
+/// reads of a ring-3 kernel's `iretq` as supervisor. PGE stays off: nothing is global. PCE stays off, and
+/// TSD until a guest wants it.
 fn initialise_control_registers(features: Features) {
     let mut cr4 = Cr4Flags::PHYSICAL_ADDRESS_EXTENSION
         | Cr4Flags::OSFXSR
@@ -112,11 +113,14 @@ pub fn prevent_user_instructions(prevent: bool) {
     }
 }
 
-/// Sets CR4.FSGSBASE for the guest, where the processor has it: only then may it be asked for.
-pub fn allow_base_instructions(allow: bool) {
-    if Cr4::read().contains(Cr4Flags::FSGSBASE) != allow {
-        // SAFETY: ring 0 reads and writes bases by their registers, and keeps nothing in FS and GS.
-        unsafe { Cr4::update(|flags| flags.set(Cr4Flags::FSGSBASE, allow)) };
+/// Sets the bits of CR4 that a guest's kernel chooses, where the processor has them.
+pub fn set_guest_cr4(value: u64) {
+    let guests = Cr4Flags::TIMESTAMP_DISABLE | Cr4Flags::FSGSBASE;
+    let (old, chosen) = (Cr4::read(), Cr4Flags::from_bits_truncate(value) & guests);
+    if old & guests != chosen {
+        // SAFETY: ring 0 may read the counter in any case, reads and writes bases by their registers, and keeps nothing
+        // in FS and GS.
+        unsafe { Cr4::write((old - guests) | chosen) };
     }
 }
 

@@ -73,8 +73,8 @@ impl Processor for Hardware {
         self.show_xcr0(xcr0);
     }
 
-    fn allow_base_instructions(&mut self, allow: bool) {
-        crate::cpu::allow_base_instructions(allow);
+    fn set_guest_cr4(&mut self, value: u64) {
+        crate::cpu::set_guest_cr4(value);
     }
 
     fn data_selectors(&self) -> [u16; 4] {

@@ -34,7 +34,7 @@ pub(super) struct Told {
     pub user_rsp: u64,
     pub live: Live,
     pub xcr0: u64,
-    pub base_instructions: bool,
+    pub cr4: u64,
 }
 
 /// The machine.
@@ -281,8 +281,8 @@ impl Processor for TestMachine {
         self.told.xcr0 = xcr0;
     }
 
-    fn allow_base_instructions(&mut self, allow: bool) {
-        self.told.base_instructions = allow;
+    fn set_guest_cr4(&mut self, value: u64) {
+        self.told.cr4 = value & (1 << 2 | 1 << 16);
     }
 
     fn data_selectors(&self) -> [u16; 4] {

@@ -9,6 +9,7 @@ use paravane_abi::regs::CpuUserRegs;
 const MS: u64 = 1_000_000;
 const OSXSAVE: u64 = 1 << 18;
 const FSGSBASE: u64 = 1 << 16;
+const TSD: u64 = 1 << 2;
 const FORCED_CPUID: [u8; 7] = [0x0f, 0x0b, b'x', b'e', b'n', 0x0f, 0xa2];
 const XSETBV: [u8; 3] = [0x0f, 0x01, 0xd1];
 const READ_CR4: [u8; 3] = [0x0f, 0x20, 0xe0];
@@ -88,9 +89,9 @@ fn a_program_cannot_set_xcr0() {
     assert_eq!(world.vcpu().xcr0, 3);
 }
 
-/// The processor's CR4.FSGSBASE is the running vcpu's, at once and after every switch (XSA-293).
+/// The processor's CR4.FSGSBASE and TSD are the running vcpu's, at once and after every switch (XSA-293).
 #[test]
-fn base_instructions_are_allowed_where_their_kernel_allows_them() {
+fn bits_of_cr4_are_as_the_kernel_that_runs_chose_them() {
     let mut world = World::on_processors(1, 3, |_| {});
     let mut regs = CpuUserRegs::default();
     let mut seen = [0; 3];
@@ -98,20 +99,36 @@ fn base_instructions_are_allowed_where_their_kernel_allows_them() {
         assert_eq!(settle(&mut world, &mut regs), Next::Guest);
         let (domain, _) = world.hv.machine.told.running.expect("a domain runs");
         let index = usize::from(domain.0) - 1;
-        // The first turns it on once, the second off and on in turns, the third knows nothing of it.
-        let before = [seen[0] > 0, seen[1] % 2 == 1, false][index];
-        assert_eq!(world.hv.machine.told.base_instructions, before, "{index} {}", seen[index]);
-        let wanted = [true, !before, false][index];
+        // The first sets both bits once, the second one after the other in turns, the third knows nothing of them.
+        let chosen = |times: usize| [FSGSBASE | TSD, [0, TSD, FSGSBASE][times % 3], 0][index];
+        let before = if seen[index] == 0 { 0 } else { chosen(seen[index] - 1) };
+        assert_eq!(world.hv.machine.told.cr4, before, "{index} {}", seen[index]);
+        let wanted = chosen(seen[index]);
         if wanted != before {
-            set_cr4(&mut world, if wanted { FSGSBASE } else { 0 });
-            assert_eq!(world.hv.machine.told.base_instructions, wanted);
-            assert_eq!(leaf(&mut world, 7, 0)[1], 1, "shown whatever CR4 says");
+            set_cr4(&mut world, wanted);
+            assert_eq!(world.hv.machine.told.cr4, wanted);
+            assert_eq!(leaf(&mut world, 7, 0)[1], 1, "FSGSBASE is shown whatever CR4 says");
         }
         seen[index] += 1;
         world.hv.machine.now += 30 * MS;
         world.hv.timer_interrupt();
     }
     assert!(seen.iter().all(|times| *times >= 4), "{seen:?}");
+}
+
+/// With TSD the counter is the kernel's alone, which reads it through the hypervisor.
+#[test]
+fn a_program_cannot_read_the_counter_when_its_kernel_forbids_it() {
+    const RDTSC: [u8; 2] = [0x0f, 0x31];
+    let mut world = World::new();
+    for (cr4, program_may) in [(0, true), (TSD, false)] {
+        set_cr4(&mut world, cr4);
+        for (before, may) in [(world.kernel(), true), (world.program(), program_may)] {
+            let after = runs(&mut world, &RDTSC, PROTECTION, before).rip;
+            let wanted = if may { before.rip + 2 } else { HANDLER + 16 * u64::from(PROTECTION) };
+            assert_eq!(after, wanted, "{cr4:#x}");
+        }
+    }
 }
 
 /// Whatever one vcpu's XCR0 leaves out, the next one finds its own of all components.
