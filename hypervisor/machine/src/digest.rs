@@ -10,7 +10,7 @@ use core::fmt;
 use paravane_abi::ring1::{
     DIRECT_GATE_FIRST, DIRECT_GATE_LAST, ENTRY_AREA, ENTRY_CODE_OFFSET, ENTRY_GDT_OFFSET, ENTRY_IDT_OFFSET,
 };
-use paravane_core::descriptor::{LDT_SELECTOR, RESERVED_OFFSET, USER_CODE_ENTRIES, set_user_code_present};
+use paravane_core::descriptor::{LDT_ENTRIES, USER_CODE_ENTRIES, set_user_code_present};
 use spin::Once;
 
 use crate::boot::memory_map::FRAME_SIZE;
@@ -62,10 +62,9 @@ fn gates() -> u64 {
 
 fn descriptors() -> u64 {
     let page = ENTRY_AREA + ENTRY_GDT_OFFSET + GUEST_GDT_PAGES as u64 * FRAME_SIZE;
-    let ldt = usize::from(LDT_SELECTOR - RESERVED_OFFSET) / 8;
     fold(words(page, page + FRAME_SIZE).enumerate().map(|(index, raw)| match index {
         _ if USER_CODE_ENTRIES.contains(&index) => set_user_code_present(raw, true),
-        _ if index == ldt || index == ldt + 1 => 0,
+        _ if LDT_ENTRIES.contains(&index) => 0,
         _ => raw,
     }))
 }

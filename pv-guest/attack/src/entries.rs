@@ -8,14 +8,14 @@ use paravane_abi::callback::{
     CALLBACKTYPE_SYSCALL32, CallbackRegister,
 };
 use paravane_abi::hypercall as nr;
-use paravane_abi::mmu::{DOMID_SELF, MMUEXT_NEW_BASEPTR, MmuextOp};
+use paravane_abi::mmu::{DOMID_SELF, MMUEXT_NEW_BASEPTR, MMUEXT_NEW_USER_BASEPTR, MmuextOp};
 use paravane_abi::multicall::MulticallEntry;
-use paravane_abi::ring1::{RING1_CS64, RING1_SS};
 use paravane_abi::trap::TrapInfo;
 
-use crate::guard::{EXCEPTIONS, VCPUS, stub};
+use crate::guard::{EXCEPTIONS, VCPUS, int80_stub, stub, system_call_stub};
 use crate::hypercall::{entry, multicall};
 use crate::memory::{event_mask, memory};
+use crate::ring;
 
 /// Bytes of the stack on which ring 3 enters.
 const STACK: usize = 8192;
@@ -43,7 +43,7 @@ pub fn traps(vcpu: usize) -> [TrapInfo; EXCEPTIONS + 2] {
         *trap = TrapInfo {
             vector: vector as u8,
             flags: dpl,
-            cs: RING1_CS64,
+            cs: ring::code(),
             address: stub(vcpu, vector),
             ..TrapInfo::default()
         };
@@ -51,8 +51,8 @@ pub fn traps(vcpu: usize) -> [TrapInfo; EXCEPTIONS + 2] {
     table[EXCEPTIONS] = TrapInfo {
         vector: 0x80,
         flags: 3,
-        cs: RING1_CS64,
-        address: stub(vcpu, EXCEPTIONS + 4),
+        cs: ring::code(),
+        address: int80_stub(vcpu),
         ..TrapInfo::default()
     };
     table
@@ -61,7 +61,8 @@ pub fn traps(vcpu: usize) -> [TrapInfo; EXCEPTIONS + 2] {
 /// A callback's registration: its place in the stub table follows the exceptions.
 pub fn callback(vcpu: usize, index: usize) -> CallbackRegister {
     let kinds = [CALLBACKTYPE_EVENT, CALLBACKTYPE_SYSCALL, CALLBACKTYPE_SYSCALL32, CALLBACKTYPE_FAILSAFE];
-    CallbackRegister::new(kinds[index], 0, stub(vcpu, EXCEPTIONS + index))
+    let address = if index == 1 { system_call_stub(vcpu) } else { stub(vcpu, EXCEPTIONS + index) };
+    CallbackRegister::new(kinds[index], 0, address)
 }
 
 /// Registers the traps of vcpu 0, and says whether they were taken.
@@ -75,16 +76,21 @@ fn try_traps() -> bool {
     multicall(&mut calls) == 0 && calls.iter().all(|call| call.result == 0)
 }
 
-/// Registers callbacks and stack of vcpu 0, loads the core's root, masks events, and says whether all was taken.
+/// Registers callbacks and stack of vcpu 0, loads the core's roots, masks events, and says whether all was taken.
 pub fn try_callbacks() -> bool {
     let callbacks = [0, 1, 2, 3].map(|index| callback(0, index));
     let register = |callback: &CallbackRegister| -> MulticallEntry {
         entry(nr::HYPERVISOR_CALLBACK_OP, [CALLBACKOP_REGISTER.into(), core::ptr::from_ref(callback) as u64])
     };
-    let root = MmuextOp::new(MMUEXT_NEW_BASEPTR, memory().l4, 0);
+    let memory = memory();
+    let roots = [
+        MmuextOp::new(MMUEXT_NEW_BASEPTR, memory.l4, 0),
+        MmuextOp::new(MMUEXT_NEW_USER_BASEPTR, memory.user_l4, 0),
+    ];
+    let count = if ring::is_3() { 2 } else { 1 };
     let mut calls = [
-        entry(nr::HYPERVISOR_MMUEXT_OP, [&raw const root as u64, 1, 0, DOMID_SELF.into()]),
-        entry(nr::HYPERVISOR_STACK_SWITCH, [RING1_SS.into(), kernel_stack(0)]),
+        entry(nr::HYPERVISOR_MMUEXT_OP, [roots.as_ptr() as u64, count, 0, DOMID_SELF.into()]),
+        entry(nr::HYPERVISOR_STACK_SWITCH, [ring::stack().into(), kernel_stack(0)]),
         register(&callbacks[0]),
         register(&callbacks[1]),
         register(&callbacks[2]),

@@ -1,5 +1,7 @@
 //! Attacks that end the domain that makes them. Each is a boot of its own: `attack=NAME`.
 
+use crate::rings::Rings;
+
 /// An attack after which the hypervisor ends the domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fatal {
@@ -9,10 +11,18 @@ pub struct Fatal {
     pub report: &'static str,
     /// What is tried, and what it would do if it were let through.
     pub reason: &'static str,
+    /// In which rings it can be made.
+    pub rings: Rings,
 }
 
 const fn fatal(name: &'static str, report: &'static str, reason: &'static str) -> Fatal {
-    Fatal { name, report, reason }
+    Fatal { name, report, reason, rings: Rings::Both }
+}
+
+impl Fatal {
+    const fn only(self, rings: Rings) -> Self {
+        Self { rings, ..self }
+    }
 }
 
 /// All of them.
@@ -94,7 +104,8 @@ pub const ALL: &[Fatal] = &[
         "syscall-into-entry-area",
         "could not be written",
         "`syscall` whose callback is the entry code itself",
-    ),
+    )
+    .only(Rings::One("in ring 3 syscall-into-hypervisor is the same")),
     fatal(
         "base-without-kernel",
         "could not be written",
@@ -104,7 +115,32 @@ pub const ALL: &[Fatal] = &[
         "entry-code",
         "is unusable for a bounce frame",
         "the entry code executed by ring 1 where it takes the hypervisor's stack",
-    ),
+    )
+    .only(Rings::One("ring 3 cannot fetch from the entry area")),
+    fatal(
+        "syscall-unmapped",
+        "could not be written",
+        "a system call onto a kernel stack that is not mapped",
+    )
+    .only(Rings::Three("in ring 1 nothing is pushed: stack-switch-syscall")),
+    fatal(
+        "syscall-hypervisor-stack",
+        "is unusable for a bounce frame",
+        "a system call onto a kernel stack in the entry area: the frame would be written with ring 0's rights",
+    )
+    .only(Rings::Three("in ring 1 nothing is pushed: stack-switch-syscall")),
+    fatal(
+        "syscall-into-hypervisor",
+        "is not an address of the guest's",
+        "a system call whose callback is an address of the hypervisor's",
+    )
+    .only(Rings::Three("in ring 1 the instruction does not exist then: syscall-no-callback")),
+    fatal(
+        "no-user-table",
+        "return to a program without user page tables",
+        "a return to a program that has no table: it would run on the kernel's",
+    )
+    .only(Rings::Three("in ring 1 kernel and programs share one table")),
 ];
 
 /// The attack of a name.

@@ -4,12 +4,18 @@
 //! Every way into this kernel leads to a stub that stores what the hypervisor or the processor passed, in a [`Guard`] of
 //! the vcpu, and goes back to where the guarded code was started. Each vcpu has stubs and a trap table of its own, so a
 //! stub knows its guard without a register that guarded code could have changed.
+//!
+//! In ring 1 guarded code starts by this kernel's own `iretq`. In ring 3 it starts by the hypercall, since the hypervisor
+//! must know which half runs; a system call comes with a frame there, by a stub like an exception's.
 
 use core::arch::global_asm;
 use core::cell::UnsafeCell;
 use core::mem::offset_of;
 
-use paravane_abi::ring1::{RING1_CS64, RING1_SS, USER_CS64, USER_RSP_SLOT, USER_SS};
+use paravane_abi::hypercall::HYPERVISOR_IRET;
+use paravane_abi::ring1::{USER_CS64, USER_RSP_SLOT, USER_SS};
+
+use crate::ring::{self, Half};
 
 /// Vcpus that have stubs.
 pub const VCPUS: usize = 4;
@@ -25,7 +31,7 @@ pub const SYSCALL: u64 = 0x101;
 pub const SYSCALL32: u64 = 0x102;
 /// [`Guard::vector`] of the failsafe callback.
 pub const FAILSAFE: u64 = 0x103;
-/// [`Guard::vector`] of an `int 0x80` by direct gate.
+/// [`Guard::vector`] of an `int 0x80`, by direct gate in ring 1.
 pub const INT80: u64 = 0x180;
 
 /// All general registers but RSP.
@@ -64,13 +70,13 @@ pub struct Start {
 }
 
 impl Start {
-    /// Ring 1 at an address with a stack.
+    /// The kernel at an address with a stack.
     pub fn kernel(rip: u64, rsp: u64) -> Self {
-        let (cs, ss) = (RING1_CS64.into(), RING1_SS.into());
+        let (cs, ss) = (ring::shown_code(), ring::stack().into());
         Self { rip, cs, rflags: 0x202, rsp, ss, regs: Regs::default() }
     }
 
-    /// Ring 3, 64-bit, at an address with a stack.
+    /// A 64-bit program at an address with a stack.
     pub fn user(rip: u64, rsp: u64) -> Self {
         let (cs, ss) = (USER_CS64.into(), USER_SS.into());
         Self { rip, cs, rflags: 0x202, rsp, ss, regs: Regs::default() }
@@ -87,7 +93,7 @@ pub struct Guard {
     mask: u64,
     /// The exception, or one of the numbers above.
     pub vector: u64,
-    /// The error code, or 0.
+    /// The error code, or 0; DS for the failsafe callback.
     pub error: u64,
     /// RIP in the frame.
     pub rip: u64,
@@ -140,9 +146,9 @@ impl Guard {
         },
     };
 
-    /// The ring that was interrupted.
-    pub fn ring(&self) -> u64 {
-        self.cs & 3
+    /// Who was interrupted.
+    pub fn half(&self) -> Half {
+        Half::of(self.cs)
     }
 }
 
@@ -156,8 +162,9 @@ unsafe impl Sync for Guards {}
 static guards: Guards = Guards(UnsafeCell::new([Guard::EMPTY; VCPUS]));
 
 unsafe extern "C" {
-    /// Addresses of the stubs: for each vcpu the exceptions, then event, syscall, syscall32, failsafe, int80.
-    static stub_table: [[u64; EXCEPTIONS + 5]; VCPUS];
+    /// Addresses of the stubs: for each vcpu the exceptions, then event, syscall, syscall32, failsafe, int80, and the forms
+    /// of syscall and int80 that find a bounce frame.
+    static stub_table: [[u64; EXCEPTIONS + 7]; VCPUS];
     fn guarded_start(guard: *mut Guard, start: *const Start);
     fn guarded_hypercall(guard: *mut Guard, regs: *const Regs);
 }
@@ -167,6 +174,16 @@ unsafe extern "C" {
 pub fn stub(vcpu: usize, index: usize) -> u64 {
     // SAFETY: a constant array in this file's assembly; the indices are checked.
     unsafe { stub_table[vcpu][index] }
+}
+
+/// The stub for `syscall` in the ring this kernel runs in.
+pub fn system_call_stub(vcpu: usize) -> u64 {
+    stub(vcpu, EXCEPTIONS + if ring::is_3() { 5 } else { 1 })
+}
+
+/// The stub for `int 0x80` in the ring this kernel runs in.
+pub fn int80_stub(vcpu: usize) -> u64 {
+    stub(vcpu, EXCEPTIONS + if ring::is_3() { 6 } else { 4 })
 }
 
 fn guard(vcpu: usize) -> *mut Guard {
@@ -233,13 +250,28 @@ global_asm!(
     "    pushfq",
     "    pop qword ptr [rip + guards + \\cpu * {size} + {entry_flags}]",
     ".endm",
-    ".macro STUB cpu, vec, has_error",
+    // All of a `Regs` at RDI but RAX, RCX and R11.
+    ".macro LOAD_REGISTERS",
+    "    mov rbx, [rdi + 8]",
+    "    mov rdx, [rdi + 24]",
+    "    mov rsi, [rdi + 32]",
+    "    mov rbp, [rdi + 48]",
+    "    mov r8, [rdi + 56]",
+    "    mov r9, [rdi + 64]",
+    "    mov r10, [rdi + 72]",
+    "    mov r12, [rdi + 88]",
+    "    mov r13, [rdi + 96]",
+    "    mov r14, [rdi + 104]",
+    "    mov r15, [rdi + 112]",
+    "    mov rdi, [rdi + 40]",
+    ".endm",
+    ".macro STUB cpu, vec, words",
     "stub_\\cpu\\()_\\vec:",
     "    TO_GUARD \\cpu",
     "    lea r11, [rip + guards + \\cpu * {size}]",
     "    mov ecx, \\vec",
     "    mov [r11 + {vector}], rcx",
-    "    mov ecx, \\has_error",
+    "    mov ecx, \\words",
     "    jmp bounced",
     ".pushsection .rodata.stub_table, \"a\", @progbits",
     "    .quad stub_\\cpu\\()_\\vec",
@@ -277,7 +309,7 @@ global_asm!(
     "    .quad syscall_\\cpu",
     ".popsection",
     "    STUB \\cpu, {syscall32}, 0",
-    "    STUB \\cpu, {failsafe}, 0",
+    "    STUB \\cpu, {failsafe}, 4",
     "int80_\\cpu:",
     "    TO_GUARD \\cpu",
     "    mov [rip + guards + \\cpu * {size} + {rcx_}], rcx",
@@ -289,6 +321,8 @@ global_asm!(
     ".pushsection .rodata.stub_table, \"a\", @progbits",
     "    .quad int80_\\cpu",
     ".popsection",
+    "    STUB \\cpu, {syscall}, 0",
+    "    STUB \\cpu, {int80}, 0",
     ".endm",
     ".pushsection .bss.page, \"aw\", @nobits",
     "    .balign 4096",
@@ -304,7 +338,8 @@ global_asm!(
     ".irp cpu, 0, 1, 2, 3",
     "    STUBS \\cpu",
     ".endr",
-    // A bounce frame at entry_sp: RCX, R11, error code, RIP, CS, RFLAGS, RSP, SS. ECX: whether there is a code.
+    // A bounce frame at entry_sp: RCX, R11, an error code or four selectors, RIP, CS, RFLAGS, RSP, SS. ECX: how many words
+    // there are before RIP.
     "bounced:",
     "    mov [r11 + {rax_}], rax",
     "    mov eax, ecx",
@@ -316,11 +351,11 @@ global_asm!(
     "    add rcx, 16",
     "    mov qword ptr [r11 + {error}], 0",
     "    test eax, eax",
-    "    mov rax, [r11 + {rax_}]",
-    "    jz pushed",
+    "    jz 7f",
     "    push qword ptr [rcx]",
     "    pop qword ptr [r11 + {error}]",
-    "    add rcx, 8",
+    "    lea rcx, [rcx + rax * 8]",
+    "7:  mov rax, [r11 + {rax_}]",
     "pushed:",
     "    push qword ptr [rcx]",
     "    pop qword ptr [r11 + {rip_}]",
@@ -384,29 +419,40 @@ global_asm!(
     "    push r14",
     "    push r15",
     "    mov [rdi + {core_sp}], rsp",
+    "    mov qword ptr [rdi + {armed}], 1",
     "    push qword ptr [rsi + 32]",
     "    push qword ptr [rsi + 24]",
+    "    cmp byte ptr [rip + kernel_in_ring3], 0",
+    "    jne 3f",
     "    push qword ptr [rsi + 16]",
     "    push qword ptr [rsi + 8]",
     "    push qword ptr [rsi]",
-    "    mov qword ptr [rdi + {armed}], 1",
     "    lea rdi, [rsi + 40]",
     "    mov rax, [rdi]",
-    "    mov rbx, [rdi + 8]",
     "    mov rcx, [rdi + 16]",
-    "    mov rdx, [rdi + 24]",
-    "    mov rsi, [rdi + 32]",
-    "    mov rbp, [rdi + 48]",
-    "    mov r8, [rdi + 56]",
-    "    mov r9, [rdi + 64]",
-    "    mov r10, [rdi + 72]",
     "    mov r11, [rdi + 80]",
-    "    mov r12, [rdi + 88]",
-    "    mov r13, [rdi + 96]",
-    "    mov r14, [rdi + 104]",
-    "    mov r15, [rdi + 112]",
-    "    mov rdi, [rdi + 40]",
+    "    LOAD_REGISTERS",
     "    iretq",
+    // An `IretContext`. The kernel goes on with events masked, as it does in ring 1.
+    "3:  mov rax, [rsi + 16]",
+    "    mov rcx, [rsi + 8]",
+    "    mov edx, ecx",
+    "    not edx",
+    "    test edx, 3",
+    "    jz 4f",
+    "    and rax, ~0x200",
+    "4:  push rax",
+    "    push rcx",
+    "    push qword ptr [rsi]",
+    "    push 0",
+    "    lea rdi, [rsi + 40]",
+    "    push qword ptr [rdi + 16]",
+    "    push qword ptr [rdi + 80]",
+    "    push qword ptr [rdi]",
+    "    LOAD_REGISTERS",
+    "    mov eax, {iret}",
+    "    syscall",
+    "    ud2",
     ".global guarded_hypercall",
     "guarded_hypercall:",
     "    push rbx",
@@ -426,8 +472,12 @@ global_asm!(
     "    mov r10, [rsi + 72]",
     "    mov rdi, [rsi + 40]",
     "    mov rsi, [rsi + 32]",
+    "    cmp byte ptr [rip + kernel_in_ring3], 0",
+    "    jne 5f",
     "    int 0x82",
-    "    mov rcx, [rbx + {mask}]",
+    "    jmp 6f",
+    "5:  syscall",
+    "6:  mov rcx, [rbx + {mask}]",
     "    mov byte ptr [rcx], 1",
     "    mov [rbx + {rax_}], rax",
     "    mov qword ptr [rbx + {armed}], 0",
@@ -463,6 +513,7 @@ global_asm!(
     r14_ = const reg(offset_of!(Regs, r14)),
     r15_ = const reg(offset_of!(Regs, r15)),
     rsp_slot = const USER_RSP_SLOT,
+    iret = const HYPERVISOR_IRET,
     event = const EVENT,
     syscall = const SYSCALL,
     syscall32 = const SYSCALL32,

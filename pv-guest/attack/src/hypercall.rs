@@ -8,10 +8,21 @@ use paravane_abi::multicall::MulticallEntry;
 use paravane_abi::ring1::{RING1_OP_READ_COUNTERS, Ring1Counters};
 use paravane_abi::sched::{SCHEDOP_SHUTDOWN, SchedShutdown};
 
-/// A hypercall: `int 0x82`, no page in between.
+use crate::ring;
+
+/// A hypercall, with no page in between: `int 0x82` in ring 1, `syscall` in ring 3.
 pub fn raw(number: u64, arguments: [u64; 5]) -> i64 {
     let [a, b, c, d, e] = arguments;
     let result;
+    if ring::is_3() {
+        // SAFETY: as below.
+        unsafe {
+            asm!("syscall", inlateout("rax") number => result, inlateout("rdi") a => _, inlateout("rsi") b => _,
+                 inlateout("rdx") c => _, inlateout("r10") d => _, inlateout("r8") e => _, lateout("r9") _,
+                 lateout("rcx") _, lateout("r11") _);
+        }
+        return result;
+    }
     // SAFETY: what a call does to this kernel's memory is the caller's affair; a preempted call changes its arguments.
     unsafe {
         asm!("int 0x82", inlateout("rax") number => result, inlateout("rdi") a => _, inlateout("rsi") b => _,
@@ -64,11 +75,10 @@ pub fn null() -> i64 {
     raw(nr::HYPERVISOR_XEN_VERSION, [0; 5])
 }
 
-/// What the hypervisor counted.
-pub fn counters() -> Ring1Counters {
+/// What the hypervisor counted, for a kernel in ring 1.
+pub fn counters() -> Option<Ring1Counters> {
     let mut counters = Ring1Counters::default();
-    operation(nr::HYPERVISOR_RING1_OP, RING1_OP_READ_COUNTERS, &mut counters);
-    counters
+    (operation(nr::HYPERVISOR_RING1_OP, RING1_OP_READ_COUNTERS, &mut counters) == 0).then_some(counters)
 }
 
 /// Ends the domain.

@@ -7,4 +7,5 @@ pub mod fatal;
 pub mod generate;
 pub mod options;
 pub mod random;
+pub mod rings;
 pub mod tally;

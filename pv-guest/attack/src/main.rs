@@ -1,4 +1,4 @@
-//! A kernel for ring 1 that does nothing but harm.
+//! A kernel for ring 1 and for ring 3 that does nothing but harm.
 //!
 //! `attack=NAME` on its command line makes one attack, without it all that a domain survives are made in one boot, with
 //! `attack=smp` those that need a second vcpu; `fuzz=SEED,COUNT[,FROM]` fuzzes; `attack=bystander` keeps memory while the
@@ -19,6 +19,7 @@ mod hypercall;
 mod memory;
 mod notes;
 mod print;
+mod ring;
 mod smp;
 
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -45,6 +46,7 @@ extern "C" fn kernel_main(start_info: *const StartInfo) -> ! {
     // SAFETY: the hypervisor passes start_info mapped in the boot mapping, which stays.
     let info = unsafe { &*start_info };
     assert!(info.has_magic(), "start_info has no magic");
+    ring::initialise();
     memory::initialise(info);
     guard::initialise(0, core::ptr::from_ref(memory::event_mask(0)) as u64);
     entries::arm();

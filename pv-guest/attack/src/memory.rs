@@ -4,13 +4,16 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU8, Ordering};
 
+use paravane_abi::mmu::{MMUEXT_NEW_USER_BASEPTR, MMUEXT_PIN_L4_TABLE};
 use paravane_abi::pte;
 use paravane_abi::ring1::M2P_VIRT_START;
 use paravane_abi::shared_info::SharedInfo;
 use paravane_abi::start_info::StartInfo;
 
-use crate::hypercall::{map, set_entry};
+use crate::attacks::subject::kernel_stack;
+use crate::hypercall::{map, mmuext, set_entry};
 use crate::notes::VIRT_BASE;
+use crate::ring;
 
 /// Bytes of a page.
 pub const PAGE: u64 = 4096;
@@ -92,6 +95,8 @@ pub struct Memory {
     next: u64,
     /// The root table's frame.
     pub l4: u64,
+    /// The programs' root, which has their pages alone: in ring 3.
+    pub user_l4: u64,
     /// Guest frame of the first of the builder's page tables.
     pub tables: u64,
     /// How many there are.
@@ -117,6 +122,7 @@ static MEMORY: Cell = Cell(UnsafeCell::new(Memory {
     first_free: 0,
     next: 0,
     l4: 0,
+    user_l4: 0,
     tables: 0,
     nr_tables: 0,
     console: 0,
@@ -257,6 +263,28 @@ pub fn initialise(info: &StartInfo) {
     }
     let window = l1_for(WINDOW);
     change(|memory| memory.window = window);
+    if ring::is_3() {
+        prepare_programs(root);
+    }
+}
+
+/// In ring 3 programs have a root of their own. Its entries for their pages are the kernel's.
+fn prepare_programs(root: u64) {
+    let slots = [USER_CODE, LAST_LOW, FIRST_HIGH].map(|page| pte::index(page, 4));
+    let entries = slots.map(|slot| peek(root, slot));
+    let user = take();
+    fill(user, |index| slots.iter().position(|slot| *slot == index).map_or(0, |at| entries[at]));
+    for (command, what) in [(MMUEXT_PIN_L4_TABLE, "pinning"), (MMUEXT_NEW_USER_BASEPTR, "loading")] {
+        let result = mmuext(command, user, 0);
+        assert!(result == 0, "{what} the programs' root: {result}");
+    }
+    change(|memory| memory.user_l4 = user);
+    // A 32-bit segment that the kernel returns to in ring 3 cuts RSP off. Frames are to find a stack there too.
+    let page = kernel_stack() & 0xffff_f000;
+    assert!(!(USER_CODE..USER_STACK).contains(&page), "the low stack lies in the programs' memory");
+    l1_for(page);
+    let result = map(page, take() << 12 | KERNEL | NX);
+    assert!(result == 0, "the low stack: {result}");
 }
 
 /// The page shared with the hypervisor.

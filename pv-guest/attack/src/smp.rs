@@ -6,7 +6,6 @@ use core::hint::spin_loop;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use paravane_abi::hypercall as nr;
-use paravane_abi::ring1::{RING1_CS64, RING1_SS};
 use paravane_abi::vcpu::{
     VCPUOP_INITIALISE, VCPUOP_IS_UP, VCPUOP_UP, VGCF_IN_KERNEL, VcpuGuestContext, mfn_to_cr3,
 };
@@ -15,6 +14,7 @@ use crate::entries::{kernel_stack, traps};
 use crate::guard::{self, EXCEPTIONS, VCPUS, stub};
 use crate::hypercall::raw;
 use crate::memory::{event_mask, memory};
+use crate::ring;
 
 /// Bytes of a vcpu's stack.
 const STACK: usize = 32 * 1024;
@@ -84,19 +84,21 @@ fn start(vcpu: usize) -> bool {
     let context = unsafe { &mut *CONTEXT.0.get() };
     context.flags = VGCF_IN_KERNEL;
     context.user_regs.rip = secondary_start as *const () as u64;
-    context.user_regs.cs = RING1_CS64;
-    context.user_regs.ss = RING1_SS;
+    context.user_regs.cs = ring::code();
+    context.user_regs.ss = ring::stack();
     context.user_regs.rflags = 0x202;
     context.user_regs.rsp = STACKS.0.get() as u64 + ((vcpu + 1) * STACK) as u64;
     context.user_regs.rdi = vcpu as u64;
     for trap in traps(vcpu).iter().filter(|trap| trap.address != 0) {
         context.trap_ctxt[usize::from(trap.vector)] = *trap;
     }
-    context.kernel_ss = RING1_SS.into();
+    context.kernel_ss = ring::stack().into();
     context.kernel_sp = kernel_stack(vcpu);
     context.ctrlreg[3] = mfn_to_cr3(memory().l4);
+    // The programs' table; in ring 1 there is none of their own.
+    context.ctrlreg[1] = if ring::is_3() { mfn_to_cr3(memory().user_l4) } else { 0 };
     context.event_callback_eip = stub(vcpu, EXCEPTIONS);
-    context.syscall_callback_eip = stub(vcpu, EXCEPTIONS + 1);
+    context.syscall_callback_eip = guard::system_call_stub(vcpu);
     context.failsafe_callback_eip = stub(vcpu, EXCEPTIONS + 3);
     guard::initialise(vcpu, core::ptr::from_ref(event_mask(vcpu)) as u64);
     event_mask(vcpu).store(1, Ordering::SeqCst);

@@ -6,6 +6,7 @@ use crate::driver::{Driver, Stdin, shell_status};
 use crate::status::Status;
 use anyhow::{Context as _, Result, bail, ensure};
 use pv_attack_logic::fatal::{self, Fatal};
+use pv_attack_logic::rings;
 use std::time::Duration;
 
 /// What a run must have tried, as the names of its good lines.
@@ -17,6 +18,9 @@ const TRIED: &[&str] = &[
     "foreign-frames",
     "foreign-tables",
     "hypervisor-pointers",
+    "hypervisor-unreachable",
+    "kernel-pages",
+    "user-roots",
     "entry-stacks",
     "entry-code",
     "m2p-lies",
@@ -30,9 +34,12 @@ const TRIED: &[&str] = &[
     "syscall-from-ring-1",
     "syscall-no-callback",
     "int-all-vectors",
+    "int-0x82",
     "far-transfers",
     "flags-hypercall",
     "flags-syscall",
+    "flags-syscall-compatibility",
+    "flags-sysenter",
     "flags-int80",
     "flags-invalid-opcode",
     "flags-breakpoint",
@@ -40,6 +47,7 @@ const TRIED: &[&str] = &[
     "flags-protection",
     "flags-page-fault",
     "flags-event",
+    "flags-interrupt",
     "flags-iret-hypercall",
     "flags-virtual-8086",
     "round-trips",
@@ -52,6 +60,7 @@ const TRIED: &[&str] = &[
     "iret-all-selectors",
     "data-selectors",
     "local-table",
+    "local-table-checked",
     "stack-switch-syscall",
     "int80-hypervisor-stack",
     "breakpoint-addresses",
@@ -120,6 +129,8 @@ pub struct Machine<'a> {
     pub hypervisor: &'a str,
     /// More options of `xtask qemu`.
     pub options: &'a [&'a str],
+    /// The kernels run in ring 3.
+    pub ring3: bool,
 }
 
 /// The command that starts the attacking kernel, and beside it a domain that does nothing but keep its memory. Every count
@@ -133,6 +144,9 @@ pub fn command(context: &Context, machine: Machine<'_>) -> Result<std::process::
     let hypervisor = format!("paravane.audit guest_loglvl=all {}", machine.hypervisor);
     let mut arguments = vec!["--guest", &attacker, "--guest", &bystander, "-v"];
     arguments.extend(["--hypervisor-append", &hypervisor]);
+    if machine.ring3 {
+        arguments.extend(["--machine", "pv-ring3"]);
+    }
     arguments.extend(machine.options);
     Ok(context.qemu(&arguments))
 }
@@ -177,45 +191,83 @@ fn unchanged(driver: &Driver) -> Result<()> {
     Ok(())
 }
 
-/// Each of these attacks says that nothing was wrong.
-fn all_tried(driver: &Driver, names: &[&str]) -> Result<()> {
-    let ok = driver.console.ok_lines();
+/// Each of these attacks says that nothing was wrong, or that only a kernel in the other ring can make it. How many were
+/// made.
+fn all_tried(driver: &Driver, names: &[&str], ring3: bool) -> Result<usize> {
+    let mut made = 0;
     for name in names {
-        let wanted = format!("attack.{name}");
-        if !ok.iter().any(|line| line.split_whitespace().nth(1) == Some(&wanted)) {
-            bail!("no line says `ok {wanted}`:\n{}", driver.tail());
+        let not_here = rings::of(name).why_not(ring3).is_some();
+        let start = format!("{} attack.{name} ", if not_here { "n/a" } else { "ok" });
+        if !driver.console.lines().iter().any(|line| line.starts_with(&start)) {
+            bail!("no line begins with {start:?}:\n{}", driver.tail());
         }
+        made += usize::from(!not_here);
     }
-    Ok(())
+    Ok(made)
 }
 
 /// All attacks that a domain survives, in one boot.
 pub fn survived(context: &Context) -> Result<Outcome> {
-    let machine = Machine { words: "attack=all", ..Machine::default() };
+    survived_in(context, false)
+}
+
+/// The same by a kernel in ring 3.
+pub fn survived_ring3(context: &Context) -> Result<Outcome> {
+    survived_in(context, true)
+}
+
+fn survived_in(context: &Context, ring3: bool) -> Result<Outcome> {
+    let machine = Machine { words: "attack=all", ring3, ..Machine::default() };
     let (driver, _) = run(context, machine, &[Status::Good], LIMIT)?;
-    all_tried(&driver, TRIED)?;
-    Ok(Outcome::Passed(format!("{} attacks", TRIED.len())))
+    let made = all_tried(&driver, TRIED, ring3)?;
+    Ok(Outcome::Passed(format!("{made} attacks, {} for the other ring", TRIED.len() - made)))
 }
 
 /// Those that need a second vcpu: what the hypervisor reads for one, the other writes.
 pub fn together(context: &Context) -> Result<Outcome> {
+    together_in(context, false)
+}
+
+/// The same by a kernel in ring 3.
+pub fn together_ring3(context: &Context) -> Result<Outcome> {
+    together_in(context, true)
+}
+
+fn together_in(context: &Context, ring3: bool) -> Result<Outcome> {
     let options = &["--smp", "2", "--vcpus", "2", "--silence", "400"];
-    let machine = Machine { words: "attack=smp", options, ..Machine::default() };
+    let machine = Machine { words: "attack=smp", options, ring3, ..Machine::default() };
     let (driver, _) = run(context, machine, &[Status::Good], LIMIT)?;
-    all_tried(&driver, TOGETHER)?;
-    Ok(Outcome::Passed(format!("{} attacks by two vcpus", TOGETHER.len())))
+    let made = all_tried(&driver, TOGETHER, ring3)?;
+    Ok(Outcome::Passed(format!("{made} attacks by two vcpus")))
 }
 
 /// Each attack that ends its domain: the domain alone ends, with a report of the reason.
 pub fn fatal(context: &Context) -> Result<Outcome> {
-    for attack in fatal::ALL {
-        one(context, attack).with_context(|| format!("attack {}: {}", attack.name, attack.reason))?;
-    }
-    Ok(Outcome::Passed(format!("{} attacks", fatal::ALL.len())))
+    fatal_in(context, false)
 }
 
-fn one(context: &Context, attack: &Fatal) -> Result<()> {
-    let machine = Machine { words: &format!("attack={}", attack.name), ..Machine::default() };
+/// The same by a kernel in ring 3.
+pub fn fatal_ring3(context: &Context) -> Result<Outcome> {
+    fatal_in(context, true)
+}
+
+fn fatal_in(context: &Context, ring3: bool) -> Result<Outcome> {
+    let (mut made, mut other) = (0, 0);
+    for attack in fatal::ALL {
+        if attack.rings.why_not(ring3).is_some() {
+            other += 1;
+            continue;
+        }
+        made += 1;
+        let words = format!("attack={}", attack.name);
+        let machine = Machine { words: &words, ring3, ..Machine::default() };
+        one(context, attack, machine)
+            .with_context(|| format!("attack {}: {}", attack.name, attack.reason))?;
+    }
+    Ok(Outcome::Passed(format!("{made} attacks, {other} for the other ring")))
+}
+
+fn one(context: &Context, attack: &Fatal, machine: Machine<'_>) -> Result<()> {
     let (driver, _) = run(context, machine, &[Status::GuestCrash], LIMIT)?;
     has_line(&driver, attack.report)
 }
@@ -226,10 +278,20 @@ const STORM: [(&str, u64); 3] = [("arrived", 5000), ("at", 100), ("instructions"
 
 /// NMIs between any two instructions, while a guest goes in and out by every way there is.
 pub fn nmi_storm(context: &Context) -> Result<Outcome> {
+    nmi_storm_in(context, false)
+}
+
+/// The same round a kernel in ring 3.
+pub fn nmi_storm_ring3(context: &Context) -> Result<Outcome> {
+    nmi_storm_in(context, true)
+}
+
+fn nmi_storm_in(context: &Context, ring3: bool) -> Result<Outcome> {
     let options = &["--icount=0", "--silence", "400"];
-    let machine = Machine { words: "attack=round-trips", hypervisor: "paravane.nmi-storm=2", options };
+    let hypervisor = "paravane.nmi-storm=2";
+    let machine = Machine { words: "attack=round-trips", hypervisor, options, ring3 };
     let (driver, _) = run(context, machine, &[Status::Good], LIMIT)?;
-    all_tried(&driver, &["round-trips"])?;
+    all_tried(&driver, &["round-trips"], ring3)?;
     let lines = driver.console.lines();
     let sum = lines.iter().find_map(|line| line.split_once("NMI storm: "));
     let (_, sum) = sum.with_context(|| format!("nothing is said of the storm:\n{}", driver.tail()))?;
@@ -255,7 +317,9 @@ mod tests {
         let scenarios = scenario::ALL.iter().map(|scenario| scenario.name);
         // Those that run rows or fatal attacks stand on the page as these.
         let whole = ["attack/survived", "attack/fatal", "attack/together"];
-        let scenarios = scenarios.filter(|name| name.starts_with("attack/") && !whole.contains(name));
+        let whole = |name: &str| whole.contains(&name.trim_end_matches("-ring3"));
+        let scenarios = scenarios.filter(|name| name.starts_with("attack/") && !whole(name));
+        assert!(rings::ONE_ALONE.iter().all(|(name, _)| TRIED.iter().chain(TOGETHER).any(|it| it == name)));
         for name in TRIED.iter().chain(TOGETHER).copied().chain(fatal).chain(scenarios) {
             assert!(text.contains(&format!("`{name}`")), "docs/attacks.md does not name {name}");
         }

@@ -49,16 +49,32 @@ struct Plan {
     calls: u64,
     /// The second vcpu scribbles the first one's arguments and pages.
     contested: bool,
+    /// The kernel runs in ring 3.
+    ring3: bool,
+}
+
+impl Plan {
+    const fn new(seed: u64, calls: u64) -> Self {
+        Self { seed, calls, contested: false, ring3: false }
+    }
+
+    const fn contested(self) -> Self {
+        Self { contested: true, ..self }
+    }
+
+    const fn ring3(self) -> Self {
+        Self { ring3: true, ..self }
+    }
 }
 
 /// A million hypercalls.
 pub fn short(context: &Context) -> Result<Outcome> {
-    told(fuzz(context, Plan { seed: 1, calls: 1_000_000, contested: false })?)
+    told(fuzz(context, Plan::new(1, 1_000_000))?)
 }
 
 /// A hundred million: two machines at a time, each with a seed of its own.
 pub fn long(context: &Context) -> Result<Outcome> {
-    let half = |seed| Plan { seed, calls: 50_000_000, contested: false };
+    let half = |seed| Plan::new(seed, 50_000_000);
     let [first, second] = std::thread::scope(|scope| {
         let runs = [2, 3].map(|seed| scope.spawn(move || fuzz(context, half(seed))));
         runs.map(|run| run.join().unwrap_or_else(|_| bail!("a thread of the driver panicked")))
@@ -66,15 +82,26 @@ pub fn long(context: &Context) -> Result<Outcome> {
     told(first? + second?)
 }
 
+/// A tenth of them, by a kernel in ring 3.
+pub fn ring3(context: &Context) -> Result<Outcome> {
+    told(fuzz(context, Plan::new(5, 100_000).ring3())?)
+}
+
+/// A million by a kernel in ring 3, and as many beside a second vcpu.
+pub fn ring3_long(context: &Context) -> Result<Outcome> {
+    let alone = fuzz(context, Plan::new(5, 1_000_000).ring3())?;
+    told(alone + fuzz(context, Plan::new(6, 1_000_000).ring3().contested())?)
+}
+
 /// A second vcpu scribbles every page it can reach while the first makes seeded hypercalls: here some of the million that
 /// [`contested_whole`] makes.
 pub fn contested(context: &Context) -> Result<Outcome> {
-    told(fuzz(context, Plan { seed: 4, calls: 20_000, contested: true })?)
+    told(fuzz(context, Plan::new(4, 20_000).contested())?)
 }
 
 /// As [`contested`], a million.
 pub fn contested_whole(context: &Context) -> Result<Outcome> {
-    told(fuzz(context, Plan { seed: 4, calls: 1_000_000, contested: true })?)
+    told(fuzz(context, Plan::new(4, 1_000_000).contested())?)
 }
 
 fn told(run: Fuzzed) -> Result<Outcome> {
@@ -109,7 +136,7 @@ fn once(context: &Context, plan: Plan, sum: Fuzzed) -> Result<Fuzzed> {
     if plan.contested {
         options.extend(["--smp", "2", "--vcpus", "2"]);
     }
-    let machine = Machine { words: &words, options: &options, ..Machine::default() };
+    let machine = Machine { words: &words, options: &options, ring3: plan.ring3, ..Machine::default() };
     let (driver, status) = attack::run(context, machine, &[Status::Good, Status::GuestCrash], 2 * HOUR)?;
     let mut run = fuzzed(driver.console.lines()).with_context(|| format!("no line of {words}'s steps"))?;
     if status == Status::GuestCrash {

@@ -28,6 +28,9 @@ pub const HYPERVISOR_DS: u16 = 0xe010;
 pub const TSS_SELECTOR: u16 = 0xe040;
 /// The guest's LDT (16 bytes), where it has one: what `sldt` tells, as on Xen.
 pub const LDT_SELECTOR: u16 = 0xe050;
+/// Its two places in the hypervisor's page, by index.
+pub const LDT_ENTRIES: [usize; 2] =
+    [(LDT_SELECTOR - RESERVED_OFFSET) as usize / 8, (LDT_SELECTOR - RESERVED_OFFSET) as usize / 8 + 1];
 /// Where a CPU reads the descriptors of an LDT: a window in the entry area onto the pages that are held of it.
 pub const LDT_WINDOW: u64 = paravane_abi::ring1::ENTRY_AREA + 0x4_0000;
 

@@ -23,7 +23,7 @@ use core::cell::Cell;
 use core::mem::{offset_of, size_of};
 
 use paravane_abi::ring1::ENTRY_AREA;
-use paravane_core::descriptor::{self, Gate, LDT_SELECTOR, LDT_WINDOW, Policy, RESERVED_OFFSET};
+use paravane_core::descriptor::{self, Gate, LDT_ENTRIES, LDT_SELECTOR, LDT_WINDOW, Policy};
 use paravane_core::pagetable::{LDT_PAGES, Ldt};
 use static_assertions::const_assert_eq;
 
@@ -258,11 +258,11 @@ impl EntryArea {
             // As with the GDT: ring 0 loads selectors through the window.
             x86_64::instructions::tlb::flush(x86_64::VirtAddr::new(LDT_WINDOW + page as u64 * FRAME_SIZE));
         }
-        if present {
-            let index = usize::from(LDT_SELECTOR - RESERVED_OFFSET) / 8;
-            let [low, high] = descriptor::ldt_descriptor(LDT_WINDOW, ldt.entries() * 8 - 1);
-            self.write_reserved(index, low);
-            self.write_reserved(index + 1, high);
+        // What another guest's was is nobody's business.
+        let words =
+            if present { descriptor::ldt_descriptor(LDT_WINDOW, ldt.entries() * 8 - 1) } else { [0; 2] };
+        for (index, word) in LDT_ENTRIES.into_iter().zip(words) {
+            self.write_reserved(index, word);
         }
         interrupts::load_ldt(if present { LDT_SELECTOR } else { 0 });
         self.ldt_shown.set(present);

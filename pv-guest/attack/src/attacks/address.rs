@@ -2,14 +2,14 @@
 
 use paravane_abi::hypercall as nr;
 use paravane_abi::mmu::{
-    DOMID_SELF, MMU_NORMAL_PT_UPDATE, MMU_PT_UPDATE_PRESERVE_AD, MMUEXT_NEW_BASEPTR, MMUEXT_PIN_L4_TABLE,
-    MMUEXT_UNPIN_TABLE,
+    DOMID_SELF, MMU_NORMAL_PT_UPDATE, MMU_PT_UPDATE_PRESERVE_AD, MMUEXT_NEW_BASEPTR, MMUEXT_NEW_USER_BASEPTR,
+    MMUEXT_PIN_L4_TABLE, MMUEXT_UNPIN_TABLE,
 };
 use paravane_abi::multicall::MulticallEntry;
 use paravane_abi::pte;
 use paravane_abi::ring1::{
-    ENTRY_AREA, ENTRY_CODE_OFFSET, ENTRY_IDT_OFFSET, ENTRY_IST_OFFSET, ENTRY_STACK_OFFSET, ENTRY_TSS_OFFSET,
-    M2P_VIRT_START,
+    ENTRY_AREA, ENTRY_CODE_OFFSET, ENTRY_GDT_OFFSET, ENTRY_IDT_OFFSET, ENTRY_IST_OFFSET, ENTRY_STACK_OFFSET,
+    ENTRY_TSS_OFFSET, M2P_VIRT_START,
 };
 
 use super::subject::{self, BREAKPOINT};
@@ -17,6 +17,7 @@ use super::{Report, Row};
 use crate::guard;
 use crate::hypercall::{entry, map, mmu_update, mmuext, multicall, raw, set_entry};
 use crate::memory::{self, FIRST_HIGH, G, KERNEL, NX, P, PAGE, READ, USER, WINDOW, fill, memory, peek, take};
+use crate::ring;
 
 /// Addresses of the hypervisor's: M2P, descriptors, gates, task state, code, stacks, image, direct map, and the ends.
 pub const HYPERVISOR: [u64; 12] = [
@@ -75,6 +76,21 @@ pub const ROWS: &[Row] = &[
         name: "entry-code",
         reason: "the entry code executed by ring 1: each of its instructions that matters is privileged",
         run: entry_code,
+    },
+    Row {
+        name: "hypervisor-unreachable",
+        reason: "pages of the hypervisor's are in the guest's tables, for supervisors alone: one with US is a hole",
+        run: unreachable,
+    },
+    Row {
+        name: "kernel-pages",
+        reason: "all pages of a guest in ring 3 are for users: programs must run on a root that has no page of the kernel's",
+        run: kernel_pages,
+    },
+    Row {
+        name: "user-roots",
+        reason: "a root for programs that was not checked, or is let go while it is used",
+        run: user_roots,
     },
     Row {
         name: "m2p-lies",
@@ -236,12 +252,24 @@ fn foreign_frames(report: &mut Report) {
     report.note(format_args!("{tried} frames"));
 }
 
-fn foreign_tables(report: &mut Report) {
-    // The entry area shows two roots of the hypervisor's: its own and the one that guests run on.
+/// Roots of the hypervisor's: to ring 1 the entry area shows its own, and the one that guests run on. Ring 3 must guess:
+/// frames that are not the domain's, spread over RAM.
+fn foreign_roots() -> [u64; 8] {
+    if ring::is_3() {
+        let end = end_of_frames();
+        return core::array::from_fn(|index| {
+            let first = end / 8 * index as u64;
+            (first..end).find(|frame| !is_own(*frame, end)).unwrap_or(end)
+        });
+    }
     let page = ENTRY_AREA + ENTRY_TSS_OFFSET;
     // SAFETY: ring 1 can read the processor's page.
     let roots = [0x80, 0x88].map(|offset| unsafe { ((page + offset) as *const u64).read_volatile() } >> 12);
-    for root in roots {
+    core::array::from_fn(|index| roots[index % 2])
+}
+
+fn foreign_tables(report: &mut Report) {
+    for root in foreign_roots() {
         report.refused("pinning a root of the hypervisor's", mmuext(MMUEXT_PIN_L4_TABLE, root, 0));
         report.refused("loading it", mmuext(MMUEXT_NEW_BASEPTR, root, 0));
         report.refused("unpinning it", mmuext(MMUEXT_UNPIN_TABLE, root, 0));
@@ -316,21 +344,106 @@ fn entry_stacks(report: &mut Report) {
     }
 }
 
+fn unreachable(report: &mut Report) {
+    let page = ENTRY_AREA + ENTRY_STACK_OFFSET;
+    let own = [page, page + 0x1_0000, page + 0x1_6000, ENTRY_AREA + ENTRY_GDT_OFFSET];
+    // mov rax, [rdi]; mov [rdi], rax
+    for code in [&[0x48, 0x8b, 0x07][..], &[0x48, 0x89, 0x07]] {
+        for va in HYPERVISOR[1..].iter().copied().chain(own) {
+            for mut start in [subject::kernel(code), subject::user(code)] {
+                start.regs.rdi = va;
+                let end = guard::run(&start);
+                report.check(
+                    format_args!("{va:#x}: {:?}, vector {:#x}", end.half(), end.vector),
+                    end.vector == 14,
+                );
+            }
+        }
+        // The kernel may read the machine-to-physical table, and no more.
+        let mut start = subject::kernel(code);
+        start.regs.rdi = M2P_VIRT_START;
+        let end = guard::run(&start);
+        let wanted = if code[1] == 0x8b { BREAKPOINT } else { 14 };
+        report.check(format_args!("M2P: vector {:#x}", end.vector), end.vector == wanted);
+    }
+}
+
+fn kernel_pages(report: &mut Report) {
+    let core = [subject::kernel_code(), subject::kernel_stack(), memory::shared() as u64, WINDOW];
+    let page = take();
+    report.result("a page in the window", map(WINDOW, page << 12 | KERNEL), 0);
+    for code in [&[0x48, 0x8b, 0x07][..], &[0x48, 0x89, 0x07]] {
+        for va in core.into_iter().chain([guard::stub(0, 6), crate::entries::kernel_stack(0) - 64]) {
+            let mut start = subject::user(code);
+            start.regs.rdi = va;
+            let end = guard::run(&start);
+            report.check(
+                format_args!("{va:#x}: vector {:#x}", end.vector),
+                end.vector == 14 && end.error & 4 != 0,
+            );
+            start.rip = va;
+            let end = guard::run(&start);
+            report.check(format_args!("code at {va:#x}: vector {:#x}", end.vector), end.vector == 14);
+        }
+    }
+    report.result("unmapping it", map(WINDOW, 0), 0);
+}
+
+fn user_roots(report: &mut Report) {
+    let own = memory();
+    let data = take();
+    let l3 = peek(own.user_l4, 0) >> 12 & 0xff_ffff_ffff;
+    report.result("a page that is written", map(WINDOW, data << 12 | KERNEL), 0);
+    for frame in [data, own.window, l3, own.shared, end_of_frames(), u64::MAX >> 12, 0, 1 << 40] {
+        if frame == 0 {
+            continue;
+        }
+        report.refused("a root for programs", mmuext(MMUEXT_NEW_USER_BASEPTR, frame, 0));
+        report.refused("a root for the kernel", mmuext(MMUEXT_NEW_BASEPTR, frame, 0));
+    }
+    report.result("unmapping it", map(WINDOW, 0), 0);
+    // The kernel's root for programs is the kernel's own affair; what stands in it is not.
+    report.result("the kernel's", mmuext(MMUEXT_NEW_USER_BASEPTR, own.l4, 0), 0);
+    for va in HYPERVISOR {
+        let mut start = subject::user(&[0x48, 0x89, 0x07]); // mov [rdi], rax
+        start.regs.rdi = va;
+        let end = guard::run(&start);
+        report.check(format_args!("{va:#x}: vector {:#x}", end.vector), end.vector == 14);
+    }
+    // A root in use for programs, unpinned, stays a root; and goes when it is in use no more.
+    let other = take();
+    let entry = peek(own.user_l4, 0);
+    fill(other, |index| if index == 0 { entry } else { 0 });
+    report.result("pinning", mmuext(MMUEXT_PIN_L4_TABLE, other, 0), 0);
+    report.result("another", mmuext(MMUEXT_NEW_USER_BASEPTR, other, 0), 0);
+    report.result("unpinning", mmuext(MMUEXT_UNPIN_TABLE, other, 0), 0);
+    report.refused("it is one still", map(WINDOW, other << 12 | KERNEL));
+    let end = subject::run_user(&[0x0f, 0x05]);
+    report.check(format_args!("a call on it: vector {:#x}", end.vector), end.vector == guard::SYSCALL);
+    report.result("an entry of it", set_entry(other, 0, 0), 0);
+    let end = subject::run_user(&[0x0f, 0x05]);
+    report.check(format_args!("without the page: vector {:#x}", end.vector), end.vector == 14);
+    report.result("the first", mmuext(MMUEXT_NEW_USER_BASEPTR, own.user_l4, 0), 0);
+    report.result("it is free", map(WINDOW, other << 12 | KERNEL), 0);
+    report.result("unmapping it", map(WINDOW, 0), 0);
+}
+
 fn entry_code(report: &mut Report) {
     let base = ENTRY_AREA + ENTRY_CODE_OFFSET;
     let mut ended = 0;
     // The stubs of exceptions and interrupts: what they push stays on the stack given here, and the first thing that
-    // matters is a load of CR3.
+    // matters is a load of CR3. Ring 3 cannot even fetch them.
     for offset in (0..0x400).step_by(16) {
         let end = guard::run(&crate::guard::Start::kernel(base + offset, subject::kernel_stack() - 0x400));
-        report.check(format_args!("offset {offset:#x} ends with {:#x}", end.vector), end.vector < 32);
+        let good = if ring::is_3() { end.vector == 14 } else { end.vector < 32 };
+        report.check(format_args!("offset {offset:#x} ends with {:#x}", end.vector), good);
         ended += u32::from(end.vector < 32);
     }
     for va in HYPERVISOR {
         let mut start = subject::user(&[]);
         start.rip = va;
         let end = guard::run(&start);
-        report.check(format_args!("ring 3 at {va:#x}: vector {:#x}", end.vector), end.vector == 14);
+        report.check(format_args!("a program at {va:#x}: vector {:#x}", end.vector), end.vector == 14);
     }
     report.note(format_args!("{ended} addresses"));
 }

@@ -4,18 +4,19 @@ use core::sync::atomic::Ordering;
 
 use paravane_abi::callback::{CALLBACKOP_REGISTER, CALLBACKTYPE_SYSCALL, CallbackRegister};
 use paravane_abi::hypercall as nr;
-use paravane_abi::mmu::{MMUEXT_NEW_BASEPTR, MMUEXT_PIN_L4_TABLE};
-use paravane_abi::ring1::{ENTRY_AREA, ENTRY_CODE_OFFSET, RING1_CS64};
+use paravane_abi::mmu::{MMUEXT_NEW_BASEPTR, MMUEXT_NEW_USER_BASEPTR, MMUEXT_PIN_L4_TABLE};
+use paravane_abi::ring1::{ENTRY_AREA, ENTRY_CODE_OFFSET};
 use paravane_abi::trap::TrapInfo;
 
 use super::subject;
 use crate::guard;
 use crate::hypercall::{map, mmuext, operation, raw};
 use crate::memory::{PAGE, READ, WINDOW, event_pending, memory, shared, take};
-use crate::say;
+use crate::{ring, say};
 
 const UD2: [u8; 2] = [0x0f, 0x0b];
 const INT80: [u8; 2] = [0xcd, 0x80];
+const SYSCALL: [u8; 2] = [0x0f, 0x05];
 const ENTRY_STACK: u64 = 0xffff_8080_0002_0800;
 const DESCRIPTORS: u64 = 0xffff_8080_0000_0800;
 
@@ -37,14 +38,14 @@ fn unmapped() -> u64 {
 
 const NOT_CANONICAL: u64 = 0x8000_0000_0800;
 
-/// Ring 3 raises something and the kernel's stack is this one.
+/// A program raises something and the kernel's stack is this one.
 fn from_user(code: &[u8], sp: u64) {
-    raw(nr::HYPERVISOR_STACK_SWITCH, [0xe071, sp, 0, 0, 0]);
+    raw(nr::HYPERVISOR_STACK_SWITCH, [ring::stack().into(), sp, 0, 0, 0]);
     let end = subject::run_user(code);
     say!("attack: came back with vector {:#x}", end.vector);
 }
 
-/// Ring 1 raises something on this stack.
+/// The kernel raises something on this stack.
 fn from_kernel(sp: u64) {
     let mut start = subject::kernel(&UD2);
     start.rsp = sp;
@@ -72,8 +73,12 @@ pub fn make(name: &str) {
         "event-unmapped" => event_unmapped(),
         "no-handler" => no_handler(0),
         "handler-hypervisor" => no_handler(0xffff_8080_0001_2000),
-        "syscall-into-entry-area" => syscall_into_entry_area(),
+        "syscall-into-entry-area" => syscall_into_entry_area(unmapped()),
         "entry-code" => entry_code(),
+        "syscall-unmapped" => from_user(&SYSCALL, unmapped()),
+        "syscall-hypervisor-stack" => from_user(&SYSCALL, ENTRY_STACK),
+        "syscall-into-hypervisor" => syscall_into_entry_area(crate::entries::kernel_stack(0)),
+        "no-user-table" => no_user_table(),
         "base-without-kernel" => base_without_kernel(),
         other => panic!("{other} is listed, but nobody makes it"),
     }
@@ -91,18 +96,18 @@ fn no_handler(address: u64) {
         raw(nr::HYPERVISOR_SET_TRAP_TABLE, [0; 5]);
     } else {
         let table =
-            [TrapInfo { vector: 6, cs: RING1_CS64, address, ..TrapInfo::default() }, TrapInfo::default()];
+            [TrapInfo { vector: 6, cs: ring::code(), address, ..TrapInfo::default() }, TrapInfo::default()];
         raw(nr::HYPERVISOR_SET_TRAP_TABLE, [table.as_ptr() as u64, 0, 0, 0, 0]);
     }
     let end = subject::run_kernel(&UD2);
     say!("attack: came back with vector {:#x}", end.vector);
 }
 
-fn syscall_into_entry_area() {
+fn syscall_into_entry_area(sp: u64) {
     let mut request = CallbackRegister::new(CALLBACKTYPE_SYSCALL, 0, 0xffff_8080_0001_2000);
     operation(nr::HYPERVISOR_CALLBACK_OP, CALLBACKOP_REGISTER, &mut request);
-    raw(nr::HYPERVISOR_STACK_SWITCH, [0xe071, unmapped(), 0, 0, 0]);
-    let end = subject::run_user(&[0x0f, 0x05]);
+    raw(nr::HYPERVISOR_STACK_SWITCH, [ring::stack().into(), sp, 0, 0, 0]);
+    let end = subject::run_user(&SYSCALL);
     say!("attack: came back with vector {:#x}", end.vector);
 }
 
@@ -116,6 +121,13 @@ fn entry_code() {
     });
     let offset = found.expect("the entry code takes its stack from memory");
     let end = guard::run(&guard::Start::kernel(code + offset, subject::kernel_stack()));
+    say!("attack: came back with vector {:#x}", end.vector);
+}
+
+fn no_user_table() {
+    let taken = mmuext(MMUEXT_NEW_USER_BASEPTR, 0, 0);
+    say!("attack: no table for programs: {taken}");
+    let end = subject::run_user(&UD2);
     say!("attack: came back with vector {:#x}", end.vector);
 }
 

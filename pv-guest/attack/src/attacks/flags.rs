@@ -6,8 +6,10 @@ use paravane_abi::regs::rflags::{AC, DF, IF, NT, RF, TF};
 
 use super::subject::{self, BREAKPOINT};
 use super::{Report, Row};
+use crate::fuzz::{system_time, wake_at};
 use crate::guard::{self, Guard, Start};
-use crate::memory::{USER_DATA, clear_events, event_pending, shared};
+use crate::memory::{USER_CODE, USER_DATA, clear_events, event_pending, shared};
+use crate::ring::{self, Half};
 
 const ID: u64 = 1 << 21;
 const ARITHMETIC: u64 = 0x8d5;
@@ -27,6 +29,8 @@ macro_rules! rows {
 rows! {
     "flags-hypercall" hypercall
     "flags-syscall" system_call
+    "flags-syscall-compatibility" compatibility
+    "flags-sysenter" sysenter
     "flags-int80" int80
     "flags-invalid-opcode" invalid_opcode
     "flags-breakpoint" breakpoint
@@ -34,6 +38,7 @@ rows! {
     "flags-protection" protection
     "flags-page-fault" page_fault
     "flags-event" event
+    "flags-interrupt" interrupt
     "flags-iret-hypercall" iret_hypercall
     "flags-virtual-8086" virtual_8086
 }
@@ -79,7 +84,7 @@ fn both(report: &mut Report, code: &[u8], vector: u64, prepare: impl Fn(&mut Sta
 fn hypercall(report: &mut Report) {
     for set in SETS {
         // mov eax, 17 is XENVER_version with RDI 0; then the end.
-        let mut start = subject::kernel(&[0xcd, 0x82]);
+        let mut start = subject::hypercall();
         start.regs.rax = 17;
         start.rflags |= set;
         let end = guard::run(&start);
@@ -99,12 +104,54 @@ fn system_call(report: &mut Report) {
         ends_with(report, &end, set, guard::SYSCALL);
         framed(report, &end, set, NT | AC | DF | ID);
         if end.vector == guard::SYSCALL {
-            report.check(
-                format_args!("set {set:#x}: the callback has {:#x}, wanted 0x202", end.entry_flags),
-                end.entry_flags == 0x202,
-            );
+            handler(report, &end, set);
+            // In ring 1 the contract gives a value; in ring 3 DF is cleared as for a processor's own `syscall`.
+            let good = if ring::is_3() { end.entry_flags & DF == 0 } else { end.entry_flags == 0x202 };
+            report.check(format_args!("set {set:#x}: the callback has {:#x}", end.entry_flags), good);
         }
     }
+}
+
+/// As it is known to the processor, or not: both are entries.
+fn known_or_not(report: &mut Report, start: Start, known: u64) {
+    for set in SETS {
+        let mut start = start;
+        start.rflags |= set;
+        let end = guard::run(&start);
+        let stepped = set & TF != 0 && end.vector == 1;
+        report.check(
+            format_args!("set {set:#x}: vector {:#x} at {:#x}", end.vector, end.rip),
+            end.vector == known || end.vector == 6 || stepped,
+        );
+        handler(report, &end, set);
+        framed(report, &end, set, NT | AC | DF | ID);
+    }
+}
+
+fn compatibility(report: &mut Report) {
+    known_or_not(report, subject::user32(&[0x0f, 0x05]), guard::SYSCALL32);
+}
+
+fn sysenter(report: &mut Report) {
+    let code = [0x0f, 0x34];
+    for start in [subject::user32(&code), subject::user(&code), subject::kernel(&code)] {
+        known_or_not(report, start, 13);
+    }
+}
+
+/// The timer's interrupt comes while a program runs, and with it the event.
+fn interrupt(report: &mut Report) {
+    for set in SETS {
+        wake_at(system_time() + 300_000);
+        let mut start = subject::user(&[0xeb, 0xfe]); // jmp to itself
+        start.rflags |= set;
+        let end = guard::run(&start);
+        clear_events();
+        ends_with(report, &end, set, guard::EVENT);
+        handler(report, &end, set);
+        framed(report, &end, set, NT | AC | DF | ID);
+    }
+    crate::hypercall::raw(paravane_abi::hypercall::HYPERVISOR_SET_TIMER_OP, [0; 5]);
 }
 
 fn int80(report: &mut Report) {
@@ -174,24 +221,13 @@ fn event(report: &mut Report) {
 
 fn iret_hypercall(report: &mut Report) {
     for set in SETS {
-        for (cs, ss) in [(0xe069u64, 0xe071u64), (0xe033, 0xe02b)] {
-            let target = if cs == 0xe033 {
-                subject::place(crate::memory::USER_CODE + 0x800, &[]);
-                crate::memory::USER_CODE + 0x800
-            } else {
-                subject::place(subject::kernel_code() + 0x800, &[]);
-                subject::kernel_code() + 0x800
-            };
-            let mut start = subject::kernel(&[0xcd, 0x82]);
-            // An `IretContext`: RAX, R11, RCX, flags, RIP, CS, RFLAGS, RSP, SS.
-            let frame = [0, 0, 0, 0, target, cs, 0x202 | set, USER_DATA + 0x800, ss];
-            start.rsp -= 0x200;
-            for (index, word) in frame.into_iter().enumerate() {
-                // SAFETY: the subject's stack.
-                unsafe { (start.rsp as *mut u64).add(index).write_volatile(word) };
-            }
-            start.regs.rax = 23;
-            let end = guard::run(&start);
+        for (cs, ss) in [(ring::shown_code(), ring::stack().into()), (0xe033, 0xe02b)] {
+            let page = if cs == 0xe033 { USER_CODE } else { subject::kernel_code() };
+            let target = page + 0x800;
+            subject::place(target, &[]);
+            // The kernel needs a stack that it can write.
+            let stack = if cs == 0xe033 { USER_DATA + 0x800 } else { subject::kernel_stack() };
+            let end = guard::run(&subject::iret([target, cs, 0x202 | set, stack, ss]));
             ends_with(report, &end, set, BREAKPOINT);
             handler(report, &end, set);
             framed(report, &end, set, NT | AC | DF | ID);
@@ -203,7 +239,7 @@ fn iret_hypercall(report: &mut Report) {
 /// QEMU enters virtual-8086 mode, in which CS is any number and tells no ring.
 fn virtual_8086(report: &mut Report) {
     const VM: u64 = 1 << 17;
-    for selector in [0xe008u64, 0, 0xe010, 0xe033, 0xe069, 0xffff] {
+    for selector in [0xe008u64, 0, 0xe010, 0xe033, 0xe069, 0xffff, ring::shown_code()] {
         for set in [0, TF, AC, TF | NT] {
             for mut start in [subject::user(&[0xcf]), subject::user32(&[0xcf]), subject::kernel(&[0xcf])] {
                 let frame =
@@ -215,8 +251,8 @@ fn virtual_8086(report: &mut Report) {
                 }
                 let end = guard::run(&start);
                 report.check(
-                    format_args!("CS {selector:#x}: vector {:#x} in ring {}", end.vector, end.ring()),
-                    end.vector < 32 && (end.ring() != 0 || end.cs & 0xffff == 0),
+                    format_args!("CS {selector:#x}: vector {:#x}, {:?}", end.vector, end.half()),
+                    end.vector < 32 && (end.half() != Half::Nobody || end.cs & 0xffff == 0),
                 );
             }
         }

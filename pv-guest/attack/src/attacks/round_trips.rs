@@ -2,11 +2,13 @@
 //! exit may show.
 
 use paravane_abi::hypercall as nr;
+use paravane_abi::regs::rflags;
 use pv_attack_logic::random::Random;
 
 use super::{Report, Row, subject};
 use crate::guard::{self, Guard, Regs, Start};
 use crate::memory::{USER_CODE, USER_STACK};
+use crate::ring::{self, Half};
 
 /// See the module.
 pub const ROWS: &[Row] = &[Row {
@@ -15,15 +17,19 @@ pub const ROWS: &[Row] = &[Row {
     run: round_trips,
 }];
 
+/// Flags that may be anything: the arithmetic ones, DF, NT, AC and ID.
+const FREE: u64 = 0x8d5 | rflags::DF | rflags::NT | rflags::AC | 1 << 21;
+
 /// Rounds, each with one trip of every kind.
 const ROUNDS: u64 = 1000;
 
 /// Where a kind's code lies in its page.
 const APART: u64 = 64;
 
-/// A kind of trip: its code, the ring that runs it, and the vector that ends it.
+/// A kind of trip: its code, who runs it, and the vector that ends it.
 struct Kind {
     what: &'static str,
+    /// None is the hypercall instruction.
     code: &'static [u8],
     user: bool,
     ends_with: u64,
@@ -34,11 +40,11 @@ struct Kind {
 const KINDS: [Kind; 6] = [
     Kind { what: "syscall", code: &[0x0f, 0x05], user: true, ends_with: guard::SYSCALL, until: 2 },
     Kind { what: "int 0x80", code: &[0xcd, 0x80], user: true, ends_with: guard::INT80, until: 2 },
-    Kind { what: "ud2 in ring 3", code: &[0x0f, 0x0b], user: true, ends_with: 6, until: 0 },
-    Kind { what: "ud2 in ring 1", code: &[0x0f, 0x0b], user: false, ends_with: 6, until: 0 },
-    // int 0x82; int3
-    Kind { what: "hypercall", code: &[0xcd, 0x82, 0xcc], user: false, ends_with: 3, until: 3 },
-    Kind { what: "iret", code: &[0xcd, 0x82], user: false, ends_with: 6, until: 0 },
+    Kind { what: "ud2 in a program", code: &[0x0f, 0x0b], user: true, ends_with: 6, until: 0 },
+    Kind { what: "ud2 in the kernel", code: &[0x0f, 0x0b], user: false, ends_with: 6, until: 0 },
+    // The hypercall instruction, then int3.
+    Kind { what: "hypercall", code: &[], user: false, ends_with: 3, until: 3 },
+    Kind { what: "iret", code: &[], user: false, ends_with: 6, until: 0 },
 ];
 
 fn registers(random: &mut Random) -> Regs {
@@ -75,8 +81,7 @@ fn start(index: usize, random: &mut Random) -> Start {
         Start::kernel(place_of(index), subject::kernel_stack())
     };
     start.regs = registers(random);
-    // The arithmetic flags.
-    start.rflags |= random.next() & 0x8d5;
+    start.rflags |= random.next() & FREE;
     start
 }
 
@@ -104,16 +109,15 @@ fn iret_frame(start: &mut Start) -> Start {
     target
 }
 
-/// The registers that a system call by `syscall` leaves alone: it has a use for RCX and R11.
+/// The registers that are left alone: `syscall` has a use for RCX and R11, and is a kernel's hypercall in ring 3.
 fn kept(kind: &Kind, regs: &Regs) -> [u64; 15] {
-    let call = kind.ends_with == guard::SYSCALL;
+    let call = kind.ends_with == guard::SYSCALL || ring::is_3() && kind.what == "hypercall";
     let (rcx, r11) = if call { (0, 0) } else { (regs.rcx, regs.r11) };
     let Regs { rax, rbx, rdx, rsi, rdi, rbp, r8, r9, r10, r12, r13, r14, r15, .. } = *regs;
     [rax, rbx, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15]
 }
 
 fn judge(report: &mut Report, kind: &Kind, wanted: &Start, end: &Guard) {
-    const ARITHMETIC: u64 = 0x8d5;
     let what = kind.what;
     report.check(
         format_args!("{what} ended with {:#x} at {:#x}", end.vector, end.rip),
@@ -123,14 +127,15 @@ fn judge(report: &mut Report, kind: &Kind, wanted: &Start, end: &Guard) {
     report.check(format_args!("{what}: {:x?}, wanted {:x?}", end.regs, wanted.regs), same);
     report.check(format_args!("{what} was at {:#x}", end.rip), end.rip == wanted.rip + kind.until);
     report.check(format_args!("{what} had RSP {:#x}", end.rsp), end.rsp == wanted.rsp);
-    report.check(format_args!("{what} in ring {}", end.ring()), end.ring() == wanted.cs & 3);
-    let flags = (end.rflags ^ wanted.rflags) & ARITHMETIC;
+    report.check(format_args!("{what} of {:?}", end.half()), end.half() == Half::of(wanted.cs));
+    let flags = (end.rflags ^ wanted.rflags) & FREE;
     report.check(format_args!("{what}: flags differ by {flags:#x}"), flags == 0);
 }
 
 fn round_trips(report: &mut Report) {
     for (index, kind) in KINDS.iter().enumerate() {
-        subject::place(place_of(index), kind.code);
+        let call = ring::hypercall();
+        subject::place(place_of(index), if kind.code.is_empty() { &call } else { kind.code });
     }
     let mut random = Random::new(11);
     for _ in 0..ROUNDS {

@@ -7,8 +7,9 @@ use paravane_abi::vcpu::SEGBASE_GS_USER_SEL;
 use super::subject::{self, BREAKPOINT};
 use super::{Report, Row};
 use crate::guard;
-use crate::hypercall::{mmuext, raw};
-use crate::memory::{KERNEL, WINDOW, fill, peek, take};
+use crate::hypercall::{map, mmuext, raw};
+use crate::memory::{KERNEL, NX, PAGE, READ, WINDOW, fill, peek, take};
+use crate::ring::{self, Half};
 
 /// A flat data segment for ring 3, accessed.
 const DATA: u64 = 0x00cf_f300_0000_ffff;
@@ -37,13 +38,18 @@ pub const ROWS: &[Row] = &[
         run: local_table,
     },
     Row {
+        name: "local-table-checked",
+        reason: "descriptors in a page that nobody has checked, in a table that goes on behind it, or that change after the check",
+        run: local_table_checked,
+    },
+    Row {
         name: "null-stack-selector",
         reason: "a null SS is allowed in ring 1 and pushed as it is: the hypervisor's iretq to it may fault",
         run: null_stack,
     },
     Row {
         name: "iretq-all-selectors",
-        reason: "ring 1's own iretq with any CS and SS",
+        reason: "the kernel's own iretq with any CS and SS",
         run: iretq_selectors,
     },
     Row {
@@ -95,10 +101,10 @@ fn accessed_clear(report: &mut Report) {
                 let mut start = subject::user(&[0x8e, modrm]); // mov ds/es/fs/gs, ax
                 start.regs.rax = 0x0b;
                 let end = guard::run(&start);
-                let wanted = if descriptor >> 45 & 3 == 3 { BREAKPOINT } else { 13 };
+                let wanted = if descriptor >> 45 & 3 == 3 || ring::is_3() { BREAKPOINT } else { 13 };
                 report.check(format_args!("mov {modrm:#x}: vector {:#x}", end.vector), end.vector == wanted);
             }
-            report.refused("making the page writable", crate::hypercall::map(WINDOW, page << 12 | KERNEL));
+            report.refused("making the page writable", map(WINDOW, page << 12 | KERNEL));
         }
         raw(nr::HYPERVISOR_SET_SEGMENT_BASE, [SEGBASE_GS_USER_SEL.into(), 0, 0, 0, 0]);
         // SAFETY: null selectors.
@@ -124,8 +130,13 @@ fn levels(report: &mut Report) {
                 let (shown, type_bits) = (after >> 45 & 3, after >> 40 & 0xf);
                 let code = type_bits & 8 != 0;
                 let good = after & ACCESSED != 0
-                    && (shown == 1 || shown == 3)
-                    && (!code || shown == 1 && type_bits & 4 == 0 && after >> 53 & 3 == 1);
+                    && if ring::is_3() {
+                        // Xen's rule: any code and data, all of it ring 3's.
+                        shown == 3
+                    } else {
+                        (shown == 1 || shown == 3)
+                            && (!code || shown == 1 && type_bits & 4 == 0 && after >> 53 & 3 == 1)
+                    };
                 report.check(format_args!("{descriptor:#x} became {after:#x}"), after == 0 || good);
             }
         }
@@ -139,9 +150,12 @@ fn system(report: &mut Report) {
                 let low = (base & 0xff_ffff) << 16 | (base >> 24 & 0xff) << 56 | 0xffff;
                 let descriptor = low | (0x80 | dpl << 5 | kind) << 40;
                 let (whole, single, after) = offer(descriptor);
+                // In ring 3 a call gate is kept for its kernel to look at, with DPL 0, so that using it is #GP; and the
+                // upper half of one, which is no gate.
+                let kept = ring::is_3() && (kind == 0 || kind == 0xc && after >> 45 & 3 == 0);
                 report.check(
                     format_args!("{descriptor:#x} is taken: {whole} {single} {after:#x}"),
-                    whole < 0 && single < 0 && after == 0,
+                    kept || whole < 0 && single < 0 && after == 0,
                 );
             }
         }
@@ -171,9 +185,68 @@ fn local_table(report: &mut Report) {
     }
 }
 
+/// Loads a selector into a data segment register of the kernel's; the vector of its end.
+fn load(selector: u64) -> u64 {
+    let mut start = subject::kernel(&[0x8e, 0xd9]); // mov ds, ecx
+    start.regs.rcx = selector;
+    guard::run(&start).vector
+}
+
+fn local_table_checked(report: &mut Report) {
+    const LDT: u64 = 4;
+    const TASK: u64 = 0x0000_8900_0000_0067;
+    // Data of ring 0's, not accessed; a gate into the hypervisor; a task's state; nothing.
+    let words = [0, DATA & !(3 << 45) & !ACCESSED, 0x0000_ec00_e008_0000, TASK, DATA];
+    let frame = take();
+    fill(frame, |index| words.get(index).copied().unwrap_or(0));
+    report.result("a page that can be written", map(WINDOW, frame << 12 | KERNEL | NX), 0);
+    let set = |address: u64, entries: u64| mmuext(MMUEXT_SET_LDT, address, entries);
+    for (address, entries) in [(WINDOW + 8, 1), (WINDOW, 8193), (0xffff_8080_0000_0000, 512), (1 << 47, 8)] {
+        report.refused("a table there", set(address, entries));
+    }
+    // Which pages are good is seen when a descriptor of theirs is used.
+    let set_here = set(WINDOW, 8192);
+    report.check(format_args!("a table that can be written: {set_here}"), set_here <= 0);
+    for selector in [0x0cu64, 0x14, 0x1c, 0x24, 0x1004, 0x8004, 0xfffc] {
+        let vector = load(selector | LDT | 3);
+        report.check(format_args!("{selector:#x} of it: vector {vector:#x}"), matches!(vector, 13 | 14));
+    }
+    // The same read-only: still one bad descriptor is enough to refuse the page.
+    report.result("read-only", map(WINDOW, frame << 12 | READ | NX), 0);
+    report.result("the table", set(WINDOW, 8192), 0);
+    for selector in [0x0cu64, 0x14, 0x24] {
+        let vector = load(selector | LDT | 3);
+        report.check(
+            format_args!("{selector:#x} of a bad page: vector {vector:#x}"),
+            matches!(vector, 13 | 14),
+        );
+    }
+    // A good page: its data is ring 3's and accessed, and it stays as it is.
+    let good = take();
+    fill(good, |index| if index == 1 { DATA & !(3 << 45) & !ACCESSED } else { 0 });
+    report.result("read-only", map(WINDOW + PAGE, good << 12 | READ | NX), 0);
+    report.result("the table", set(WINDOW + PAGE, 512), 0);
+    let vector = load(0x0c | LDT | 3);
+    report.check(format_args!("data of a good page: vector {vector:#x}"), vector == BREAKPOINT);
+    report.check(format_args!("it became {:#x}", peek(good, 1)), peek(good, 1) == DATA);
+    for selector in [0x14u64, 0x1004, 0xfffc] {
+        let vector = load(selector | LDT | 3);
+        report.check(format_args!("{selector:#x} beside it: vector {vector:#x}"), matches!(vector, 13 | 14));
+    }
+    report.refused("making the page writable", map(WINDOW + PAGE, good << 12 | KERNEL | NX));
+    // SAFETY: a null selector.
+    unsafe { core::arch::asm!("mov ds, {0:e}", in(reg) 0) };
+    report.result("no table", set(0, 0), 0);
+    report.check(format_args!("afterwards: {:#x}", load(0x0c | LDT | 3)), load(0x0c | LDT | 3) == 13);
+    report.result("unmapping", map(WINDOW, 0), 0);
+    report.result("unmapping", map(WINDOW + PAGE, 0), 0);
+    report.result("it is free", map(WINDOW, good << 12 | KERNEL), 0);
+    report.result("unmapping", map(WINDOW, 0), 0);
+}
+
 fn null_stack(report: &mut Report) {
     for selector in 0..4u64 {
-        for code in [&[][..], &[0x0f, 0x0b], &[0xcd, 0x82], &[0xf4], &[0xf1], &[0x0f, 0x05]] {
+        for code in [&[][..], &[0x0f, 0x0b], &ring::hypercall(), &[0xf4], &[0xf1], &[0x0f, 0x05]] {
             let mut start = subject::kernel(code);
             start.ss = selector;
             start.regs.rax = 17;
@@ -182,9 +255,9 @@ fn null_stack(report: &mut Report) {
                 format_args!("SS {selector:#x}, {code:x?}: vector {:#x}", end.vector),
                 end.vector < 32 || end.vector == guard::SYSCALL,
             );
-            // mov ss, ax in ring 1 itself, then the entry. QEMU takes a null SS in ring 1 and then runs in ring 0
+            // mov ss, ax in the kernel itself, then the entry. QEMU takes a null SS in ring 1 and then runs in ring 0
             // (docs/caveats.md): there the machine would be the guest's, and the case says nothing.
-            if subject::is_tcg() {
+            if subject::is_tcg() && !ring::is_3() {
                 continue;
             }
             let mut bytes = [0x90; 8];
@@ -209,15 +282,18 @@ fn selectors() -> impl Iterator<Item = u64> {
 fn iretq_selectors(report: &mut Report) {
     let mut count = 0;
     for selector in selectors() {
-        let mut starts = [subject::kernel(&[]), subject::kernel(&[])];
-        starts[0].cs = selector;
-        starts[1].ss = selector;
-        for start in starts {
+        for (cs, ss) in [(selector, ring::stack().into()), (ring::code().into(), selector)] {
+            let mut start = subject::kernel(&[0x48, 0xcf]); // iretq
+            let target = start.rip + 0x100;
+            subject::place(target, &[]);
+            let stack = start.rsp;
+            start.rsp -= 0x200;
+            subject::write_frame(start.rsp, &[target, cs, 0x202, stack, ss]);
             let end = guard::run(&start);
             count += 1;
             report.check(
-                format_args!("CS {:#x} SS {:#x}: {:#x}", start.cs, start.ss, end.vector),
-                end.vector < 32 && end.ring() != 0,
+                format_args!("CS {cs:#x} SS {ss:#x}: {:#x}", end.vector),
+                end.vector < 32 && end.half() != Half::Nobody,
             );
         }
     }
@@ -227,22 +303,15 @@ fn iretq_selectors(report: &mut Report) {
 fn iret_selectors(report: &mut Report) {
     let mut count = 0;
     for selector in selectors() {
-        for (cs, ss) in [(selector, 0xe071), (0xe069, selector), (selector, 0xe02b), (0xe033, selector)] {
-            let mut start = subject::kernel(&[0xcd, 0x82]);
-            let target = start.rip + 0x100;
+        let (code, stack) = (ring::shown_code(), ring::stack().into());
+        for (cs, ss) in [(selector, stack), (code, selector), (selector, 0xe02b), (0xe033, selector)] {
+            let target = subject::kernel_code() + 0x100;
             subject::place(target, &[]);
-            let stack = start.rsp;
-            start.rsp -= 0x200;
-            for (index, word) in [0, 0, 0, 0, target, cs, 0x202, stack, ss].into_iter().enumerate() {
-                // SAFETY: the subject's stack.
-                unsafe { (start.rsp as *mut u64).add(index).write_volatile(word) };
-            }
-            start.regs.rax = 23;
-            let end = guard::run(&start);
+            let end = guard::run(&subject::iret([target, cs, 0x202, subject::kernel_stack(), ss]));
             count += 1;
             report.check(
                 format_args!("CS {cs:#x} SS {ss:#x}: {:#x}", end.vector),
-                end.vector < 32 && end.ring() != 0,
+                end.vector < 32 && end.half() != Half::Nobody,
             );
         }
     }
@@ -253,13 +322,14 @@ fn data_selectors(report: &mut Report) {
     let page = take();
     fill(page, |index| if (1..4).contains(&index) { DATA } else { 0 });
     report.result("the table", set_gdt(page, 512), 0);
+    let call = ring::hypercall();
     for selector in
         [0x0bu64, 0x13, 0x1b, 0xe02b, 0xe02a, 0xe010, 0xe013, 0xe040, 0xe071, 0xe073, 0xfffb, 0, 1, 3]
     {
         for modrm in [0xd8u8, 0xc0, 0xe0, 0xe8] {
             for mut start in [
                 subject::user(&[0x8e, modrm | 1, 0x0f, 0x0b]),
-                subject::kernel(&[0x8e, modrm | 1, 0xcd, 0x82]),
+                subject::kernel(&[0x8e, modrm | 1, call[0], call[1]]),
             ] {
                 // mov SEGMENT, cx; RAX is the number of a call that does nothing.
                 start.regs.rcx = selector;

@@ -9,6 +9,7 @@ use super::{Report, Row};
 use crate::guard;
 use crate::hypercall::raw;
 use crate::memory::{USER_DATA, WINDOW};
+use crate::ring;
 
 /// See the module.
 pub const ROWS: &[Row] = &[
@@ -59,7 +60,11 @@ fn stack_switch_syscall(report: &mut Report) {
 fn int80_hypervisor_stack(report: &mut Report) {
     // The entry stack and the interrupt stacks can be written by ring 1, so the processor can push there for it.
     for sp in [0xffff_8080_0002_0fe0u64, 0xffff_8080_0003_0fe0, 0xffff_8080_0003_6fe0] {
-        report.result("stack_switch", raw(nr::HYPERVISOR_STACK_SWITCH, [0xe071, sp, 0, 0, 0]), 0);
+        report.result(
+            "stack_switch",
+            raw(nr::HYPERVISOR_STACK_SWITCH, [ring::stack().into(), sp, 0, 0, 0]),
+            0,
+        );
         let end = subject::run_user(&[0xcd, 0x80]);
         report.check(
             format_args!("stack {sp:#x}: vector {:#x}, RSP {:#x}", end.vector, end.entry_sp),
@@ -90,7 +95,7 @@ fn breakpoint_addresses(report: &mut Report) {
     for control in [1 << 13, 1 << 11, 1 << 63, !0, 0xffff_ffff, 0x0002_0002 | 1 << 13, 0x0f0f_03ff] {
         let result = debug(7, control);
         report.check(format_args!("DR7 {control:#x}: {result}"), result <= 0);
-        let mut start = subject::kernel(&[0xcd, 0x82]);
+        let mut start = subject::hypercall();
         start.regs.rax = 17;
         let end = guard::run(&start);
         report.check(format_args!("DR7 {control:#x}: vector {:#x}", end.vector), end.vector < 32);

@@ -1,4 +1,4 @@
-//! Code for attacks to run: bytes on a page of ring 1's or of ring 3's, with a stack.
+//! Code for attacks to run: bytes on a page of the kernel's or of the programs', with a stack.
 
 use paravane_abi::hypercall as nr;
 
@@ -6,6 +6,7 @@ use crate::entries;
 use crate::guard::{self, Guard, Start, VCPUS};
 use crate::hypercall::raw;
 use crate::memory::{Page, USER_CODE, USER_STACK, clear_events};
+use crate::ring;
 
 #[unsafe(link_section = ".bss.page")]
 static CODE: Page = Page::new();
@@ -23,23 +24,23 @@ static CODES: [Page; VCPUS] = [const { Page::new() }; VCPUS];
 #[unsafe(link_section = ".bss.page")]
 static STACKS: [Page; VCPUS] = [const { Page::new() }; VCPUS];
 
-/// Places ring 1's code of a vcpu; where it is.
+/// Places the kernel's code of a vcpu; where it is.
 pub fn place_on(vcpu: usize, code: &[u8]) -> u64 {
     place(CODES[vcpu].address(), code);
     CODES[vcpu].address()
 }
 
-/// The end of ring 1's stack of a vcpu's subjects.
+/// The end of the kernel's stack of a vcpu's subjects.
 pub fn stack_on(vcpu: usize) -> u64 {
     STACKS[vcpu].address() + 4096 - 64
 }
 
-/// Where ring 1's code is placed.
+/// Where the kernel's code is placed.
 pub fn kernel_code() -> u64 {
     CODE.address()
 }
 
-/// The end of ring 1's stack for subjects.
+/// The end of the kernel's stack for subjects.
 pub fn kernel_stack() -> u64 {
     STACK.address() + 4096 - 64
 }
@@ -52,29 +53,52 @@ pub fn place(at: u64, code: &[u8]) {
     }
 }
 
-/// Ring 1 at some code.
+/// The kernel at some code.
 pub fn kernel(code: &[u8]) -> Start {
     place(kernel_code(), code);
     Start::kernel(kernel_code(), kernel_stack())
 }
 
-/// Ring 3 at some code, 64-bit.
+/// A program at some code, 64-bit.
 pub fn user(code: &[u8]) -> Start {
     place(USER_CODE, code);
     Start::user(USER_CODE, USER_STACK - 64)
 }
 
-/// Ring 3 at some code, 32-bit.
+/// A program at some code, 32-bit.
 pub fn user32(code: &[u8]) -> Start {
     Start { cs: paravane_abi::ring1::USER_CS32.into(), ..user(code) }
 }
 
-/// Runs code in ring 1.
+/// The kernel at its hypercall instruction.
+pub fn hypercall() -> Start {
+    kernel(&ring::hypercall())
+}
+
+/// The kernel at the `iret` hypercall, with this frame: RIP, CS, RFLAGS, RSP and SS. RAX, RCX and R11 will be 0.
+pub fn iret(frame: [u64; 5]) -> Start {
+    let mut start = hypercall();
+    start.regs.rax = nr::HYPERVISOR_IRET;
+    start.rsp -= 0x200;
+    write_frame(start.rsp, &[0; 4]);
+    write_frame(start.rsp + 32, &frame);
+    start
+}
+
+/// Writes words on a subject's stack.
+pub fn write_frame(at: u64, words: &[u64]) {
+    for (index, word) in words.iter().enumerate() {
+        // SAFETY: the subject's stack.
+        unsafe { (at as *mut u64).add(index).write_volatile(*word) };
+    }
+}
+
+/// Runs code as the kernel.
 pub fn run_kernel(code: &[u8]) -> Guard {
     guard::run(&kernel(code))
 }
 
-/// Runs code in ring 3.
+/// Runs code as a program.
 pub fn run_user(code: &[u8]) -> Guard {
     guard::run(&user(code))
 }

@@ -11,6 +11,7 @@ use super::{Report, Row};
 use crate::guard::{self, Start};
 use crate::hypercall::operation;
 use crate::memory::{FIRST_HIGH, LAST_LOW, PAGE, USER_CODE, USER_STACK};
+use crate::ring::{self, Half};
 
 const SYSCALL: [u8; 2] = [0x0f, 0x05];
 const SYSENTER: [u8; 2] = [0x0f, 0x34];
@@ -53,6 +54,11 @@ pub const ROWS: &[Row] = &[
         run: all_vectors,
     },
     Row {
+        name: "int-0x82",
+        reason: "a gate for kernels in ring 1 that another domain's kernel, or a program, uses by its number",
+        run: gate_of_ring_1,
+    },
+    Row {
         name: "far-transfers",
         reason: "far calls, jumps and returns to the hypervisor's selectors",
         run: far_transfers,
@@ -83,18 +89,10 @@ fn not_canonical(report: &mut Report) {
     unsafe { ((LAST_LOW + PAGE - 2) as *mut [u8; 2]).write_volatile(SYSCALL) };
     let end = guard::run(&Start::user(LAST_LOW + PAGE - 2, USER_STACK - 64));
     report.check(format_args!("RCX is {:#x}", end.rip), end.rip == 1 << 47);
-    // Back to where it came from, by ring 1's own iretq and by the hypercall.
+    // Back to where it came from, by the kernel's own iretq where it has one, and by the hypercall.
     let end = guard::run(&Start::user(1 << 47, USER_STACK - 64));
     report.check(format_args!("iretq: vector {:#x}", end.vector), end.vector == 13 || end.vector == 14);
-    let mut start = subject::kernel(&[0xcd, 0x82]);
-    start.rsp -= 0x200;
-    for (index, word) in
-        [0, 0, 0, 0x100, 1 << 47, 0xe033, 0x202, USER_STACK - 64, 0xe02b].into_iter().enumerate()
-    {
-        // SAFETY: the subject's stack.
-        unsafe { (start.rsp as *mut u64).add(index).write_volatile(word) };
-    }
-    start.regs.rax = 23;
+    let start = subject::iret([1 << 47, 0xe033, 0x202, USER_STACK - 64, 0xe02b]);
     let end = guard::run(&start);
     report.check(format_args!("hypercall: vector {:#x}", end.vector), end.vector == 13);
 }
@@ -143,15 +141,14 @@ pub fn sysenter(report: &mut Report) {
             start.regs.rdx = 0xffff_8080_0001_2000;
             let before = crate::hypercall::counters();
             let end = guard::run(&start);
-            let since = crate::hypercall::counters().since(&before);
+            let after = crate::hypercall::counters();
             report.check(
                 format_args!("CS {:#x}: vector {:#x} at {:#x}", start.cs, end.vector, end.rip),
                 matches!(end.vector, 6 | 13) && end.error == 0 && end.rip == start.rip,
             );
-            report.check(
-                format_args!("CS {:#x}: {} exceptions injected", start.cs, since.traps_bounced),
-                since.traps_bounced == 1,
-            );
+            let Some((before, after)) = before.zip(after) else { continue };
+            let injected = after.since(&before).traps_bounced;
+            report.check(format_args!("CS {:#x}: {injected} exceptions injected", start.cs), injected == 1);
         }
     }
     for code in [&[0x0f, 0x35][..], &[0x48, 0x0f, 0x35], &[0x0f, 0x07], &[0x48, 0x0f, 0x07]] {
@@ -165,7 +162,9 @@ pub fn sysenter(report: &mut Report) {
 fn no_callback(report: &mut Report) {
     report.refused("a callback that is not canonical", register(CALLBACKTYPE_SYSCALL, 1 << 47));
     report.result("no callback", register(CALLBACKTYPE_SYSCALL, 0), 0);
-    for code in [subject::user(&SYSCALL), subject::kernel(&SYSCALL)] {
+    // In ring 3 the kernel's is a hypercall.
+    let kernel = (!ring::is_3()).then(|| subject::kernel(&SYSCALL));
+    for code in [subject::user(&SYSCALL)].into_iter().chain(kernel) {
         let end = guard::run(&code);
         report.check(
             format_args!("vector {:#x} at {:#x}", end.vector, end.rip),
@@ -174,6 +173,10 @@ fn no_callback(report: &mut Report) {
     }
     for address in super::address::HYPERVISOR {
         report.result("a callback in the hypervisor's range", register(CALLBACKTYPE_SYSCALL, address), 0);
+        if ring::is_3() {
+            // There such a callback ends the domain: syscall-into-hypervisor.
+            continue;
+        }
         let end = guard::run(&subject::user(&SYSCALL));
         // The fetch or the first privileged instruction there faults, in ring 1.
         report.check(format_args!("{address:#x}: vector {:#x}", end.vector), end.vector < 32);
@@ -182,23 +185,35 @@ fn no_callback(report: &mut Report) {
 
 fn all_vectors(report: &mut Report) {
     for vector in 0..=255u8 {
-        for start in [subject::kernel(&[0xcd, vector]), subject::user(&[0xcd, vector])] {
-            let ring = start.cs & 3;
-            let mut start = start;
+        for mut start in [subject::kernel(&[0xcd, vector]), subject::user(&[0xcd, vector])] {
+            let half = Half::of(start.cs);
             start.regs.rax = 17;
             let end = guard::run(&start);
-            let wanted = match (vector, ring) {
+            let wanted = match (vector, half) {
                 (3, _) => end.vector == 3,
                 (4, _) => end.vector == 4,
-                (0x80, 3) => end.vector == guard::INT80,
+                (0x80, Half::Program) => end.vector == guard::INT80,
                 // The trap table's entry has DPL 3, so a kernel may use it too, through the hypervisor or the gate.
-                (0x80, _) => end.ring() == 1,
-                (0x82, 1) => end.vector == 3 && end.regs.rax == 4 << 16 | 17,
+                (0x80, _) => end.half() == Half::Kernel,
+                (0x82, Half::Kernel) if !ring::is_3() => end.vector == 3 && end.regs.rax == 4 << 16 | 17,
                 _ => end.vector == 13 && end.error == u64::from(vector) << 3 | 2 && end.rip == start.rip,
             };
             report.check(
-                format_args!("int {vector:#x} in ring {ring}: {:#x}, error {:#x}", end.vector, end.error),
+                format_args!("int {vector:#x}, {half:?}: {:#x}, error {:#x}", end.vector, end.error),
                 wanted,
+            );
+        }
+    }
+}
+
+fn gate_of_ring_1(report: &mut Report) {
+    for rax in [0, 17, 23, 13, 29, u64::MAX] {
+        for mut start in [subject::kernel(&[0xcd, 0x82]), subject::user(&[0xcd, 0x82])] {
+            start.regs.rax = rax;
+            let end = guard::run(&start);
+            report.check(
+                format_args!("RAX {rax}: vector {:#x}, RAX {:#x}", end.vector, end.regs.rax),
+                end.vector == 13 && end.regs.rax == rax && end.rip == start.rip,
             );
         }
     }
@@ -208,9 +223,10 @@ fn far_transfers(report: &mut Report) {
     // A pointer of ten bytes at RDI: 64-bit offset, selector. REX.W FF /5 is jmp far, /3 call far; 48 CB is retfq.
     for selector in [0xe008u16, 0xe010, 0xe040, 0xe048, 0xe069, 0xe033, 0xe023, 0x0008, 0x0004, 0] {
         for rpl in 0..4 {
-            for ring in [1, 3] {
+            for half in [Half::Kernel, Half::Program] {
                 for code in [&[0x48, 0xff, 0x2f][..], &[0x48, 0xff, 0x1f], &[0x48, 0xcb], &[0xcf]] {
-                    let mut start = if ring == 1 { subject::kernel(code) } else { subject::user(code) };
+                    let kernel = half == Half::Kernel;
+                    let mut start = if kernel { subject::kernel(code) } else { subject::user(code) };
                     let target = start.rip + 0x100;
                     subject::place(target, &[]);
                     start.rsp -= 0x100;
@@ -225,8 +241,8 @@ fn far_transfers(report: &mut Report) {
                     start.regs.rdi = pointer;
                     let end = guard::run(&start);
                     report.check(
-                        format_args!("{code:x?} to {selector:#x} from ring {ring}: {:#x}", end.vector),
-                        end.vector < 32 && end.ring() != 0,
+                        format_args!("{code:x?} to {selector:#x}, {half:?}: {:#x}", end.vector),
+                        end.vector < 32 && end.half() != Half::Nobody,
                     );
                 }
             }

@@ -1,10 +1,12 @@
-//! What of the hypervisor ring 1 can read, before and after.
+//! What of the hypervisor ring 1 can read, before and after. A kernel in ring 3 can read nothing, and asks it for its
+//! version alone.
 
 use paravane_abi::ring1::{ENTRY_AREA, ENTRY_CODE_OFFSET, ENTRY_GDT_OFFSET, ENTRY_IDT_OFFSET};
 
 use super::Report;
 use crate::hypercall;
 use crate::memory::PAGE;
+use crate::ring;
 
 /// Descriptors of ring 3's code in the reserved page, which are marked absent while an event waits.
 const CHANGING: [usize; 2] = [4, 6];
@@ -31,6 +33,9 @@ fn word(page: u64, index: usize) -> u64 {
 }
 
 fn now() -> Watch {
+    if ring::is_3() {
+        return Watch { descriptors: 0, gates: 0, code: 0, version: hypercall::null() };
+    }
     let descriptors = (0..512).fold(1, |sum, index| {
         let mask = if CHANGING.contains(&index) { !PRESENT } else { !0 };
         fold(sum, word(RESERVED, index) & mask)

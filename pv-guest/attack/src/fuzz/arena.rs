@@ -40,6 +40,11 @@ unsafe impl Sync for Updates {}
 
 static UPDATES: Updates = Updates(UnsafeCell::new([MmuUpdate { ptr: 0, val: 0 }; 512]));
 
+/// The page with them.
+pub fn areas() -> u64 {
+    AREAS.address()
+}
+
 /// Handles that a domain of this size comes to.
 const HANDLES: u32 = 64;
 

@@ -14,6 +14,7 @@ use paravane_abi::hypercall::ROWS;
 use pv_attack_logic::random::Random;
 use pv_attack_logic::tally::{KINDS, NAMES, Outcome, Tally};
 
+pub use arena::wake_at;
 pub use steps::system_time;
 
 use crate::{say, smp};

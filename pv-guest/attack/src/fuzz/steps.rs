@@ -17,7 +17,7 @@ use super::arena::{self, Touched};
 use crate::attacks::subject;
 use crate::guard::{self, Guard, NOTHING, Start};
 use crate::memory::{STRUCTURES, USER_CODE, shared};
-use crate::say;
+use crate::{ring, say};
 
 const WRITE: usize = 64;
 const PROGRAM: usize = 65;
@@ -25,6 +25,9 @@ const PRIVILEGED: usize = 66;
 const IRET: usize = 67;
 const IRETQ: usize = 68;
 const OTHER_NUMBER: usize = 69;
+
+/// The opcode of `iret`.
+const IRET_BYTE: u8 = 0xcf;
 
 /// Most calls in a batch.
 const BATCH: usize = 16;
@@ -211,7 +214,7 @@ fn batch(world: &mut World, random: &mut Random, tally: &mut Tally, shown: bool)
     touched
 }
 
-/// A write of ring 1's to the window: a page, a view of a page table, nothing.
+/// A write of the kernel's to the window: a page, a view of a page table, nothing.
 fn write(world: &mut World, random: &mut Random, tally: &mut Tally, shown: bool) {
     let code = instructions::write(random);
     let mut start = subject::kernel(code.bytes());
@@ -234,14 +237,16 @@ fn finish(tally: &mut Tally, kind: usize, end: &Guard) {
     tally.count(kind, if done { Outcome::Done } else { Outcome::Raised });
 }
 
-/// Ring 3 with any bytes. Most are stopped after one instruction; all are stopped by the timer.
+/// A program of any bytes. Most are stopped after one instruction; all are stopped by the timer.
 fn program(world: &mut World, random: &mut Random, tally: &mut Tally, shown: bool) {
     let code = instructions::program(random);
     let mut start =
         if random.once_in(4) { subject::user32(code.bytes()) } else { subject::user(code.bytes()) };
     arena::wake_at(world.now + 2_000_000);
     registers(world, random, &mut start);
-    if !random.once_in(8) {
+    // What does not end by itself is ended by the timer's event. That may be lost in queues that steps write, and QEMU's
+    // `iret` can turn interrupts off (docs/caveats.md).
+    if !random.once_in(8) || world.fifo || code.bytes().contains(&IRET_BYTE) {
         start.rflags |= TF;
     }
     let end = run("program", code.bytes(), &start, shown);
@@ -269,9 +274,9 @@ fn registers(world: &World, random: &mut Random, start: &mut Start) {
     start.rflags |= random.next() & 0x24_4cd5;
 }
 
-/// Ring 1 with one privileged instruction.
+/// The kernel with one privileged instruction.
 fn privileged(world: &mut World, random: &mut Random, tally: &mut Tally, shown: bool) {
-    let code = instructions::privileged(random);
+    let code = instructions::privileged(random, ring::hypercall());
     let mut start = subject::kernel(code.bytes());
     // `hlt`, where it is emulated, ends with an event.
     arena::wake_at(1);
@@ -307,7 +312,8 @@ fn target(world: &World, random: &mut Random) -> u64 {
 }
 
 fn selector(random: &mut Random) -> u64 {
-    const KNOWN: [u64; 10] = [0xe069, 0xe071, 0xe033, 0xe023, 0xe02b, 0xe008, 0xe010, 0xe040, 0, 0x0b];
+    const KNOWN: [u64; 12] =
+        [0xe069, 0xe071, 0xe033, 0xe023, 0xe02b, 0xe030, 0xe020, 0xe008, 0xe010, 0xe040, 0, 0x0b];
     match random.below(4) {
         0 => random.next() & 0xffff,
         1 => 0xe000 + random.below(0x100),
@@ -318,7 +324,7 @@ fn selector(random: &mut Random) -> u64 {
 /// The selectors of a frame: mostly a pair that fits.
 fn selectors(random: &mut Random) -> (u64, u64) {
     match random.below(4) {
-        0 => (0xe069, 0xe071),
+        0 => (ring::shown_code(), ring::stack().into()),
         1 => (0xe033, 0xe02b),
         _ => (selector(random), selector(random)),
     }
@@ -328,8 +334,8 @@ fn selectors(random: &mut Random) -> (u64, u64) {
 fn iret(world: &mut World, random: &mut Random, tally: &mut Tally, shown: bool) {
     let (cs, ss) = selectors(random);
     let user = cs & 3 == 3;
-    let mut start = subject::kernel(&[0xcd, 0x82]);
-    // Ring 1 keeps a stack to be entered on; ring 3 may have any.
+    let mut start = subject::hypercall();
+    // The kernel keeps a stack to be entered on; programs may have any.
     let rsp = if user { world.word(random) } else { subject::kernel_stack() };
     let flags = if random.once_in(2) { 0x202 } else { random.next() };
     start.rsp -= 0x200;
@@ -344,17 +350,20 @@ fn iret(world: &mut World, random: &mut Random, tally: &mut Tally, shown: bool) 
     finish(tally, IRET, &end);
 }
 
-/// Ring 1's own `iretq` with any frame.
+/// The kernel's own `iretq` with any frame.
 fn iretq(world: &mut World, random: &mut Random, tally: &mut Tally, shown: bool) {
     let (cs, ss) = selectors(random);
-    let user = cs & 3 == 3;
-    let mut start = Start::kernel(target(world, random), subject::kernel_stack());
-    (start.cs, start.ss) = (cs, ss);
-    if user {
-        start.rsp = world.word(random);
-    }
+    let place = target(world, random);
+    let code = [0x48, 0xcf];
+    let mut start = subject::kernel(&code);
+    // In ring 3 it leads to the kernel whatever CS says, and that keeps its stack.
+    let program = cs & 3 == 3 && !ring::is_3();
+    let stack = if program { world.word(random) } else { subject::kernel_stack() };
     registers(world, random, &mut start);
+    start.rsp -= 0x200;
+    subject::write_frame(start.rsp, &[place, cs, start.rflags, stack, ss]);
+    start.rflags = 0x202;
     arena::wake_at(world.now + 2_000_000);
-    let end = run("iretq", &[], &start, shown);
+    let end = run("iretq", &code, &start, shown);
     finish(tally, IRETQ, &end);
 }

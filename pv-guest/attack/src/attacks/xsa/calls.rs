@@ -2,7 +2,6 @@
 
 use paravane_abi::hypercall as nr;
 use paravane_abi::hypercall::{PAGE_SLOTS, ROWS as CALLS, SLOT_SIZE};
-use paravane_abi::ring1::RING1_CS64;
 use paravane_abi::trap::TrapInfo;
 use paravane_abi::vcpu::SEGBASE_GS_USER_SEL;
 
@@ -10,10 +9,11 @@ use super::super::address::HYPERVISOR;
 use super::super::stacks::ENTRIES;
 use super::super::{subject, system_calls};
 use super::{Report, Row};
-use crate::guard::{self, EXCEPTIONS, Start, stub};
+use crate::guard::{self, Start, int80_stub, stub};
 use crate::hypercall::{entry, raw};
 use crate::memory::{USER_DATA, WINDOW, fill, take};
 use crate::notes::hypercall_page_address;
+use crate::ring;
 
 /// See the module.
 pub const ROWS: &[Row] = &[
@@ -58,7 +58,7 @@ pub const ROWS: &[Row] = &[
 fn xsa_213(report: &mut Report) {
     let target = subject::kernel_code() + 0x800;
     subject::place(target, &[]);
-    for (cs, ss) in [(0xe069u64, 0xe071u64), (0xe033, 0xe02b), (0xe008, 0xe010)] {
+    for (cs, ss) in [(ring::shown_code(), ring::stack().into()), (0xe033, 0xe02b), (0xe008, 0xe010)] {
         let place = if cs == 0xe033 { crate::memory::USER_CODE + 0x800 } else { target };
         subject::place(place, &[]);
         let mut calls = [
@@ -68,13 +68,7 @@ fn xsa_213(report: &mut Report) {
             entry(nr::HYPERVISOR_STACK_SWITCH, [0, 0xdead]),
         ];
         calls.iter_mut().for_each(|call| call.result = 0x5a5a);
-        let mut start = subject::kernel(&[0xcd, 0x82]);
-        let stack = start.rsp;
-        start.rsp -= 0x200;
-        for (index, word) in [0, 0, 0, 0, place, cs, 0x202, stack, ss].into_iter().enumerate() {
-            // SAFETY: the subject's stack.
-            unsafe { (start.rsp as *mut u64).add(index).write_volatile(word) };
-        }
+        let mut start = subject::iret([place, cs, 0x202, subject::kernel_stack(), ss]);
         start.regs.rax = nr::HYPERVISOR_MULTICALL;
         start.regs.rdi = calls.as_mut_ptr() as u64;
         start.regs.rsi = calls.len() as u64;
@@ -94,9 +88,9 @@ fn xsa_259(report: &mut Report) {
             TrapInfo {
                 vector: 0x80,
                 flags,
-                cs: RING1_CS64,
+                cs: ring::code(),
                 // An exception's stub without error code takes what the hypervisor bounces; the gate has one of its own.
-                address: stub(0, if flags & 4 == 0 { EXCEPTIONS + 4 } else { 6 }),
+                address: if flags & 4 == 0 { int80_stub(0) } else { stub(0, 6) },
                 ..TrapInfo::default()
             },
             TrapInfo::default(),
@@ -133,7 +127,7 @@ fn xsa_260(report: &mut Report) {
         bytes[2..2 + code.len()].copy_from_slice(code);
         let bytes = &bytes[..2 + code.len()];
         for (mut start, selector) in [
-            (subject::kernel(bytes), 0xe071u64),
+            (subject::kernel(bytes), u64::from(ring::stack())),
             (subject::user(bytes), 0xe02b),
             (subject::user32(bytes), 0xe02b),
         ] {
@@ -259,17 +253,21 @@ fn xsa_466(report: &mut Report) {
         // SAFETY: the page of the image that the hypervisor has filled.
         let bytes: [u8; SLOT_SIZE] = unsafe { (at as *const [u8; SLOT_SIZE]).read_volatile() };
         let syscall = bytes.windows(2).any(|pair| pair == [0x0f, 0x05]);
-        report.check(format_args!("slot {slot} has a syscall"), !syscall);
+        // In ring 3 the page is Xen's, and the guest makes its calls inline.
+        report.check(format_args!("slot {slot} has a syscall"), !syscall || ring::is_3());
         if slot as u64 == nr::HYPERVISOR_XEN_VERSION {
             let mut start = Start::kernel(at, subject::kernel_stack() - 8);
             subject::place(subject::kernel_code(), &[]);
             // SAFETY: the subject's stack: the slot returns to the end of a subject.
             unsafe { ((subject::kernel_stack() - 8) as *mut u64).write_volatile(subject::kernel_code()) };
             start.regs.rcx = 0x11;
+            start.regs.r11 = 0x12;
             let end = guard::run(&start);
             report.check(
                 format_args!("by the page: vector {:#x}, RAX {:#x}", end.vector, end.regs.rax),
-                end.vector == subject::BREAKPOINT && end.regs.rax == 4 << 16 | 17 && end.regs.rcx == 0x11,
+                end.vector == subject::BREAKPOINT
+                    && end.regs.rax == 4 << 16 | 17
+                    && (end.regs.rcx, end.regs.r11) == (0x11, 0x12),
             );
         }
     }

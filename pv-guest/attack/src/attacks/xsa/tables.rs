@@ -7,7 +7,8 @@ use paravane_abi::mmu::{
 
 use super::{Report, Row};
 use crate::hypercall::{map, mmu_update, mmuext, set_entry};
-use crate::memory::{A, D, KERNEL, PCD, PS, PWT, READ, RW, USER, WINDOW, fill, memory, peek, take};
+use crate::memory::{A, D, KERNEL, PCD, PS, PWT, READ, RW, US, USER, WINDOW, fill, memory, peek, take};
+use crate::ring;
 
 /// See the module.
 pub const ROWS: &[Row] = &[
@@ -64,9 +65,11 @@ fn xsa_148(report: &mut Report) {
             report.result("PS", mmu_update(table << 12 | command, value), EINVAL);
         }
     }
+    // In ring 3 US is set in every entry.
+    let own = A | D | if ring::is_3() { US } else { 0 };
     report.check(
         format_args!("the entry is {:#x}", peek(table, 0)),
-        peek(table, 0) & !(A | D) == l1 << 12 | KERNEL & !(A | D),
+        peek(table, 0) & !own == l1 << 12 | KERNEL & !own,
     );
     report.result("RW off", set_entry(table, 0, l1 << 12 | READ), 0);
     report.result("unpinning", mmuext(MMUEXT_UNPIN_TABLE, table, 0), 0);
