@@ -84,6 +84,7 @@ Examples:
   cargo xtask qemu --machine pv-ring3 </dev/null the same kernel by Xen's own ABI, in ring 3
   cargo xtask qemu --hypervisor xen </dev/null   the same kernel on Debian's Xen 4.17, as its first domain
   cargo xtask qemu --guest pv-grub               Debian's PV GRUB, in ring 3
+  cargo xtask qemu --guest debian --memory 256M  Debian's kernel as it is, with a shell of BusyBox's
   cargo xtask qemu --memory 64M -vv              less memory, all of the hypervisor's messages
 
 Exit status: 0 good; 1 a check failed; 2 usage; 3 something is missing; 10 guest crash;
@@ -99,7 +100,7 @@ pub struct Qemu {
     /// The hypervisor: paravane, or Debian's xen
     #[arg(long, default_value = "paravane")]
     pub hypervisor: String,
-    /// A domain: its kernel (pv-guest, pv-grub, pv-grub-memdisk, or an ELF file with Xen's notes), and more in xl.cfg's names:
+    /// A domain: its kernel (pv-guest, pv-grub, pv-grub-memdisk, debian, or an ELF file with Xen's notes), and more in xl.cfg's names:
     /// pv-guest,name=a,memory=64M,vcpus=2,extra=role=spin. Once for each domain
     #[arg(long, value_name = "NAME|FILE[,NAME=VALUE]...")]
     pub guest: Vec<String>,

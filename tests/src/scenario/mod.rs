@@ -104,6 +104,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "guests/asked-to-stop", tier: Tier::Ci, run: guests::asked },
     Scenario { name: "guests/grub", tier: Tier::Ci, run: public::grub },
     Scenario { name: "guests/grub-loads", tier: Tier::Ci, run: public::grub_loads },
+    Scenario { name: "guests/debian", tier: Tier::Full, run: public::debian },
     Scenario { name: "domains/isolation", tier: Tier::Ci, run: domains::isolation },
     Scenario { name: "domains/thousand", tier: Tier::Ci, run: domains::thousand },
     Scenario { name: "domains/overlap", tier: Tier::Ci, run: domains::overlap },

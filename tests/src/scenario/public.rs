@@ -87,3 +87,51 @@ pub fn grub_loads(context: &Context) -> Result<Outcome> {
     none_left(driver.id())?;
     Ok(Outcome::Passed("a kernel and its file system loaded and run in ring 3".into()))
 }
+
+/// Types a line to the shell that Debian's kernel runs, and waits for a line of the answer.
+fn ask_debian(driver: &mut Driver, line: &str, answer: &str) -> Result<()> {
+    let before = driver.console.lines().len();
+    driver.send(line.as_bytes())?;
+    driver.send(b"\r")?;
+    driver.wait_for(&format!("{answer:?} after {line:?}"), LIMIT, |console| {
+        // The first new line is the typed one, echoed.
+        at_debian(console) && console.lines()[before..].iter().skip(1).any(|line| line.contains(answer))
+    })
+}
+
+/// The shell waits for a line; it asks the terminal for its size behind the prompt.
+fn at_debian(console: &Console) -> bool {
+    console.open_line().contains("/ # ")
+}
+
+/// Debian's unmodified kernel boots in ring 3 with two vcpus, runs BusyBox on its console, and powers off when it is asked to
+/// through xenstore.
+pub fn debian(context: &Context) -> Result<Outcome> {
+    let terminal = Terminal::open()?;
+    let args = ["-v", "--smp", "2", "--vcpus", "2", "--memory", "256M", "--guest", "debian"];
+    let mut driver = terminal.start(context.qemu(&args))?;
+    driver.wait_for("the shell's prompt", LIMIT, at_debian)?;
+    let lines = driver.console.lines();
+    let version = lines.iter().find(|line| line.contains("Linux version ")).cloned().unwrap_or_default();
+    ensure!(version.contains("-cloud-amd64"), "{version:?}");
+    ask_debian(&mut driver, "cat /sys/hypervisor/type", "xen")?;
+    ask_debian(&mut driver, "grep -c ^processor /proc/cpuinfo", "2")?;
+    ask_debian(&mut driver, "cat /sys/devices/system/clocksource/clocksource0/current_clocksource", "xen")?;
+    // Processes that come and go, on both processors, and agree.
+    let sums = "for i in 1 2 3 4 5 6; do sha256sum /bin/busybox & done >/sums; wait; sort -u /sums | wc -l";
+    ask_debian(&mut driver, sums, "1")?;
+    driver.send(b"\x01\x01\x01")?;
+    driver.wait_for("the hypervisor to listen", COMMAND, |console| {
+        console.lines().iter().any(|line| line.contains("*** Serial input to the hypervisor"))
+    })?;
+    driver.send(b"k1\r")?;
+    let status = shell_status(driver.finish(LIMIT)?);
+    ensure!(status == 0, "it ended with status {status}:\n{}", driver.tail());
+    ensure!(
+        driver.console.lines().iter().any(|line| line.contains("reboot: System halted")),
+        "it did not stop by itself:\n{}",
+        driver.tail()
+    );
+    none_left(driver.id())?;
+    Ok(Outcome::Passed(version))
+}

@@ -1,7 +1,7 @@
 //! `cargo xtask build`: the hypervisor, the guest kernel, its programs, and the archive they boot from.
 
 mod bundle;
-mod cpio;
+pub mod cpio;
 mod initramfs;
 
 use crate::cli;

@@ -4,6 +4,7 @@
 //! its kernel, `--guest pv-guest,name=a,memory=64M,extra="role=spin"`, and `--cfg FILE` reads them from a file that
 //! starts the same domain on Xen.
 
+use super::bzimage;
 use super::machine;
 use super::public::Public;
 use crate::build::Built;
@@ -205,7 +206,15 @@ impl Guest {
     pub fn complete(&mut self, options: &cli::Qemu, demonstration: bool) -> bool {
         let demonstrates = demonstration && !self.own_arguments;
         if !self.own_arguments {
-            self.config.cmdline = machine::guest_arguments(options, demonstration);
+            self.config.cmdline = match &self.kernel {
+                Kernel::Public(public) => public
+                    .arguments()
+                    .into_iter()
+                    .chain(options.append.as_deref())
+                    .collect::<Vec<_>>()
+                    .join(" "),
+                Kernel::Own | Kernel::File(_) => machine::guest_arguments(options, demonstration),
+            };
         }
         demonstrates
     }
@@ -219,12 +228,11 @@ impl Guest {
         let kernel = match &self.kernel {
             Kernel::Own => made(&built.guest)?,
             Kernel::Public(public) => public.kernel(project, bring, built)?,
-            Kernel::File(file) => given(file, "the kernel")?,
+            Kernel::File(file) => bzimage::unpacked(given(file, "the kernel")?)?,
         };
         let ramdisk = match (&self.ramdisk, &self.kernel) {
             (Some(file), _) => Some(given(file, "the first file system")?),
-            // They do not know what to do with this project's.
-            (None, Kernel::Public(_)) => None,
+            (None, Kernel::Public(public)) => public.ramdisk(project, bring)?,
             (None, _) => Some(made(&built.initramfs)?),
         };
         Ok((kernel, ramdisk))

@@ -1,5 +1,6 @@
 //! `cargo xtask qemu`: boots the hypervisor with a guest, and gives the user its console.
 
+mod bzimage;
 mod guests;
 mod machine;
 mod monitor;

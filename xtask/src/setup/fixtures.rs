@@ -6,7 +6,8 @@ use super::apt::Apt;
 use super::store::{self, Set};
 use crate::project::Project;
 use crate::stop;
-use anyhow::Result;
+use anyhow::{Context, Result};
+use std::fs;
 use std::path::PathBuf;
 
 const BUSYBOX: Set = Set {
@@ -15,6 +16,7 @@ const BUSYBOX: Set = Set {
     packages: &["busybox-static"],
     closure: false,
     family: None,
+    only: None,
     at_least: None,
     checked: &["bin/busybox"],
 };
@@ -25,6 +27,7 @@ const XEN_HEADERS: Set = Set {
     packages: &["libxen-dev"],
     closure: false,
     family: None,
+    only: None,
     at_least: None,
     checked: &["usr/include/xen/xen.h", "usr/include/xen/arch-x86/xen-x86_64.h"],
 };
@@ -35,9 +38,32 @@ const XEN: Set = Set {
     packages: &["xen-hypervisor-4.17-amd64"],
     closure: false,
     family: None,
+    only: None,
     at_least: None,
     checked: &["boot/xen-4.17-amd64.gz"],
 };
+
+const LINUX: Set = Set {
+    name: "linux",
+    purpose: "Debian's unmodified kernel for clouds, a guest that this project has no part in",
+    // The version is in the name of the package that this one needs.
+    packages: &["linux-image-cloud-amd64"],
+    closure: true,
+    family: None,
+    only: Some("linux-image-"),
+    at_least: None,
+    checked: &[],
+};
+
+/// Debian's kernel, a bzImage.
+pub fn linux(project: &Project, bring: Bring) -> Result<PathBuf> {
+    let folder = need(project, bring, &LINUX)?.join("boot");
+    let files = fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;
+    let kernels = files.flatten().map(|file| file.path());
+    let mut kernels = kernels
+        .filter(|path| path.file_name().is_some_and(|it| it.to_string_lossy().starts_with("vmlinuz-")));
+    kernels.next().with_context(|| format!("no kernel in {}", folder.display()))
+}
 
 /// The BusyBox program.
 pub fn busybox(project: &Project, bring: Bring) -> Result<PathBuf> {

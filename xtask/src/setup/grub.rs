@@ -16,6 +16,7 @@ const GRUB: Set = Set {
     packages: &["grub-common", "grub-pc-bin", "grub-efi-amd64-bin", "libdevmapper1.02.1"],
     closure: false,
     family: None,
+    only: None,
     at_least: None,
     checked: &[
         "usr/bin/grub-mkimage",
@@ -32,6 +33,7 @@ const PV: Set = Set {
     packages: &["grub-xen-host", "grub-xen-bin"],
     closure: false,
     family: None,
+    only: None,
     at_least: None,
     checked: &[
         "usr/lib/grub-xen/grub-x86_64-xen.bin",
@@ -46,6 +48,7 @@ const OVMF: Set = Set {
     packages: &["ovmf"],
     closure: false,
     family: None,
+    only: None,
     at_least: None,
     checked: &["usr/share/OVMF/OVMF_CODE_4M.fd", "usr/share/OVMF/OVMF_VARS_4M.fd"],
 };

@@ -73,6 +73,7 @@ pub fn command(project: &Project, options: &cli::Setup) -> Result<Status> {
     note("Xen", fixtures::xen(project, bring).map(|path| path.display().to_string()));
     note("GRUB", grub::need(project, bring).map(|found| found.platform("").display().to_string()));
     note("PV GRUB", grub::pv(project, bring).map(|path| path.display().to_string()));
+    note("Debian's kernel", fixtures::linux(project, bring).map(|path| path.display().to_string()));
     note("UEFI firmware", grub::firmware(project, bring).map(|found| found.code.display().to_string()));
     Ok(missing.unwrap_or(Status::Good))
 }

@@ -19,6 +19,7 @@ const UNPACKED: Set = Set {
     packages: &[PACKAGE],
     closure: true,
     family: Some("qemu"),
+    only: None,
     at_least: None,
     checked: &["usr/bin/qemu-system-x86_64"],
 };

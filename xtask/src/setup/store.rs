@@ -23,6 +23,8 @@ pub struct Set {
     pub closure: bool,
     /// Fetched although the system has them installed: packages whose name has this in it.
     pub family: Option<&'static str>,
+    /// Of the closure, only packages whose name begins with this, whether or not the system has them.
+    pub only: Option<&'static str>,
     /// The lowest version of the first package that serves.
     pub at_least: Option<&'static str>,
     /// Files whose content is checked at each use, relative to the set's folder.
@@ -116,7 +118,9 @@ pub const ROUTES: &str = "a Debian 12 system with network, or the container imag
 fn plan(apt: &Apt, set: &Set) -> Result<Vec<Archive>> {
     let mut names: Vec<String> = set.packages.iter().map(|&name| name.to_owned()).collect();
     if set.closure {
-        let mut packages = apt.closure(set.packages, View::Installed)?;
+        let view = if set.only.is_some() { View::Empty } else { View::Installed };
+        let mut packages = apt.closure(set.packages, view)?;
+        packages.retain(|package| set.only.is_none_or(|start| package.name.starts_with(start)));
         if let Some(family) = set.family {
             let all = apt.closure(set.packages, View::Empty)?;
             packages.extend(all.into_iter().filter(|package| package.name.contains(family)));
@@ -208,6 +212,7 @@ mod tests {
         packages: &["sample"],
         closure: false,
         family: None,
+        only: None,
         at_least: None,
         checked: &["usr/bin/sample"],
     };

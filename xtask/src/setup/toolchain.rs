@@ -25,6 +25,7 @@ const DEBIAN: Set = Set {
     packages: &["rustc-web", "cargo-web", "rust-web-src", "rust-web-clippy"],
     closure: true,
     family: Some("rust"),
+    only: None,
     at_least: Some(AT_LEAST),
     checked: &["usr/bin/rustc", "usr/bin/cargo", "usr/bin/clippy-driver"],
 };
@@ -36,6 +37,7 @@ const LLD: Set = Set {
     packages: &["lld"],
     closure: true,
     family: None,
+    only: None,
     at_least: None,
     checked: &[],
 };

@@ -121,6 +121,9 @@ fn machines(run: &mut Run<'_>, bring: Bring, options: &cli::Test) -> Result<()> 
             setup::grub::need(run.project, bring)?;
             setup::grub::pv(run.project, bring)?;
         }
+        if wanted.iter().any(|scenario| scenario.name == "guests/debian") {
+            fixtures::linux(run.project, bring)?;
+        }
     }
     let scratch = run.project.kernel_target().join("scratch");
     std::fs::create_dir_all(&scratch)?;
