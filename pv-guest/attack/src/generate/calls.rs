@@ -377,8 +377,10 @@ fn tame_vcpu(world: &World, random: &mut Random, request: &mut Request) {
     match request.arguments[0] & 0xffff_ffff {
         // initialise, register_vcpu_info
         0 | 10 => request.arguments[2] = random.pick(&world.reserved),
-        // up, down, send_nmi
-        1 | 2 | 11 => request.arguments[1] = 4 + random.below(64),
+        // up, down
+        1 | 2 => request.arguments[1] = 4 + random.below(64),
+        // send_nmi, to itself too: it comes with the return from the call, or with a return by the hypercall.
+        11 => request.arguments[1] = random.pick(&[0, 0, 4, 63, 1 << 32]),
         _ => {}
     }
 }
