@@ -56,7 +56,7 @@ extern "C" fn kernel_main(start_info: *const StartInfo) -> ! {
         Some(Task::One(name)) => attacks::one(name),
         Some(Task::Together) => attacks::together(),
         Some(Task::Bystander) => bystander::watch(),
-        Some(Task::Fuzz { seed, from, to }) => fuzz::run(seed, from, to),
+        Some(Task::Fuzz { seed, from, to, batches }) => fuzz::run(seed, from, to, batches),
         None => panic!("the command line makes no sense: {line}"),
     }
     hypercall::shutdown(SHUTDOWN_POWEROFF)

@@ -59,6 +59,10 @@ pub const WINDOW: u64 = 0xffff_8880_0000_0000;
 
 /// Two pages for the fuzzer's structures, with nothing behind them that could be written by mistake: L4 slot 274.
 pub const STRUCTURES: u64 = 0xffff_8900_0000_0000;
+/// Pages for the structures of a long batch, [`BATCH_PAGES`] of them, in the same table.
+pub const BATCH_STRUCTURES: u64 = STRUCTURES + 16 * PAGE;
+/// Pages behind [`BATCH_STRUCTURES`].
+pub const BATCH_PAGES: u64 = 4;
 
 /// A page of the image.
 #[repr(C, align(4096))]
@@ -258,7 +262,8 @@ pub fn initialise(info: &StartInfo) {
     for page in [USER_CODE, USER_DATA, USER_STACK - 2 * PAGE, USER_STACK - PAGE, LAST_LOW, FIRST_HIGH] {
         map_new(page, USER);
     }
-    for page in [STRUCTURES, STRUCTURES + PAGE] {
+    let batch = (0..BATCH_PAGES).map(|page| BATCH_STRUCTURES + page * PAGE);
+    for page in [STRUCTURES, STRUCTURES + PAGE].into_iter().chain(batch) {
         map_new(page, KERNEL | NX);
     }
     let window = l1_for(WINDOW);

@@ -11,7 +11,7 @@ pub enum Task<'a> {
     Together,
     /// `attack=bystander`: keep memory and watch it.
     Bystander,
-    /// `fuzz=SEED,COUNT[,FROM]`: the steps from FROM to COUNT.
+    /// `fuzz=SEED,COUNT[,FROM]`: the steps from FROM to COUNT. `batches`: every other is a long batch.
     Fuzz {
         /// The seed that every step is derived from.
         seed: u64,
@@ -19,6 +19,8 @@ pub enum Task<'a> {
         from: u64,
         /// One past the last step.
         to: u64,
+        /// Every other step is a long batch of calls.
+        batches: bool,
     },
 }
 
@@ -26,6 +28,7 @@ pub enum Task<'a> {
 /// sense.
 pub fn parse(line: &str) -> Option<Task<'_>> {
     let mut task = Task::All;
+    let batches = line.split_ascii_whitespace().any(|word| word == "batches");
     for word in line.split_ascii_whitespace() {
         if let Some(name) = word.strip_prefix("attack=") {
             task = match name {
@@ -35,13 +38,13 @@ pub fn parse(line: &str) -> Option<Task<'_>> {
                 name => Task::One(name),
             };
         } else if let Some(numbers) = word.strip_prefix("fuzz=") {
-            task = fuzz(numbers)?;
+            task = fuzz(numbers, batches)?;
         }
     }
     Some(task)
 }
 
-fn fuzz(text: &str) -> Option<Task<'_>> {
+fn fuzz(text: &str, batches: bool) -> Option<Task<'_>> {
     let mut numbers = text.split(',').map(number);
     let seed = numbers.next()??;
     let to = numbers.next()??;
@@ -49,7 +52,7 @@ fn fuzz(text: &str) -> Option<Task<'_>> {
         Some(from) => from?,
         None => 0,
     };
-    (numbers.next().is_none() && from <= to).then_some(Task::Fuzz { seed, from, to })
+    (numbers.next().is_none() && from <= to).then_some(Task::Fuzz { seed, from, to, batches })
 }
 
 fn number(text: &str) -> Option<u64> {
@@ -70,8 +73,9 @@ mod tests {
         assert_eq!(parse("attack=no-handler"), Some(Task::One("no-handler")));
         assert_eq!(parse("demo attack=bystander"), Some(Task::Bystander));
         assert_eq!(parse("attack=smp"), Some(Task::Together));
-        assert_eq!(parse("fuzz=7,1000"), Some(Task::Fuzz { seed: 7, from: 0, to: 1000 }));
-        assert_eq!(parse("fuzz=0x10,1000,500"), Some(Task::Fuzz { seed: 16, from: 500, to: 1000 }));
+        let fuzz = |seed, from, to, batches| Some(Task::Fuzz { seed, from, to, batches });
+        assert_eq!(parse("fuzz=7,1000"), fuzz(7, 0, 1000, false));
+        assert_eq!(parse("fuzz=0x10,1000,500 batches"), fuzz(16, 500, 1000, true));
     }
 
     #[test]

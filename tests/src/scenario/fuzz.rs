@@ -36,6 +36,8 @@ const EPOCH: u64 = 1000;
 
 /// A machine runs for this many steps, so that a run that hangs is noticed within an hour.
 const STEPS: u64 = 2_000_000;
+/// Calls of a step, at least, where every other is a long batch.
+const BATCH_CALLS: u64 = 10;
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Domains that a run may lose, for each million of calls.
@@ -51,15 +53,21 @@ struct Plan {
     contested: bool,
     /// The kernel runs in ring 3.
     ring3: bool,
+    /// Most calls are made in long batches.
+    batches: bool,
 }
 
 impl Plan {
     const fn new(seed: u64, calls: u64) -> Self {
-        Self { seed, calls, contested: false, ring3: false }
+        Self { seed, calls, contested: false, ring3: false, batches: false }
     }
 
     const fn contested(self) -> Self {
         Self { contested: true, ..self }
+    }
+
+    const fn batches(self) -> Self {
+        Self { batches: true, ..self }
     }
 
     const fn ring3(self) -> Self {
@@ -72,9 +80,9 @@ pub fn short(context: &Context) -> Result<Outcome> {
     told(fuzz(context, Plan::new(1, 1_000_000))?)
 }
 
-/// A hundred million: two machines at a time, each with a seed of its own.
+/// A hundred million, most of them in batches: two machines at a time, each with a seed of its own.
 pub fn long(context: &Context) -> Result<Outcome> {
-    let half = |seed| Plan::new(seed, 50_000_000);
+    let half = |seed| Plan::new(seed, 50_000_000).batches();
     let [first, second] = std::thread::scope(|scope| {
         let runs = [2, 3].map(|seed| scope.spawn(move || fuzz(context, half(seed))));
         runs.map(|run| run.join().unwrap_or_else(|_| bail!("a thread of the driver panicked")))
@@ -130,8 +138,10 @@ fn fuzz(context: &Context, plan: Plan) -> Result<Fuzzed> {
 /// One machine, which goes on where the sum says.
 fn once(context: &Context, plan: Plan, sum: Fuzzed) -> Result<Fuzzed> {
     let from = sum.reached;
-    let steps = STEPS.min(plan.calls - sum.calls).next_multiple_of(EPOCH);
-    let words = format!("fuzz={},{},{from}", plan.seed, from + steps);
+    let each = if plan.batches { BATCH_CALLS } else { 1 };
+    let steps = STEPS.min((plan.calls - sum.calls).div_ceil(each)).next_multiple_of(EPOCH);
+    let batches = if plan.batches { " batches" } else { "" };
+    let words = format!("fuzz={},{},{from}{batches}", plan.seed, from + steps);
     let mut options = vec!["--timeout", "3600", "--silence", "600"];
     if plan.contested {
         options.extend(["--smp", "2", "--vcpus", "2"]);

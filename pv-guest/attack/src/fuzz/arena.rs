@@ -67,6 +67,7 @@ pub fn world() -> World {
         user: [USER_CODE, USER_DATA],
         fifo: false,
         contested: false,
+        batches: false,
         now: 0,
     }
 }

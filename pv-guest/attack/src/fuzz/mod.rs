@@ -32,9 +32,11 @@ const OTHER: [(usize, &str); 6] =
 /// Kinds below this are calls.
 const CALLS: usize = 64;
 
-/// Runs the steps from `from` to `to`.
-pub fn run(seed: u64, from: u64, to: u64) {
+/// Runs the steps from `from` to `to`. With `batches` every other is a long batch: an entry into the hypervisor costs an
+/// emulator more than the call, so most of a long run is made in them.
+pub fn run(seed: u64, from: u64, to: u64, batches: bool) {
     let mut world = arena::world();
+    world.batches = batches;
     let mut tally = Tally::new();
     let vcpus = smp::start_all();
     world.contested = vcpus > 1;

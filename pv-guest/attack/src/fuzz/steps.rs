@@ -16,7 +16,7 @@ use pv_attack_logic::tally::{Outcome, Tally};
 use super::arena::{self, Touched};
 use crate::attacks::subject;
 use crate::guard::{self, Guard, NOTHING, Start};
-use crate::memory::{STRUCTURES, USER_CODE, shared};
+use crate::memory::{BATCH_PAGES, BATCH_STRUCTURES, PAGE, STRUCTURES, USER_CODE, shared};
 use crate::{ring, say};
 
 const WRITE: usize = 64;
@@ -29,19 +29,22 @@ const OTHER_NUMBER: usize = 69;
 /// The opcode of `iret`.
 const IRET_BYTE: u8 = 0xcf;
 
-/// Most calls in a batch.
+/// Most calls in a batch, and in a long one.
 const BATCH: usize = 16;
+const LONG_BATCH: usize = 64;
 /// Bytes of structures for each call of a batch.
 const SHARE: usize = 256;
 
+const _: () = assert!(LONG_BATCH * SHARE <= (BATCH_PAGES * PAGE) as usize);
+
 #[repr(align(64))]
-struct Entries(UnsafeCell<[MulticallEntry; BATCH]>);
+struct Entries(UnsafeCell<[MulticallEntry; LONG_BATCH]>);
 
 // SAFETY: used by vcpu 0 alone.
 unsafe impl Sync for Entries {}
 
 static ENTRIES: Entries =
-    Entries(UnsafeCell::new([MulticallEntry { op: 0, result: 0, args: [0; 6] }; BATCH]));
+    Entries(UnsafeCell::new([MulticallEntry { op: 0, result: 0, args: [0; 6] }; LONG_BATCH]));
 
 /// System time by the shared page's clock; torn reads do no harm here.
 pub fn system_time() -> u64 {
@@ -71,6 +74,9 @@ fn kind(number: u64) -> usize {
 
 /// Does one step, and says what it may have changed of the core's.
 pub fn step(world: &mut World, random: &mut Random, tally: &mut Tally, shown: bool) -> Touched {
+    if world.batches && random.once_in(2) {
+        return batch(world, random, tally, shown);
+    }
     match random.below(100) {
         0..=66 => return call(world, random, tally, shown),
         67..=74 => return batch(world, random, tally, shown),
@@ -164,9 +170,11 @@ fn harvest(world: &mut World, random: &mut Random, request: &Request, end: &Guar
 }
 
 fn batch(world: &mut World, random: &mut Random, tally: &mut Tally, shown: bool) -> Touched {
-    let count = 1 + random.below(BATCH as u64) as usize;
+    let (longest, structures) =
+        if world.batches { (LONG_BATCH, BATCH_STRUCTURES) } else { (BATCH, STRUCTURES) };
+    let count = 1 + random.below(longest as u64) as usize;
     let entries = ENTRIES.0.get();
-    let mut kinds = [0; BATCH];
+    let mut kinds = [0; LONG_BATCH];
     let mut touched = Touched::Nothing;
     for (index, kind_of) in kinds[..count].iter_mut().enumerate() {
         let mut request = calls::generate(world, random);
@@ -179,15 +187,12 @@ fn batch(world: &mut World, random: &mut Random, tally: &mut Tally, shown: bool)
             request.arguments[0] = 0;
         }
         // Each call has its own share of the page; lists are shared, as the last one left them.
-        let offset = index * SHARE;
+        let share = structures + (index * SHARE) as u64;
         // SAFETY: the pages for structures.
-        unsafe {
-            let to = (STRUCTURES + offset as u64) as *mut u8;
-            core::ptr::copy_nonoverlapping(request.bytes.as_ptr(), to, SHARE);
-        }
+        unsafe { core::ptr::copy_nonoverlapping(request.bytes.as_ptr(), share as *mut u8, SHARE) };
         for argument in &mut request.arguments {
             if *argument == world.scratch {
-                *argument += offset as u64;
+                *argument = share;
             }
         }
         if shown {

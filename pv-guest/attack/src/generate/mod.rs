@@ -59,6 +59,8 @@ pub struct World {
     pub fifo: bool,
     /// Other vcpus write the structures while the hypervisor reads them.
     pub contested: bool,
+    /// Every other step is a long batch of calls.
+    pub batches: bool,
     /// System time now, roughly.
     pub now: u64,
 }
@@ -196,6 +198,7 @@ pub(crate) mod tests {
             user: [0x40_0000, 0x40_1000],
             fifo: false,
             contested: false,
+            batches: false,
             now: 1_000_000,
         }
     }
