@@ -1,9 +1,13 @@
 //! Linux kernels as distributions pack them: Xen's tools, too, unpack a bzImage before they load the ELF file in it.
 //!
-//! Format: the kernel's Documentation/arch/x86/boot.rst. Of the ways to compress it the one that Debian's kernels for clouds
-//! use is known here: LZ4's legacy frames (lz4_Frame_format.md, "Legacy frame") of blocks (lz4_Block_format.md).
+//! Format: the kernel's Documentation/arch/x86/boot.rst. Debian's kernels for clouds are compressed by LZ4, for which nothing
+//! need be installed here: legacy frames (lz4_Frame_format.md, "Legacy frame") of blocks (lz4_Block_format.md). For other ways
+//! their own programs are called.
 
+use crate::stop;
 use anyhow::{Context, Result, bail};
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 /// `HdrS`, and where it stands.
 const MAGIC: (usize, &[u8]) = (0x202, b"HdrS");
@@ -15,6 +19,10 @@ const PAYLOAD_LENGTH: usize = 0x24c;
 const SECTOR: usize = 512;
 /// A legacy frame's first bytes.
 const LZ4_LEGACY: [u8; 4] = [0x02, 0x21, 0x4c, 0x18];
+/// First bytes of other ways, the program for each, and the bytes behind its data: the kernel's build puts the size there
+/// where the format does not have it.
+const PROGRAMS: [(&[u8], &str, usize); 3] =
+    [(b"\x1f\x8b", "gzip", 0), (b"\xfd7zXZ\0", "xz", 4), (b"\x28\xb5\x2f\xfd", "zstd", 4)];
 /// Most bytes that a block of a legacy frame holds.
 const BLOCK_MAX: usize = 8 << 20;
 
@@ -24,10 +32,34 @@ pub fn unpacked(file: Vec<u8>) -> Result<Vec<u8>> {
         return Ok(file);
     }
     let payload = payload(&file).context("the bzImage ends too early")?;
-    let Some(blocks) = payload.strip_prefix(&LZ4_LEGACY) else {
-        bail!("the kernel is compressed in another way than by LZ4: unpack it first (extract-vmlinux)");
-    };
-    frame(blocks).context("the bzImage's LZ4 data make no sense")
+    if let Some(blocks) = payload.strip_prefix(&LZ4_LEGACY) {
+        return frame(blocks).context("the bzImage's LZ4 data make no sense");
+    }
+    match PROGRAMS.iter().find(|(magic, ..)| payload.starts_with(magic)) {
+        Some((_, program, behind)) => by_program(program, &payload[..payload.len() - behind]),
+        None => bail!("the kernel is compressed in an unknown way: unpack it first (extract-vmlinux)"),
+    }
+}
+
+/// Has a program unpack.
+fn by_program(program: &str, packed: &[u8]) -> Result<Vec<u8>> {
+    let mut command = Command::new(program);
+    command.args(["--decompress", "--stdout"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command
+        .spawn()
+        .map_err(|_| stop::missing(format!("{program}, by which the kernel is compressed"), "its package"))?;
+    let mut input = child.stdin.take().context("no pipe")?;
+    // It writes while it still reads.
+    let output = std::thread::scope(|scope| {
+        // Where it stops reading, its status says why.
+        scope.spawn(move || input.write_all(packed));
+        child.wait_with_output()
+    });
+    let output = output.with_context(|| format!("waiting for {program}"))?;
+    if !output.status.success() {
+        bail!("{program} cannot unpack the kernel: {}", output.status);
+    }
+    Ok(output.stdout)
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<usize> {
@@ -136,13 +168,26 @@ mod tests {
     }
 
     #[test]
+    fn a_program_unpacks_what_is_packed_otherwise() {
+        // gzip's header, one stored block with "hi", its CRC-32 and its length.
+        let packed = [
+            &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3][..],
+            &[1, 2, 0, 0xfd, 0xff, b'h', b'i'],
+            &[0xac, 0x2a, 0x93, 0xd8],
+            &[2, 0, 0, 0],
+        ];
+        assert_eq!(unpacked(image(&packed.concat())).unwrap(), b"hi");
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused() {
         let far = [0x30, b'a', b'b', b'c', 4, 0, 0x10, b'X'];
         for bad in [legacy(&[&BLOCK], 14), legacy(&[&far], 8), legacy(&[&BLOCK[..5]], 3)] {
             assert!(unpacked(image(&bad)).is_err());
         }
-        let other = unpacked(image(b"\x1f\x8b\x08")).unwrap_err();
+        let other = unpacked(image(b"\x5d\0\0\0")).unwrap_err();
         assert!(other.to_string().contains("extract-vmlinux"), "{other}");
+        assert!(unpacked(image(b"\x1f\x8b\x08")).is_err(), "gzip's own refusal");
         let mut short = image(&legacy(&[&BLOCK], 13));
         short.truncate(1560);
         assert!(unpacked(short).is_err());
