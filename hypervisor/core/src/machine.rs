@@ -123,6 +123,9 @@ pub trait Processor {
     /// CPUID as the processor answers it: EAX, EBX, ECX, EDX.
     fn cpuid(&self, leaf: u32, subleaf: u32) -> [u32; 4];
 
+    /// MSR 0x8b, the revision of the microcode. Asked of Intel's and AMD's processors alone, which all have it.
+    fn microcode(&self) -> u64;
+
     /// The time-stamp counter.
     fn tsc(&self) -> u64;
 

@@ -88,7 +88,8 @@ mod index {
     pub const INTEL_FIXED_COUNTERS: RangeInclusive<u32> = 0x309..=0x30b;
     pub const PERF_CAPABILITIES: u32 = 0x345;
     pub const INTEL_GLOBAL_COUNTERS: RangeInclusive<u32> = 0x38d..=0x390;
-    pub const MC_BANKS: RangeInclusive<u32> = 0x400..=0x47f;
+    /// The registers of Xen's two banks: control, status, address, miscellaneous, each.
+    pub const MC_BANKS: RangeInclusive<u32> = 0x400..=0x407;
     pub const XEN_HYPERCALL_PAGE: u32 = 0x4000_0000;
     pub const XEN: RangeInclusive<u32> = 0x4000_0000..=0x4000_02ff;
     pub const EFER: u32 = 0xc000_0080;
@@ -115,6 +116,9 @@ const APIC_BASE_VALUE: u64 = 0xfee0_0000 | 1 << 11;
 const APIC_BASE_BOOT_PROCESSOR: u64 = 1 << 8;
 const FEATURE_CONTROL_LOCKED: u64 = 1;
 const DE_CFG_LFENCE_SERIALISES: u64 = 1 << 1;
+/// Machine-check banks that a guest sees, and MCG_SER_P with MCG_TES_P, which an Intel guest sees too (SDM volume 3, 16.3.1.1).
+const MC_BANK_COUNT: u64 = 2;
+const MCG_INTEL: u64 = 1 << 24 | 1 << 11;
 /// SCE, LME, LMA, NXE and FFXSR. SVME and what is newer stay hidden.
 const EFER_SHOWN: u64 = 1 | 1 << 8 | 1 << 10 | 1 << 11 | 1 << 14;
 
@@ -140,6 +144,11 @@ fn amd_counters(index: u32) -> bool {
 
 fn machine_check(index: u32) -> bool {
     matches!(index, MCG_CAP | MCG_STATUS | MCG_CTL) || MC_CTL2.contains(&index) || MC_BANKS.contains(&index)
+}
+
+/// The first register of a bank, whose bits all stand.
+fn bank_control(index: u32) -> bool {
+    MC_BANKS.contains(&index) && index & 3 == 0
 }
 
 /// Reads an MSR. `tsc` reads the time stamp counter; `exists` asks the hardware whether it has this MSR.
@@ -184,6 +193,8 @@ fn known(index: u32, view: &MsrView) -> Option<u64> {
         _ if FID_VID.contains(&index) || PSTATES.contains(&index) => amd.then_some(0),
         _ if intel_counters(index) => intel.then_some(0),
         _ if amd_counters(index) => amd.then_some(0),
+        MCG_CAP => Some(MC_BANK_COUNT | if intel { MCG_INTEL } else { 0 }),
+        _ if bank_control(index) => Some(u64::MAX),
         _ if machine_check(index) => Some(0),
         _ => None,
     }
@@ -211,7 +222,11 @@ pub fn write(index: u32, value: u64, view: &MsrView) -> Result<MsrEffect, Refuse
         THERM_CONTROL | ENERGY_PERF_BIAS => ignored(intel),
         NB_CFG => ignored(true),
         HWCR | MMIO_CONF_BASE => ignored(amd),
-        MCG_CAP => Err(Refused),
+        // No guest changes it, and OpenBSD does not survive a refusal.
+        DE_CFG => ignored(amd),
+        MCG_CAP => ignored(true),
+        // An error's registers can be cleared alone.
+        _ if MC_BANKS.contains(&index) => ignored(bank_control(index) || value == 0),
         _ if XEN.contains(&index) => Err(Refused),
         _ if FID_VID.contains(&index) || PSTATES.contains(&index) => ignored(amd),
         _ if intel_counters(index) => ignored(intel),
@@ -263,7 +278,9 @@ mod tests {
             (0xc001_0015, 0),
             (0xc001_1029, 2),
             (0x4000_0000, 0),
-            (0x179, 0),
+            (0x179, 2),
+            (0x400, u64::MAX),
+            (0x401, 0),
         ] {
             assert_eq!(get(index, &amd), Ok(value), "{index:#x}");
         }
@@ -318,11 +335,17 @@ mod tests {
         let view = view(Vendor::Intel);
         assert_eq!(write(0xc000_0080, 0xd01, &view), Ok(MsrEffect::Ignored));
         assert_eq!(write(0xc000_0080, 0x1d01, &view), Err(Refused));
-        for index in [0x10, 0x1b, 0x277, 0x79, 0xc000_0081, 0xc000_0082, 0x174, 0x179, 0x4000_0001] {
+        for index in [0x10, 0x1b, 0x277, 0x79, 0xc000_0081, 0xc000_0082, 0x174, 0x4000_0001] {
             assert_eq!(write(index, 0, &view), Err(Refused), "{index:#x}");
         }
         assert_eq!(write(0x8b, 0, &view), Ok(MsrEffect::Ignored));
         assert_eq!(write(0x8b, 1, &view), Err(Refused));
+        assert_eq!(write(0x179, 3, &view), Ok(MsrEffect::Ignored));
+        for (index, value, taken) in
+            [(0x400, 1, true), (0x401, 1, false), (0x401, 0, true), (0x408, 0, false)]
+        {
+            assert_eq!(write(index, value, &view).is_ok(), taken, "{index:#x}");
+        }
         assert_eq!(write(0xc000_0103, 1 << 32, &view), Err(Refused));
         assert_eq!(write(0xc000_0103, 3, &view), Ok(MsrEffect::TscAux(3)));
         assert_eq!(write(0x4000_0000, 0x5001, &view), Err(Refused));

@@ -28,6 +28,8 @@ const PROTECTION: usize = 13;
 pub struct Processor {
     /// Its maker.
     pub vendor: Vendor,
+    /// The revision of its microcode, if it is of a maker who tells.
+    pub microcode: Option<u64>,
     /// It has RDTSCP or RDPID.
     pub has_tsc_aux: bool,
     /// It has `rdfsbase` and its like.
@@ -59,7 +61,8 @@ impl Processor {
         let (has_tsc_aux, mxcsr_mask) = (edx >> 27 & 1 != 0, state.mxcsr_mask());
         let [highest, ..] = machine.cpuid(0, 0);
         let has_fsgsbase = highest >= 7 && machine.cpuid(7, 0)[1] & 1 != 0;
-        Self { vendor, has_tsc_aux, has_fsgsbase, xstate, mxcsr_mask }
+        let microcode = (vendor != Vendor::Other).then(|| machine.microcode());
+        Self { vendor, microcode, has_tsc_aux, has_fsgsbase, xstate, mxcsr_mask }
     }
 
     /// What guests may choose in CR4. FSGSBASE and OSXSAVE follow what CPUID shows them.
@@ -216,7 +219,7 @@ impl<M: Machine> VirtualCpu for View<'_, M> {
             tsc_aux: vcpu.tsc_aux,
             has_tsc_aux: self.hypervisor.processor.has_tsc_aux,
             misc_enable: None,
-            microcode: None,
+            microcode: self.hypervisor.processor.microcode,
             protection_handler: vcpu.traps[PROTECTION].address != 0,
         }
     }

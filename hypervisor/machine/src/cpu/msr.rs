@@ -2,6 +2,8 @@
 
 use x86_64::registers::model_specific::Msr;
 
+/// Revision of the microcode.
+pub const MICROCODE_REVISION: u32 = 0x8b;
 /// Target selectors of `syscall` and `sysret`.
 pub const STAR: u32 = 0xc000_0081;
 /// Entry point of 64-bit `syscall`.

@@ -186,6 +186,10 @@ impl Processor for Hardware {
         crate::cpu::fpu::cpuid(leaf, subleaf)
     }
 
+    fn microcode(&self) -> u64 {
+        msr::read(msr::MICROCODE_REVISION)
+    }
+
     #[inline]
     fn tsc(&self) -> u64 {
         clock::tsc()

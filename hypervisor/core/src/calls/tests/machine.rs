@@ -369,6 +369,10 @@ impl Processor for TestMachine {
         cpuid(leaf, subleaf)
     }
 
+    fn microcode(&self) -> u64 {
+        0x1234
+    }
+
     fn tsc(&self) -> u64 {
         self.now
     }
