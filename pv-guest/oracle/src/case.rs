@@ -47,6 +47,10 @@ pub mod because {
     pub const FEATURES: &str = "Xen makes LFENCE serialise and says so, Paravane does neither";
     /// Parts of Xen that its builder may leave out.
     pub const BUILD: &str = "an option of Xen's build, which Paravane leaves out";
+    /// The processor sees a guest's table of descriptors through a read-only mapping.
+    pub const ACCESSED: &str = "Paravane sets accessed bits beforehand, so that the processor need not";
+    /// There is no source of machine checks.
+    pub const MACHINE_CHECKS: &str = "Paravane reports no machine checks, and keeps no state of them";
     /// A fault of the emulator's, which another version may not have.
     pub const EMULATOR: &str = "a fault of the emulator's";
 }

@@ -1,12 +1,15 @@
 //! The cases.
 
 mod codes;
+mod control;
 mod cpuid;
 mod debug_registers;
+mod descriptors;
 mod entries;
 mod entry_registers;
 mod exceptions;
 mod iret;
+mod msrs;
 mod segments;
 mod start_of_day;
 
@@ -23,4 +26,7 @@ pub const ALL: &[Case] = &[
     segments::CASE,
     cpuid::CASE,
     debug_registers::CASE,
+    descriptors::CASE,
+    msrs::CASE,
+    control::CASE,
 ];
