@@ -55,7 +55,7 @@ pub const ROWS: &[Row] = &[
 ];
 
 /// Rounds of vcpu 0; the others go on as long.
-const ROUNDS: u64 = 1000;
+const ROUNDS: u64 = 500;
 
 /// Writes what could be arguments all over the page of structures.
 fn scribble_structures(vcpu: usize) {
