@@ -95,20 +95,21 @@ impl Console {
         self.open.ends_with(b"$ ")
     }
 
-    /// The demonstration's good lines.
+    /// The good lines of a demonstration or of the conformance suite.
     #[must_use]
     pub fn ok_lines(&self) -> Vec<&str> {
-        self.starting_with("ok ")
+        self.starting_with(&["ok ", "conformance: success ", "conformance: skip "])
     }
 
-    /// The demonstration's bad lines.
+    /// The bad lines of either.
     #[must_use]
     pub fn failed_lines(&self) -> Vec<&str> {
-        self.starting_with("FAILED ")
+        self.starting_with(&["FAILED ", "conformance: failure ", "conformance: error "])
     }
 
-    fn starting_with(&self, start: &str) -> Vec<&str> {
-        self.lines.iter().map(|line| unmarked(line)).filter(|line| line.starts_with(start)).collect()
+    fn starting_with(&self, starts: &[&str]) -> Vec<&str> {
+        let lines = self.lines.iter().map(|line| unmarked(line));
+        lines.filter(|line| starts.iter().any(|start| line.starts_with(start))).collect()
     }
 
     /// The demonstration's last word, when it has spoken it.

@@ -1,13 +1,13 @@
-//! What Xen and Paravane show a guest, side by side: the observing kernel boots on both, and its lines are compared.
+//! What Xen and Paravane show a guest, side by side: a kernel that observes boots on both, and its lines are compared.
 //!
-//! A value that differs is right only where the kernel's case explains it by configuration ([`pv_oracle::case`]), and an
+//! A value that differs is right only where the kernel's case explains it by configuration ([`conformance::case`]), and an
 //! explanation is right only where a value differs.
 
 use crate::driver::{Driver, Stdin, shell_status};
 use crate::scenario::{Context, LIMIT};
 use anyhow::{Context as _, Result, bail};
-use pv_oracle::case::{Case, Explained, because};
-use pv_oracle::cases;
+use conformance::case::{Case, Explained, because};
+use conformance::topics::OBSERVATIONS;
 use std::path::{Path, PathBuf};
 
 /// One of the hypervisors.
@@ -101,14 +101,18 @@ impl Comparison {
     }
 }
 
-/// The values among a console's lines: `oracle: CASE.NAME = VALUE`.
+/// What comes before an observation's name.
+const ROW: &str = "observations/";
+
+/// The values of observations among a console's lines: `conformance: value observations/CASE NAME = VALUE`.
 #[must_use]
 pub fn values(lines: &[String]) -> Vec<Value> {
     lines
         .iter()
         .filter_map(|line| {
-            let (name, text) = line.strip_prefix("oracle: ")?.split_once(" = ")?;
-            let (case, name) = name.split_once('.')?;
+            let value = line.strip_prefix("conformance: value ")?.strip_prefix(ROW)?;
+            let (name, text) = value.split_once(" = ")?;
+            let (case, name) = name.split_once(' ')?;
             Some(Value { case: case.to_owned(), name: name.to_owned(), text: text.to_owned() })
         })
         .collect()
@@ -152,21 +156,24 @@ pub fn compare(cases: &[&Case], xen: &[Value], paravane: &[Value]) -> Comparison
 /// Cases by name; all of them where there is none.
 #[must_use]
 pub fn named(name: Option<&str>) -> Vec<&'static Case> {
-    cases::ALL.iter().filter(|case| name.is_none_or(|name| name == case.name)).collect()
+    OBSERVATIONS.cases.iter().filter(|case| name.is_none_or(|name| name == case.name)).collect()
 }
 
 /// Bytes of the module that the kernel is given, which it only looks up.
 const MODULE_BYTES: usize = 5000;
 
-/// Boots the observing kernel on a hypervisor, and reads what it says.
+/// Boots the kernel on a hypervisor, and reads what it says.
 pub fn observe(context: &Context, hypervisor: Hypervisor, case: Option<&str>) -> Result<Vec<Value>> {
-    let image = context.images.join("pv-guest-oracle.elf");
+    let image = context.images.join("paravane-conformance.elf");
     let module = module(&context.scratch)?;
-    let word = case.map(|name| format!("case={name}"));
+    let words = match case {
+        Some(name) => format!("role=dom0 case={ROW}{name}"),
+        None => format!("role=dom0 filter={ROW}"),
+    };
     let mut arguments = vec!["--hypervisor", hypervisor.name(), "--machine", "pv-ring3", "--memory", "32M"];
     arguments.extend(["--guest", image.to_str().context("a path in UTF-8")?]);
     arguments.extend(["--initramfs", module.to_str().context("a path in UTF-8")?]);
-    arguments.extend(word.iter().flat_map(|word| ["--append", word]));
+    arguments.extend(["--append", &words]);
     let mut driver = Driver::start(context.qemu(&arguments), Stdin::Null)?;
     let status = shell_status(driver.finish(LIMIT)?);
     if status != 0 {
@@ -193,25 +200,26 @@ pub fn run(context: &Context, case: Option<&str>) -> Result<Comparison> {
 mod tests {
     use super::*;
 
-    const CASE: Case = Case {
-        name: "one",
-        about: "",
-        explained: &[
-            Explained { value: "size", reason: because::BUILDER },
-            Explained { value: "leaf.*", reason: because::PRIVILEGE },
-            Explained { value: "gate", reason: because::EMULATOR },
-        ],
-        observe: || {},
-    };
+    const CASE: Case = Case::good("one", "", |_| Ok(())).explained(&[
+        Explained { value: "size", reason: because::BUILDER },
+        Explained { value: "leaf.*", reason: because::PRIVILEGE },
+        Explained { value: "gate", reason: because::EMULATOR },
+    ]);
 
     fn seen(text: &str) -> Vec<Value> {
-        values(&text.lines().map(|line| format!("oracle: one.{line}")).collect::<Vec<_>>())
+        let line = |line: &str| format!("conformance: value observations/one {line}");
+        values(&text.lines().map(line).collect::<Vec<_>>())
     }
 
     #[test]
     fn lines_are_read() {
-        let lines =
-            ["oracle: a.b.c = 1 = 2", "oracle: end of a", "other", "oracle: a = 1"].map(str::to_owned);
+        let lines = [
+            "conformance: value observations/a b.c = 1 = 2",
+            "conformance: begin observations/a",
+            "other",
+            "conformance: value mmu_update/a b = 1",
+        ]
+        .map(str::to_owned);
         let value = Value { case: "a".into(), name: "b.c".into(), text: "1 = 2".into() };
         assert_eq!(values(&lines), [value]);
     }

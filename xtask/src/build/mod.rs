@@ -34,7 +34,7 @@ pub const IMAGES: [Image; 5] = [
     Image { package: "pv-guest", what: "the guest kernel" },
     Image { package: "pv-guest-user", what: "the guest's programs" },
     Image { package: "pv-guest-attack", what: "the attacking kernel" },
-    Image { package: "pv-guest-oracle", what: "the observing kernel" },
+    Image { package: "paravane-conformance", what: "the conformance suite" },
 ];
 
 /// Position-independent code, linked in a fixed place: the hypervisor runs its first instructions elsewhere,
@@ -94,7 +94,7 @@ pub fn all(project: &Project, bring: Bring) -> Result<Built> {
     fs::create_dir_all(&images).with_context(|| format!("making {}", images.display()))?;
     let hypervisor = place(&one("paravane")?, &images.join("paravane.elf"))?;
     let guest = place(&one("pv-guest")?, &images.join("pv-guest.elf"))?;
-    for kernel in ["pv-guest-attack", "pv-guest-oracle"] {
+    for kernel in ["pv-guest-attack", "paravane-conformance"] {
         place(&one(kernel)?, &images.join(format!("{kernel}.elf")))?;
     }
     let mut programs = executables.remove("pv-guest-user").unwrap_or_default();

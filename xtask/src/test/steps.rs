@@ -11,7 +11,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Packages that are bare-metal images, but whose logic has tests on the host.
-const HOST_TESTED: [&str; 4] = ["pv-guest", "pv-guest-user", "pv-guest-attack", "pv-guest-oracle"];
+const HOST_TESTED: [&str; 5] =
+    ["pv-guest", "pv-guest-user", "pv-guest-attack", "paravane-conformance", "pv-guest-probe"];
 
 /// The cargo of the active toolchain: the one that started this program.
 pub fn cargo(project: &Project) -> Command {

@@ -1,0 +1,10 @@
+//! The table of hypercalls (`paravane_abi::hypercall_table!`): a file for each row, which says what the ABI promises and
+//! where, and what its cases provoke.
+
+pub mod pointers;
+mod set_trap_table;
+
+use crate::case::Row;
+
+/// All rows, in the order of the table.
+pub const ALL: &[&Row] = &[&set_trap_table::ROW];

@@ -1,0 +1,10 @@
+//! The ABI beyond hypercalls: a file for each topic.
+
+mod observations;
+
+use crate::case::Row;
+
+pub use observations::ROW as OBSERVATIONS;
+
+/// All of them, in the order in which they run: first those that look at what the builder left.
+pub const ALL: &[&Row] = &[&OBSERVATIONS];
