@@ -30,7 +30,7 @@ use case::{Case, Row};
 
 /// All rows and topics, in the order in which they run.
 pub fn rows() -> impl Iterator<Item = &'static Row> {
-    topics::ALL.iter().chain(rows::ALL).copied()
+    topics::ALL.iter().copied().chain(rows::ALL.iter().flat_map(|call| call.iter().copied()))
 }
 
 /// All cases with their rows.

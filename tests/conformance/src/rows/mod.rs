@@ -6,5 +6,5 @@ mod set_trap_table;
 
 use crate::case::Row;
 
-/// All rows, in the order of the table.
-pub const ALL: &[&Row] = &[&set_trap_table::ROW];
+/// The rows of each call, in the order of the table.
+pub const ALL: &[&[&Row]] = &[&[&set_trap_table::ROW]];
