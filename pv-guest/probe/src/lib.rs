@@ -16,3 +16,4 @@ pub mod memory;
 pub mod print;
 pub mod ring;
 pub mod user;
+pub mod vcpus;

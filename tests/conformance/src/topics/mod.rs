@@ -1,10 +1,11 @@
 //! The ABI beyond hypercalls: a file for each topic.
 
 mod observations;
+mod vcpu_bring_up;
 
 use crate::case::Row;
 
 pub use observations::ROW as OBSERVATIONS;
 
 /// All of them, in the order in which they run: first those that look at what the builder left.
-pub const ALL: &[&Row] = &[&OBSERVATIONS];
+pub const ALL: &[&Row] = &[&OBSERVATIONS, &vcpu_bring_up::ROW];
