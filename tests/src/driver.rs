@@ -160,16 +160,24 @@ impl Driver {
 
     /// Reads until the command ends.
     pub fn finish(&mut self, limit: Duration) -> Result<ExitStatus> {
+        match self.ended_within(limit)? {
+            Some(status) => Ok(status),
+            None => bail!("still running after {limit:?}; printed last:\n{}", self.tail()),
+        }
+    }
+
+    /// Reads until the command ends, or for this long.
+    pub fn ended_within(&mut self, limit: Duration) -> Result<Option<ExitStatus>> {
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait()? {
                 self.ended = true;
                 // What lies in the pipe still belongs to the command; a terminal's other end stays open.
                 while self.has_output()? && self.read_some(Duration::ZERO)? {}
-                return Ok(status);
+                return Ok(Some(status));
             }
             if start.elapsed() > limit {
-                bail!("still running after {limit:?}; printed last:\n{}", self.tail());
+                return Ok(None);
             }
             if !self.read_some(Duration::from_millis(50))? {
                 std::thread::sleep(Duration::from_millis(20));

@@ -26,6 +26,8 @@ pub enum Command {
     Image(Box<Image>),
     /// Boot a small case on real Xen and on Paravane, and show what it saw side by side
     Oracle(Oracle),
+    /// Run the conformance suite of Xen's PV ABI on Paravane, or on real Xen
+    Conformance(Box<Conformance>),
     /// Run the tests
     Test(Test),
     /// Run the two commands in a fresh Debian 12 that has only what the README names as given
@@ -232,6 +234,76 @@ pub struct Oracle {
     pub no_build: bool,
     #[command(flatten)]
     pub setup: Setup,
+}
+
+const CONFORMANCE_EXAMPLES: &str = "\
+Examples:
+  cargo xtask conformance                             all cases on Paravane, in ring 3 as on Xen
+  cargo xtask conformance --machine pv-ring1          those that make sense in ring 1
+  cargo xtask conformance --hypervisor xen            on Debian's Xen 4.17, held against what it showed before
+  cargo xtask conformance --filter mmu_update -v      cases with this in their names, with all they saw
+  cargo xtask conformance --diff                      on both, and every difference
+  cargo xtask conformance --hypervisor xen --bless    write down what Xen shows
+  cargo xtask conformance --list --missing            what the table of hypercalls has no case for
+  cargo xtask conformance --image /tmp/suite          the kernel and xl.cfg files, for another hypervisor
+
+Exit status: 0 when no case failed, erred or crashed, 1 otherwise; with --diff 0 when every difference is
+explained; on Xen 1 too when something is not as it was before.";
+
+/// Options of `conformance`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = CONFORMANCE_EXAMPLES)]
+pub struct Conformance {
+    /// The hypervisor: paravane, or Debian's xen
+    #[arg(long, default_value = "paravane", conflicts_with = "diff")]
+    pub hypervisor: String,
+    /// What the kernel runs on: pv-ring3, or on Paravane pv-ring1
+    #[arg(long, default_value = "pv-ring3")]
+    pub machine: String,
+    /// Only cases whose full name, ROW/CASE, contains this
+    #[arg(long, value_name = "STR")]
+    pub filter: Option<String>,
+    /// Only the rows whose place leaves K when divided by N
+    #[arg(long, value_name = "K/N", value_parser = share)]
+    pub share: Option<(usize, usize)>,
+    /// One of four parts, 0 to 3: --share K/4
+    #[arg(long, value_name = "K", conflicts_with = "share")]
+    pub quarter: Option<usize>,
+    /// Write each case's outcome to this file
+    #[arg(long, value_name = "FILE", conflicts_with = "diff")]
+    pub json: Option<PathBuf>,
+    /// Run on Xen and on Paravane, and show what cases saw that is not the same
+    #[arg(long)]
+    pub diff: bool,
+    /// Write what Xen shows to tests/golden/conformance
+    #[arg(long, conflicts_with = "diff")]
+    pub bless: bool,
+    /// Write the kernel, xl.cfg files and a text on how to use them to a folder
+    #[arg(long, value_name = "FOLDER", num_args = 0..=1)]
+    pub image: Option<Option<PathBuf>>,
+    /// List the cases, and run none
+    #[arg(long)]
+    pub list: bool,
+    /// With --list: the rows of the table of hypercalls that lack cases
+    #[arg(long, requires = "list")]
+    pub missing: bool,
+    /// Show what each case saw, and a table of the rows
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// Boot the images as they were built last
+    #[arg(long)]
+    pub no_build: bool,
+    #[command(flatten)]
+    pub setup: Setup,
+}
+
+/// A share, `K/N`.
+fn share(text: &str) -> Result<(usize, usize), String> {
+    let parts = text.split_once('/').and_then(|(k, n)| Some((k.parse().ok()?, n.parse().ok()?)));
+    match parts {
+        Some((part, parts)) if part < parts => Ok((part, parts)),
+        _ => Err("K/N is needed, K being less than N".into()),
+    }
 }
 
 const TEST_EXAMPLES: &str = "\

@@ -3,6 +3,7 @@
 
 mod attack;
 mod budget;
+mod conformance;
 mod demonstration;
 mod domains;
 mod fuzz;
@@ -83,6 +84,10 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "image/shell", tier: Tier::Full, run: image::shell },
     Scenario { name: "oracle/start-of-day", tier: Tier::Ci, run: oracle::start_of_day },
     Scenario { name: "oracle/all", tier: Tier::Ci, run: oracle::all },
+    Scenario { name: "conformance/paravane", tier: Tier::Ci, run: conformance::paravane },
+    Scenario { name: "conformance/ring1", tier: Tier::Ci, run: conformance::ring1 },
+    Scenario { name: "conformance/xen", tier: Tier::Ci, run: conformance::xen },
+    Scenario { name: "conformance/diff", tier: Tier::Full, run: conformance::diff },
     Scenario { name: "attack/survived", tier: Tier::Ci, run: attack::survived },
     Scenario { name: "attack/fatal", tier: Tier::Ci, run: attack::fatal },
     Scenario { name: "attack/together", tier: Tier::Ci, run: attack::together },

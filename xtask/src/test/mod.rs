@@ -90,6 +90,9 @@ pub fn command(project: &Project, options: &cli::Test) -> Result<Status> {
     Ok(finish(&run.sum, start, run.filter))
 }
 
+/// What is in the names of scenarios that boot real Xen.
+const XEN: [&str; 4] = ["-xen", "oracle/", "conformance/xen", "conformance/diff"];
+
 /// The scenarios that boot machines.
 fn machines(run: &mut Run<'_>, bring: Bring, options: &cli::Test) -> Result<()> {
     let wanted: Vec<_> = scenario::ALL
@@ -111,10 +114,7 @@ fn machines(run: &mut Run<'_>, bring: Bring, options: &cli::Test) -> Result<()> 
             setup::grub::need(run.project, bring)?;
             setup::grub::firmware(run.project, bring)?;
         }
-        if wanted
-            .iter()
-            .any(|scenario| scenario.name.ends_with("-xen") || scenario.name.starts_with("oracle/"))
-        {
+        if wanted.iter().any(|scenario| XEN.iter().any(|part| scenario.name.contains(part))) {
             fixtures::xen(run.project, bring)?;
         }
         if wanted.iter().any(|scenario| scenario.name.starts_with("guests/grub")) {
