@@ -19,6 +19,7 @@
 #![no_std]
 
 pub mod case;
+pub mod code;
 pub mod pair;
 pub mod rows;
 pub mod run;
@@ -30,7 +31,7 @@ use case::{Case, Row};
 
 /// All rows and topics, in the order in which they run.
 pub fn rows() -> impl Iterator<Item = &'static Row> {
-    topics::ALL.iter().copied().chain(rows::ALL.iter().flat_map(|call| call.iter().copied()))
+    topics::ALL.iter().chain(rows::ALL).flat_map(|rows| rows.iter().copied())
 }
 
 /// All cases with their rows.

@@ -1,5 +1,8 @@
 //! The ABI beyond hypercalls: a file for each topic.
 
+pub mod gdt;
+
+mod exception_frames;
 mod observations;
 mod vcpu_bring_up;
 
@@ -7,5 +10,5 @@ use crate::case::Row;
 
 pub use observations::ROW as OBSERVATIONS;
 
-/// All of them, in the order in which they run: first those that look at what the builder left.
-pub const ALL: &[&Row] = &[&OBSERVATIONS, &vcpu_bring_up::ROW];
+/// The rows of each topic, in the order in which they run: first those that look at what the builder left.
+pub const ALL: &[&[&Row]] = &[&[&OBSERVATIONS], &[&vcpu_bring_up::ROW], exception_frames::ROWS];
