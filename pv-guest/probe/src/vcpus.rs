@@ -83,6 +83,7 @@ static INITIALISED: AtomicU32 = AtomicU32::new(1);
 global_asm!(
     ".pushsection .text.probe_vcpus, \"ax\", @progbits",
     ".balign 16",
+    ".global probe_vcpu_stubs",
     "probe_vcpu_stubs:",
     ".set probe_vcpu_vector, 0",
     ".rept {stubs}",
@@ -129,6 +130,7 @@ global_asm!(
     "    and rsp, -16",
     "    call probe_vcpu_unexpected",
     // fn(function: RDI, argument: RSI) -> RAX: 0 when the function returned.
+    ".global probe_vcpu_guarded",
     "probe_vcpu_guarded:",
     "    push rbx",
     "    push rbp",
@@ -157,6 +159,7 @@ global_asm!(
     "    pop rbx",
     "    ret",
     // The first instructions of a vcpu.
+    ".global probe_vcpu_start",
     "probe_vcpu_start:",
     "    xor ebp, ebp",
     "    mov rdi, gs:[0]",
