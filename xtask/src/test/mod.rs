@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that can be checked, counted in one sum.
 
 mod fuzz;
-mod mutants;
+pub mod mutants;
 mod reproduce;
 mod steps;
 mod tally;
