@@ -320,7 +320,7 @@ A fault is caught when a case ends, or sees, something else than without it. Exi
 listed fault is caught, and 80 % of the mechanical ones; else 1. A run that was cut short goes on.";
 
 /// Options of `mutants`.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug)]
 #[command(after_help = MUTANTS_EXAMPLES)]
 pub struct Mutants {
     /// The listed faults alone, unless --mechanical is given too
@@ -330,10 +330,10 @@ pub struct Mutants {
     #[arg(long)]
     pub mechanical: bool,
     /// What decides which mechanical faults are drawn
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, default_value_t = Mutants::default().seed, value_name = "N")]
     pub seed: u64,
     /// Mechanical faults that are drawn
-    #[arg(long, default_value_t = 100, value_name = "N")]
+    #[arg(long, default_value_t = Mutants::default().count, value_name = "N")]
     pub count: usize,
     /// Faults whose names contain this
     #[arg(long, value_name = "STR")]
@@ -346,6 +346,21 @@ pub struct Mutants {
     pub no_build: bool,
     #[command(flatten)]
     pub setup: Setup,
+}
+
+impl Default for Mutants {
+    fn default() -> Self {
+        Self {
+            listed: false,
+            mechanical: false,
+            seed: 1,
+            count: 100,
+            filter: None,
+            json: None,
+            no_build: false,
+            setup: Setup::default(),
+        }
+    }
 }
 
 const TEST_EXAMPLES: &str = "\

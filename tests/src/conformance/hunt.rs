@@ -111,7 +111,8 @@ impl<'a> Hunter<'a> {
     /// Prepares to look, with the images of a context.
     pub fn new(context: &'a Context, usual: &'a Usual) -> Result<Self> {
         let module = context.scratch.join("conformance-module");
-        std::fs::write(&module, super::boot::MODULE).with_context(|| format!("writing {}", module.display()))?;
+        std::fs::write(&module, super::boot::MODULE)
+            .with_context(|| format!("writing {}", module.display()))?;
         let path = |path: &Path| path.to_str().map(str::to_owned).context("a path in UTF-8");
         let kernel = path(&context.images.join(super::IMAGE))?;
         Ok(Self { context, usual, kernel, module: path(&module)? })
@@ -177,7 +178,8 @@ impl<'a> Hunter<'a> {
         while start.elapsed() < LIMIT {
             let ended = driver.ended_within(LOOK)?.is_some();
             let seen = Seen::of(lines::read(driver.console.lines()));
-            let mut notice = seen.told().find_map(|(case, outcome, wrong)| self.unusual(case, outcome, wrong));
+            let mut notice =
+                seen.told().find_map(|(case, outcome, wrong)| self.unusual(case, outcome, wrong));
             if shape == Shape::Pair && seen.lost_a_side() {
                 // The other side waits for ever. What the lost one said last may still come.
                 let since = *lost.get_or_insert_with(Instant::now);
@@ -228,9 +230,11 @@ mod tests {
     #[test]
     fn what_is_steady_is_heeded() {
         use Outcome::{Failure, Skip, Success};
-        let usual = Usual::of(&[report([Success, Skip, Failure], "1"), report([Success, Skip, Failure], "2")]);
+        let usual =
+            Usual::of(&[report([Success, Skip, Failure], "1"), report([Success, Skip, Failure], "2")]);
         assert_eq!(usual.len(), 2, "what fails anyhow notices nothing");
-        let usual = Usual::of(&[report([Success, Skip, Success], "1"), report([Success, Success, Success], "2")]);
+        let usual =
+            Usual::of(&[report([Success, Skip, Success], "1"), report([Success, Success, Success], "2")]);
         assert_eq!(usual.len(), 2, "what ends now so, now so notices nothing");
         assert!(usual.find(&fixture::entries()[1].name()).is_none());
     }

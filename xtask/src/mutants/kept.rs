@@ -40,9 +40,7 @@ impl Kept {
         fs::create_dir_all(&folder)?;
         let path = folder.join(format!("kept-{}.json", &state(project, suite)?[..16]));
         let ends = match fs::read_to_string(&path) {
-            Ok(text) => {
-                serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))?
-            }
+            Ok(text) => serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))?,
             Err(_) => BTreeMap::new(),
         };
         Ok(Self { path, ends: Mutex::new(ends) })

@@ -74,7 +74,8 @@ pub fn read(project: &Project) -> Result<Vec<Fault>> {
 pub fn edit(project: &Project, fault: &Fault, number: u32) -> Result<Edit> {
     let path = project.root.join(&fault.file);
     let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    let place = source::place_of(&text, &fault.original).with_context(|| format!("the fault {}", fault.name))?;
+    let place =
+        source::place_of(&text, &fault.original).with_context(|| format!("the fault {}", fault.name))?;
     Ok(Edit { number, file: fault.file.clone(), place, text: fault.replacement.clone() })
 }
 
@@ -129,7 +130,8 @@ mod tests {
         ] {
             assert!(kinds.contains(kind), "no fault is a {kind}");
         }
-        for call in ["mmu_update", "mmuext_op", "event_channel_op", "grant_table_op", "memory_op", "vcpu_op"] {
+        for call in ["mmu_update", "mmuext_op", "event_channel_op", "grant_table_op", "memory_op", "vcpu_op"]
+        {
             assert!(families.get(call).is_some_and(|count| *count >= 6), "{call}: {families:?}");
         }
     }

@@ -14,7 +14,7 @@ use crate::project::Project;
 use crate::setup::toolchain::{self, Toolchain};
 use crate::setup::{self, Bring};
 use crate::{build, cli, run as programs};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use kept::{End, Kept};
 use mechanical::{Mutant, Rules};
 use paravane_tests::conformance;
@@ -37,6 +37,8 @@ struct Candidate {
     what: String,
     /// What names of cases contain that are likely to notice it.
     filter: String,
+    /// What a case must look at to notice it, where somebody has thought of that.
+    noticed: String,
     /// The change.
     edit: Edit,
 }
@@ -96,21 +98,37 @@ pub fn command(project: &Project, options: &cli::Mutants) -> Result<Status> {
     Ok(if sums(&ended) { Status::Good } else { Status::CheckFailed })
 }
 
+/// All of it, as a step of the tests.
+pub fn check(project: &Project, bring: Bring) -> Result<()> {
+    let toolchain = {
+        let _lock = setup::lock(project)?;
+        setup::qemu::need(project, bring)?;
+        toolchain::need(project, bring)?
+    };
+    build::all(project, bring)?;
+    let ended = ends(project, &toolchain, bring, &cli::Mutants::default())?;
+    for (fault, end) in ended.iter().filter(|(_, end)| !matches!(end, End::Caught { .. })) {
+        println!("{}", line(fault, end));
+    }
+    ensure!(sums(&ended), "the suite does not notice enough of the faults");
+    Ok(())
+}
+
 /// Prints the sums; whether they are good enough.
 fn sums(ended: &[(Candidate, End)]) -> bool {
-    let score = |listed| {
-        Score::of(ended.iter().filter(|(fault, _)| fault.listed == listed).map(|(_, end)| end))
-    };
+    let score =
+        |listed| Score::of(ended.iter().filter(|(fault, _)| fault.listed == listed).map(|(_, end)| end));
     let (listed, mechanical) = (score(true), score(false));
     println!("mutants: listed {listed}; mechanical {mechanical}");
     listed.missed == 0 && listed.unviable == 0 && mechanical.percent() >= LEAST
 }
 
 fn line(fault: &Candidate, end: &End) -> String {
-    let Candidate { name, what, .. } = fault;
+    let Candidate { name, what, noticed, .. } = fault;
     match end {
         End::Caught { by, how } => format!("caught  {name} ({what}) by {by}: {how}"),
-        End::Missed => format!("MISSED  {name} ({what})"),
+        End::Missed if noticed.is_empty() => format!("MISSED  {name} ({what})"),
+        End::Missed => format!("MISSED  {name} ({what}); a case could see: {noticed}"),
         End::Unviable => format!("unviable {name} ({what})"),
     }
 }
@@ -184,6 +202,7 @@ fn listed(project: &Project) -> Result<Vec<Candidate>> {
                 listed: true,
                 what: format!("{}: {}", fault.family, fault.kind),
                 filter: fault.filter.clone(),
+                noticed: fault.noticed.clone(),
                 edit: list::edit(project, fault, number)?,
             })
         })
@@ -196,6 +215,7 @@ fn candidate(project: &Project, rules: &Rules, mutant: &Mutant, number: u32) -> 
         listed: false,
         what: "mechanical".into(),
         filter: rules.filter(mutant).to_owned(),
+        noticed: String::new(),
         // Numbers of listed faults end below.
         edit: mutant.edit(project, 0x1_0000 + number)?,
     })
@@ -210,7 +230,11 @@ fn try_all(
 ) -> Result<Vec<(Candidate, End)>> {
     let open: Vec<&Candidate> = faults.iter().filter(|fault| kept.get(&fault.name).is_none()).collect();
     if !open.is_empty() {
-        programs::say(format_args!("planting {} faults; the ends of {} are known", open.len(), faults.len() - open.len()));
+        programs::say(format_args!(
+            "planting {} faults; the ends of {} are known",
+            open.len(),
+            faults.len() - open.len()
+        ));
         let tree = Tree::new(project, toolchain)?;
         let together = tree.together(&open.iter().map(|fault| &fault.edit).collect::<Vec<_>>())?;
         let apart: BTreeSet<&str> = open
@@ -218,7 +242,12 @@ fn try_all(
             .filter(|fault| !together.inside.contains(&fault.edit.number))
             .map(|fault| fault.name.as_str())
             .collect();
-        programs::say(format_args!("  {} together, {} to be built alone", together.inside.len(), apart.len()));
+        programs::say(format_args!(
+            "  {} together, {} to be built alone",
+            together.inside.len(),
+            apart.len()
+        ));
+        apart.iter().for_each(|name| programs::say(format_args!("    {name}")));
         run::Run::new(project, &tree, &together, kept)?.all(&open)?;
     }
     faults
@@ -240,6 +269,7 @@ mod tests {
             listed,
             what: "set_gdt: off by one".into(),
             filter: String::new(),
+            noticed: String::new(),
             edit: Edit { number: 1, file: String::new(), place: 0..0, text: String::new() },
         }
     }

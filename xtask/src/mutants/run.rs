@@ -95,7 +95,8 @@ impl<'a> Run<'a> {
     /// Tries all these faults.
     pub fn all(&self, faults: &[&Candidate]) -> Result<()> {
         let queue: Mutex<VecDeque<&Candidate>> = Mutex::new(faults.iter().copied().collect());
-        let next = || queue.lock().ok().and_then(|mut queue| queue.pop_front().map(|fault| (fault, queue.len())));
+        let next =
+            || queue.lock().ok().and_then(|mut queue| queue.pop_front().map(|fault| (fault, queue.len())));
         let workers = std::thread::available_parallelism()?.get().min(WORKERS);
         std::thread::scope(|scope| {
             let started: Vec<_> = (1..=workers)
@@ -104,16 +105,22 @@ impl<'a> Run<'a> {
                         let place = Place::new(self.project, number)?;
                         while let Some((fault, left)) = next() {
                             let start = Instant::now();
-                            let end = self.one(&place, fault).with_context(|| format!("trying {}", fault.name))?;
+                            let end =
+                                self.one(&place, fault).with_context(|| format!("trying {}", fault.name))?;
                             let seconds = start.elapsed().as_secs_f32();
-                            run::say(format_args!("{} ({seconds:.1} s, {left} left)", super::line(fault, &end)));
+                            run::say(format_args!(
+                                "{} ({seconds:.1} s, {left} left)",
+                                super::line(fault, &end)
+                            ));
                             self.kept.put(&fault.name, end)?;
                         }
                         Ok(())
                     })
                 })
                 .collect();
-            let ends = started.into_iter().map(|worker| worker.join().unwrap_or_else(|_| Err(anyhow!("a worker panicked"))));
+            let ends = started
+                .into_iter()
+                .map(|worker| worker.join().unwrap_or_else(|_| Err(anyhow!("a worker panicked"))));
             ends.collect::<Vec<_>>().into_iter().collect()
         })
     }

@@ -122,9 +122,7 @@ pub fn plant(source: &str, edits: &[&Edit], module: &str) -> Result<Planted> {
         }
         planted.text.push_str(&source[body.clone()]);
         planted.text.push('}');
-        planted
-            .functions
-            .push((start..planted.text.len(), mine.iter().map(|edit| edit.number).collect()));
+        planted.functions.push((start..planted.text.len(), mine.iter().map(|edit| edit.number).collect()));
         taken.extend(mine.iter().map(|edit| edit.number));
         done = body.end;
     }
@@ -191,7 +189,10 @@ mod tests {
         let planted = plant(SOURCE, &edits.iter().collect::<Vec<_>>(), "crate::planted").unwrap();
         assert!(planted.apart.is_empty());
         let text = &planted.text;
-        assert_eq!(text.matches("if crate::planted::is(7) {\n        let inner = |n: u32| n <= LIMIT;").count(), 1);
+        assert_eq!(
+            text.matches("if crate::planted::is(7) {\n        let inner = |n: u32| n <= LIMIT;").count(),
+            1
+        );
         assert_eq!(text.matches("else if crate::planted::is(9) {").count(), 1);
         assert_eq!(text.matches("inner(n) && self.on").count(), 2, "the other copy and the original");
         assert_eq!(text.matches("fn fits() -> bool { 1 < LIMIT }").count(), 1, "tests stay as they are");

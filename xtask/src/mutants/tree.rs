@@ -49,8 +49,7 @@ const COPIED: [&str; 2] = ["abi", "hypervisor"];
 const LEFT_OUT: [&str; 2] = ["target", ".git"];
 
 /// How the hypervisor is built here: quickly.
-const QUICK: [&str; 5] =
-    ["lto=false", "codegen-units=16", "opt-level=1", "debug=0", "incremental=true"];
+const QUICK: [&str; 5] = ["lto=false", "codegen-units=16", "opt-level=1", "debug=0", "incremental=true"];
 
 /// The copy.
 pub struct Tree<'a> {
@@ -169,7 +168,8 @@ impl<'a> Tree<'a> {
             let module = CRATES.iter().find(|(folder, _)| file.starts_with(folder));
             let (_, module) = module.with_context(|| format!("{file} is in no crate that faults go into"))?;
             let source = self.source(file)?;
-            let made = source::plant(source, &edits, module).with_context(|| format!("planting in {file}"))?;
+            let made =
+                source::plant(source, &edits, module).with_context(|| format!("planting in {file}"))?;
             planted.insert(file.to_owned(), made);
         }
         Ok(planted)
@@ -283,9 +283,7 @@ mod tests {
 
     #[test]
     fn errors_are_found_where_they_are() {
-        let span = |file: &str, primary: bool| {
-            serde_json::json!({"file_name": file, "byte_start": 5, "byte_end": 9, "is_primary": primary})
-        };
+        let span = |file: &str, primary: bool| serde_json::json!({"file_name": file, "byte_start": 5, "byte_end": 9, "is_primary": primary});
         let message = |level: &str, spans: Vec<serde_json::Value>| {
             let inner = serde_json::json!({"level": level, "spans": spans, "rendered": "no"});
             serde_json::json!({"reason": "compiler-message", "message": inner}).to_string()
