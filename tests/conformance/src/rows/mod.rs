@@ -3,16 +3,23 @@
 
 mod fpu_taskswitch;
 mod get_debugreg;
+mod iret;
 mod mmu_update;
+mod mmuext_op;
+mod multicall;
 pub mod pointers;
 mod sched_op_compat;
 mod set_callbacks;
 mod set_debugreg;
 mod set_gdt;
+mod set_segment_base;
 mod set_trap_table;
 mod stack_switch;
 pub mod tables;
 mod update_descriptor;
+mod update_va_mapping;
+mod update_va_mapping_otherdomain;
+mod vm_assist;
 
 use crate::case::Row;
 
@@ -28,4 +35,11 @@ pub const ALL: &[&[&Row]] = &[
     &[&set_debugreg::ROW],
     &[&get_debugreg::ROW],
     &[&update_descriptor::ROW],
+    &[&multicall::ROW],
+    &[&update_va_mapping::ROW],
+    vm_assist::ROWS,
+    &[&update_va_mapping_otherdomain::ROW],
+    &[&iret::ROW],
+    set_segment_base::ROWS,
+    mmuext_op::ROWS,
 ];

@@ -1,15 +1,19 @@
 //! What the cases about paging share: frames in every state, and places to map them.
 
+use core::fmt::Display;
+
 use paravane_abi::event::{
     EVTCHNOP_ALLOC_UNBOUND, EVTCHNOP_BIND_INTERDOMAIN, EVTCHNOP_CLOSE, EVTCHNOP_STATUS, EvtchnAllocUnbound,
     EvtchnBindInterdomain, EvtchnClose, EvtchnStatus,
 };
 use paravane_abi::hypercall::{HYPERVISOR_EVENT_CHANNEL_OP, HYPERVISOR_MEMORY_OP};
 use paravane_abi::memory::{MachphysMfnList, XENMEM_MACHPHYS_MFN_LIST};
-use paravane_abi::mmu::{DOMID_SELF, MMUEXT_INVLPG_LOCAL, MMUEXT_PIN_L1_TABLE, MMUEXT_UNPIN_TABLE};
+use paravane_abi::mmu::{
+    DOMID_SELF, MMUEXT_COPY_PAGE, MMUEXT_INVLPG_LOCAL, MMUEXT_PIN_L1_TABLE, MMUEXT_UNPIN_TABLE,
+};
 use paravane_abi::pte;
 use pv_probe::guard::{Caught, RETURNED, guarded};
-use pv_probe::hypercall::{map, mmuext, operation};
+use pv_probe::hypercall::{map, mmuext, operation, set_entry};
 use pv_probe::memory::{self, DATA, NX, PAGE, WINDOW, l1_for, mfn, peek, poke, take, vcpu_info};
 
 use crate::case::Stop;
@@ -158,6 +162,32 @@ pub fn hierarchy(va: u64, leaf: u64) -> u64 {
     filled(&[(pte::index(va, 3), entry(l2, DATA))])
 }
 
+/// A copy of the L4 in use, which is no table yet.
+pub fn copied_root() -> u64 {
+    let copy = frame();
+    let result = mmuext(MMUEXT_COPY_PAGE, copy, memory::root());
+    assert!(result == 0, "copy_page: {result}");
+    copy
+}
+
+/// Maps two frames at a place in turn, by requests that flush nothing, and flushes each time so: the new one should be seen.
+pub fn remapped(t: &mut Trial, mut flush: impl FnMut(u64) -> i64) {
+    let frames = [filled(&[(0, 0xa)]), filled(&[(0, 0xb)])];
+    let page = Mapped::new(20, frames[0]);
+    let index = pte::index(page.address(), 1);
+    t.reads("first", page.address(), 0xa);
+    for round in 0..8 {
+        let frame = frames[(round + 1) % 2];
+        t.succeeds(format_args!("entry.{round}"), set_entry(places(), index, entry(frame, DATA | NX)));
+        t.succeeds(format_args!("flush.{round}"), flush(page.address()));
+        t.reads(format_args!("read.{round}"), page.address(), 0xa + (round as u64 + 1) % 2);
+    }
+    // Not present any more.
+    t.succeeds("entry.away", set_entry(places(), index, 0));
+    t.succeeds("flush.away", flush(page.address()));
+    t.does_not_read("read.away", page.address());
+}
+
 extern "C" fn load_word(address: u64) -> u64 {
     // SAFETY: what comes of it is the guard's affair.
     unsafe { memory::read(address) }
@@ -186,7 +216,7 @@ pub fn store(address: u64) -> Caught {
 
 impl Trial {
     /// A word that is read should be this one.
-    pub fn reads(&mut self, what: &str, address: u64, want: u64) {
+    pub fn reads(&mut self, what: impl Display, address: u64, want: u64) {
         let caught = load(address);
         if caught.vector == RETURNED {
             self.equal(what, caught.registers[0], want);
@@ -196,12 +226,12 @@ impl Trial {
     }
 
     /// Reading should be a page fault, with this error code.
-    pub fn does_not_read(&mut self, what: &str, address: u64) {
+    pub fn does_not_read(&mut self, what: impl Display, address: u64) {
         self.raises(what, &load(address), 14, Some(0));
     }
 
     /// An entry should have these flags among some.
-    pub fn flags(&mut self, what: &str, entry: u64, among: u64, want: u64) {
+    pub fn flags(&mut self, what: impl Display, entry: u64, among: u64, want: u64) {
         self.equal(what, entry & among, want);
     }
 }

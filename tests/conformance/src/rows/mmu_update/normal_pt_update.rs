@@ -119,7 +119,7 @@ fn available(t: &mut Trial) -> Verdict {
     for (name, bits) in [("low", 0xe00), ("high", 0x7fe << 52)] {
         t.succeeds(name, update(places(), INDEX, entry(frame, DATA | NX | bits)));
         t.flags(name, slot(places(), INDEX as usize), bits | NX, bits | NX);
-        t.reads(&name, place(INDEX), 0);
+        t.reads(name, place(INDEX), 0);
     }
     t.succeeds("away", update(places(), INDEX, 0));
     Ok(())

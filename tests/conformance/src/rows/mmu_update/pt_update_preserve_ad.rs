@@ -49,7 +49,7 @@ fn kept(t: &mut Trial) -> Verdict {
     for (name, marks) in [("both", MARKS), ("accessed", A), ("dirty", D)] {
         let page = Mapped::with(INDEX, entry(frame, PLAIN | marks));
         t.succeeds(name, preserve(places(), INDEX, entry(frame, PLAIN | 1 << 9)));
-        t.flags(&"flags", page.entry(), MARKS | 1 << 9, marks | 1 << 9);
+        t.flags(format_args!("{name}.flags"), page.entry(), MARKS | 1 << 9, marks | 1 << 9);
     }
     Ok(())
 }
