@@ -252,13 +252,14 @@ fn far(t: &mut Trial, command: u32) -> Verdict {
     let l1 = filled(&[(0, entry(page, DATA)), (9, entry(BEYOND, DATA))]);
     let mut table = l1;
     let mut tables = [l1; 4];
-    for level in 1..=command as usize {
+    let levels = &mut tables[..=command as usize];
+    for above in &mut levels[1..] {
         // A sound table stands before the unsound one.
         table = filled(&[(0, entry(frame(), DATA)), (1, entry(table, DATA))]);
-        tables[level] = table;
+        *above = table;
     }
     t.refused("pin", Errno::EPERM, || pin(command, table));
-    for (level, table) in tables.iter().enumerate().take(command as usize + 1) {
+    for (level, table) in levels.iter().enumerate() {
         t.succeeds(format_args!("free.{}", level + 1), writable(*table));
     }
     t.succeeds("page-free", pinnable(page));
