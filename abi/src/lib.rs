@@ -9,7 +9,7 @@
 //!
 //! | what | modules |
 //! |---|---|
-//! | calls | [`hypercall`] (the table), [`errno`], [`multicall`], [`privileged`] |
+//! | calls | [`hypercall`] (the table), [`errno`], [`multicall`], [`privileged`], [`domctl`] |
 //! | start of day | [`elfnote`], [`start_info`], [`pvh`], [`cpuid`] |
 //! | state shared with the hypervisor | [`shared_info`], [`live`], [`console`] |
 //! | entering the guest kernel | [`trap`], [`callback`], [`bounce`], [`regs`], [`segment`] |
@@ -327,6 +327,7 @@ pub mod bounce;
 pub mod callback;
 pub mod console;
 pub mod cpuid;
+pub mod domctl;
 pub mod elfnote;
 pub mod errno;
 pub mod event;

@@ -3,7 +3,8 @@
 //! `platform_op`, `sysctl` and `domctl` take one struct that names the operation and the version of the interface. A domain
 //! without the privilege gets, in this order: `EFAULT` when the struct cannot be read, `EACCES` when the version is
 //! not the hypervisor's, `ESRCH` (`domctl`) when the domain does not exist, and `EPERM`. These versions change with every
-//! release of Xen; these are 4.17's. The operations themselves are for tools and not described here.
+//! release of Xen; these are 4.17's. The operations themselves are for tools; those that build PV domains are in
+//! [`domctl`](crate::domctl).
 
 use crate::macros::{xen_constants, xen_structs};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
