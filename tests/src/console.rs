@@ -43,10 +43,19 @@ const XEN_ENDS: [(&str, i32); 4] = [
     ("(XEN) Manual reset required", debug_exit::HYPERVISOR_PANIC),
 ];
 
+/// What Xen says when it crashes a domain goes out at once, in the middle of what the first domain has queued before: a line of
+/// a domain's, by its mark, or of the toolstack's, and what Xen says.
+fn cut_by_xen(line: &str) -> Option<(&str, &str)> {
+    let (before, after) = line.split_at(line.find("(XEN) ")?);
+    (unmarked(before) != before || before.starts_with("toolstack: ")).then_some((before, after))
+}
+
 /// Everything a machine has printed so far.
 #[derive(Clone, Debug, Default)]
 pub struct Console {
     lines: Vec<String>,
+    /// The beginning of a line whose rest comes behind what Xen says.
+    cut: String,
     open: Vec<u8>,
     own: usize,
 }
@@ -64,10 +73,24 @@ impl Console {
                     if erased.is_none() && unmarked(&seen) == seen && !seen.starts_with("(PV) ") {
                         self.own += 1;
                     }
-                    self.lines.push(seen);
+                    self.end_line(seen);
                 }
                 _ => self.open.push(byte),
             }
+        }
+    }
+
+    fn end_line(&mut self, line: String) {
+        if line.starts_with("(XEN) ") {
+            return self.lines.push(line);
+        }
+        let line = std::mem::take(&mut self.cut) + &line;
+        match cut_by_xen(&line) {
+            Some((before, after)) => {
+                self.cut = before.to_owned();
+                self.lines.push(after.to_owned());
+            }
+            None => self.lines.push(line),
         }
     }
 
@@ -179,6 +202,18 @@ mod tests {
         for line in ["(d) x", "(dx) x", "(d2)x", "d2) x", "(PV) x"] {
             assert_eq!(unmarked(line), line);
         }
+    }
+
+    #[test]
+    fn a_line_that_xen_cuts_is_whole_again() {
+        let mut c = Console::default();
+        c.push(b"(d1) ok retur(XEN) crash called\r\n(XEN) rax: 0\r\nns through it\r\nplain (XEN) text\r\n");
+        c.push(b"(d12) val(XEN) one\n(XEN) two\nu(XEN) three\ne\ntoolstack: do(XEN) four\nmain 1\n");
+        let whole = ["(XEN) crash called", "(XEN) rax: 0", "(d1) ok returns through it", "plain (XEN) text"];
+        assert_eq!(c.lines()[..4], whole);
+        let more =
+            ["(XEN) one", "(XEN) two", "(XEN) three", "(d12) value", "(XEN) four", "toolstack: domain 1"];
+        assert_eq!(c.lines()[4..], more);
     }
 
     #[test]
