@@ -28,8 +28,6 @@ pub enum Command {
     Oracle(Oracle),
     /// Run the conformance suite of Xen's PV ABI on Paravane, or on real Xen
     Conformance(Box<Conformance>),
-    /// Plant faults in the hypervisor, one at a time, and run the conformance suite on each
-    Mutants(Mutants),
     /// Run the tests
     Test(Test),
     /// Run the two commands in a fresh Debian 12 that has only what the README names as given
@@ -87,6 +85,8 @@ Examples:
                                                  two domains
   cargo xtask qemu --machine pv-ring3 </dev/null the same kernel by Xen's own ABI, in ring 3
   cargo xtask qemu --hypervisor xen </dev/null   the same kernel on Debian's Xen 4.17, as its first domain
+  cargo xtask qemu --hypervisor xen --domu </dev/null
+                                                 and as a domain that a toolstack builds there
   cargo xtask qemu --guest pv-grub               Debian's PV GRUB, in ring 3
   cargo xtask qemu --guest debian --memory 256M  Debian's kernel as it is, with a shell of BusyBox's
   cargo xtask qemu --memory 64M -vv              less memory, all of the hypervisor's messages
@@ -104,6 +104,9 @@ pub struct Qemu {
     /// The hypervisor: paravane, or Debian's xen
     #[arg(long, default_value = "paravane")]
     pub hypervisor: String,
+    /// On Xen, a domain that a toolstack builds, as several always are, instead of the first domain
+    #[arg(long)]
+    pub domu: bool,
     /// A domain: its kernel (pv-guest, pv-grub, pv-grub-memdisk, debian, or an ELF file with Xen's notes), and more in xl.cfg's names:
     /// pv-guest,name=a,memory=64M,vcpus=2,extra=role=spin. Once for each domain
     #[arg(long, value_name = "NAME|FILE[,NAME=VALUE]...")]
@@ -305,61 +308,6 @@ fn share(text: &str) -> Result<(usize, usize), String> {
     match parts {
         Some((part, parts)) if part < parts => Ok((part, parts)),
         _ => Err("K/N is needed, K being less than N".into()),
-    }
-}
-
-const MUTANTS_EXAMPLES: &str = "\
-Examples:
-  cargo xtask mutants                    the listed faults, and 100 mechanical ones
-  cargo xtask mutants --listed           those of tests/mutants alone
-  cargo xtask mutants --filter grant     those whose names contain `grant`
-  cargo xtask mutants --mechanical --seed 7 --count 20
-                                         20 others of cargo-mutants'
-
-A fault is caught when a case ends, or sees, something else than without it. Exit status: 0 when every
-listed fault is caught, and 80 % of the mechanical ones; else 1. A run that was cut short goes on.";
-
-/// Options of `mutants`.
-#[derive(Args, Clone, Debug)]
-#[command(after_help = MUTANTS_EXAMPLES)]
-pub struct Mutants {
-    /// The listed faults alone, unless --mechanical is given too
-    #[arg(long)]
-    pub listed: bool,
-    /// The mechanical faults alone, unless --listed is given too
-    #[arg(long)]
-    pub mechanical: bool,
-    /// What decides which mechanical faults are drawn
-    #[arg(long, default_value_t = Mutants::default().seed, value_name = "N")]
-    pub seed: u64,
-    /// Mechanical faults that are drawn
-    #[arg(long, default_value_t = Mutants::default().count, value_name = "N")]
-    pub count: usize,
-    /// Faults whose names contain this
-    #[arg(long, value_name = "STR")]
-    pub filter: Option<String>,
-    /// Write what became of each fault to this file
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
-    /// Take the suite's image as it was built last
-    #[arg(long)]
-    pub no_build: bool,
-    #[command(flatten)]
-    pub setup: Setup,
-}
-
-impl Default for Mutants {
-    fn default() -> Self {
-        Self {
-            listed: false,
-            mechanical: false,
-            seed: 1,
-            count: 100,
-            filter: None,
-            json: None,
-            no_build: false,
-            setup: Setup::default(),
-        }
     }
 }
 

@@ -6,7 +6,6 @@ mod cli;
 mod conformance;
 mod digest;
 mod image;
-mod mutants;
 mod oracle;
 mod project;
 mod qemu;
@@ -34,7 +33,6 @@ fn dispatch(cli: cli::Cli) -> anyhow::Result<Status> {
         cli::Command::Image(options) => image::command(&project, &options),
         cli::Command::Oracle(options) => oracle::command(&project, &options),
         cli::Command::Conformance(options) => conformance::command(&project, &options),
-        cli::Command::Mutants(options) => mutants::command(&project, &options),
         cli::Command::Test(options) => test::command(&project, &options),
         cli::Command::Bare(options) => bare::command(&project, &options),
     }

@@ -136,7 +136,13 @@ pub fn options(target: Target, shape: Shape, domains: &[Domain], kernel: &str, r
             .map(str::to_owned)
             .to_vec();
     match target.hypervisor {
-        Hypervisor::Xen if shape != Shape::Dom0 => options.push("--domu".into()),
+        Hypervisor::Xen if shape != Shape::Dom0 => {
+            options.push("--domu".into());
+            // As below; its toolstack obeys it.
+            if domains.len() > 1 {
+                options.extend(["--hypervisor-append", "conswitch=ax"].map(str::to_owned));
+            }
+        }
         // With the console at the hypervisor each line has its mark; what comes by console_io is a message of a guest's.
         Hypervisor::Paravane if domains.len() > 1 => {
             options.extend(["--hypervisor-append", "conswitch=ax guest_loglvl=all"].map(str::to_owned));

@@ -15,6 +15,7 @@ mod public;
 mod rings;
 mod shell;
 mod statuses;
+mod toolstack;
 
 use crate::driver::{Driver, Stdin};
 use anyhow::{Result, bail};
@@ -118,6 +119,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "domains/four-vcpus", tier: Tier::Ci, run: domains::four_vcpus },
     Scenario { name: "domains/exchange", tier: Tier::Ci, run: domains::exchange },
     Scenario { name: "domains/balloon", tier: Tier::Ci, run: domains::balloon },
+    Scenario { name: "domains/on-xen", tier: Tier::Ci, run: toolstack::on_xen },
     Scenario { name: "domains/exchange-whole", tier: Tier::Full, run: domains::exchange_whole },
     Scenario {
         name: "domains/isolation-to-the-instruction",
@@ -144,10 +146,6 @@ impl Context {
     #[must_use]
     pub fn qemu(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.xtask);
-        // They lie in `kernel/images` of some target folder.
-        if let Some(target) = self.images.ancestors().nth(2) {
-            command.env("CARGO_TARGET_DIR", target);
-        }
         command.args(["qemu", "--no-build", "--no-setup"]).args(args);
         command
     }

@@ -28,13 +28,17 @@ pub struct Image {
     pub what: &'static str,
 }
 
+/// The kernel that builds domains on Xen.
+const TOOLSTACK: &str = "pv-guest-toolstack";
+
 /// The bare-metal packages.
-pub const IMAGES: [Image; 5] = [
+pub const IMAGES: [Image; 6] = [
     Image { package: "paravane", what: "the hypervisor" },
     Image { package: "pv-guest", what: "the guest kernel" },
     Image { package: "pv-guest-user", what: "the guest's programs" },
     Image { package: "pv-guest-attack", what: "the attacking kernel" },
     Image { package: "paravane-conformance", what: "the conformance suite" },
+    Image { package: TOOLSTACK, what: "the toolstack" },
 ];
 
 /// Position-independent code, linked in a fixed place: the hypervisor runs its first instructions elsewhere,
@@ -94,7 +98,7 @@ pub fn all(project: &Project, bring: Bring) -> Result<Built> {
     fs::create_dir_all(&images).with_context(|| format!("making {}", images.display()))?;
     let hypervisor = place(&one("paravane")?, &images.join("paravane.elf"))?;
     let guest = place(&one("pv-guest")?, &images.join("pv-guest.elf"))?;
-    for kernel in ["pv-guest-attack", "paravane-conformance"] {
+    for kernel in ["pv-guest-attack", "paravane-conformance", TOOLSTACK] {
         place(&one(kernel)?, &images.join(format!("{kernel}.elf")))?;
     }
     let mut programs = executables.remove("pv-guest-user").unwrap_or_default();
@@ -140,6 +144,12 @@ pub fn made(project: &Project) -> Result<Built> {
         initramfs: file("initramfs.cpio")?,
         toolchain: Choice::Auto,
     })
+}
+
+/// The toolstack, as it was built last.
+pub fn toolstack_made(project: &Project) -> Result<PathBuf> {
+    let path = images(project).join(format!("{TOOLSTACK}.elf"));
+    if path.exists() { Ok(path) } else { Err(stop::missing(path.display(), "cargo xtask build")) }
 }
 
 fn place(from: &Path, to: &Path) -> Result<PathBuf> {
@@ -205,7 +215,7 @@ fn remappings(project: &Project, toolchain: &Toolchain) -> Vec<String> {
 }
 
 /// Reads cargo's messages for the executables it made.
-pub fn executables(messages: &str) -> Result<BTreeMap<String, PathBuf>> {
+fn executables(messages: &str) -> Result<BTreeMap<String, PathBuf>> {
     let mut found = BTreeMap::new();
     for line in messages.lines().filter(|line| line.starts_with('{')) {
         let message: serde_json::Value = serde_json::from_str(line).context("reading cargo's messages")?;

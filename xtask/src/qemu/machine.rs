@@ -111,8 +111,13 @@ pub fn qemu_arguments(options: &cli::Qemu, hypervisor: &Path, bundle: &Path) -> 
 
 /// QEMU's arguments for the machine, without what it boots from. `log` is where its log goes, if one is asked for.
 pub fn machine_arguments(options: &cli::Qemu, log: &Path) -> Result<Vec<OsString>> {
+    machine_arguments_beside(options, log, 0)
+}
+
+/// The same for a machine that has memory for more than the hypervisor and the guests: so many MiB.
+pub fn machine_arguments_beside(options: &cli::Qemu, log: &Path, beside: u64) -> Result<Vec<OsString>> {
     let guests: u64 = guests::all(options)?.iter().map(|guest| guest.config.maxmem_kib / 1024).sum();
-    let memory = guests + HYPERVISOR_MIB;
+    let memory = guests + HYPERVISOR_MIB + beside;
     let exit_device = format!("isa-debug-exit,iobase={EXIT_PORT},iosize=0x04");
     let memory = format!("{memory}M");
     let smp = options.smp.to_string();
@@ -174,7 +179,8 @@ mod tests {
             ("--machine svm", "pv-ring1, pv-ring3"),
             ("--hypervisor kvm", "paravane, xen"),
             ("--hypervisor xen --machine pv-ring1", "pv-ring3"),
-            ("--hypervisor xen --guest pv-guest --guest pv-guest", "one domain"),
+            ("--hypervisor xen --guest pv-guest --guest pv-guest,cap=20", "cap"),
+            ("--hypervisor xen --domu --guest pv-guest,cpus=0", "cpus"),
             ("--hypervisor xen --checked", "--hypervisor paravane"),
             ("--hypervisor xen --vcpus 2", "--smp 2"),
             ("--smp 65", "1 to 64"),
@@ -193,6 +199,8 @@ mod tests {
         assert!(check(&options("--machine pv-ring1 --smp 4 --icount")).is_ok());
         assert!(check(&options("--machine pv-ring3")).is_ok());
         assert!(check(&options("--hypervisor xen --machine pv-ring3 --smp 2 --vcpus 2")).is_ok());
+        assert!(check(&options("--hypervisor xen --domu --vcpus 2")).is_ok());
+        assert!(check(&options("--hypervisor xen --guest pv-guest --guest pv-guest")).is_ok());
     }
 
     #[test]

@@ -71,7 +71,7 @@ pub fn command(project: &Project, options: &cli::Qemu) -> Result<Status> {
     run(command, options, mode)
 }
 
-/// Runs the guest as the first domain of Debian's Xen.
+/// Runs the guest as the first domain of Debian's Xen, or the guests as domains that a toolstack builds there.
 fn on_xen(
     project: &Project,
     options: &cli::Qemu,
@@ -84,12 +84,20 @@ fn on_xen(
         let _lock = setup::lock(project)?;
         setup::fixtures::xen(project, bring)?
     };
-    let mut guest = guests::all(options)?.remove(0);
-    guest.complete(options, mode == Mode::Demonstration);
-    let (kernel, ramdisk) = read(project, bring, &guest, built)?;
-    let modules = xen::Modules::write(project, &packed, &kernel, &ramdisk.unwrap_or_default())?;
+    let mut guests = guests::all(options)?;
+    let first = if xen::by_toolstack(options, &guests) {
+        let path = build::toolstack_made(project)?;
+        let kernel = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        xen::First::toolstack(options, kernel, bundle(project, options, built, mode)?)
+    } else {
+        let mut guest = guests.remove(0);
+        guest.complete(options, mode == Mode::Demonstration);
+        let (kernel, ramdisk) = read(project, bring, &guest, built)?;
+        xen::First::guest(&guest, kernel, ramdisk.unwrap_or_default())
+    };
+    let modules = xen::Modules::write(project, &packed, &first)?;
     let mut command = qemu.command();
-    command.current_dir(modules.folder()).args(xen::qemu_arguments(options, &guest, &modules)?);
+    command.current_dir(modules.folder()).args(xen::qemu_arguments(options, &first, &modules)?);
     run(command, options, mode)
 }
 

@@ -1,4 +1,5 @@
-//! Debian's Xen in place of Paravane: the guest is its first domain, loaded as a multiboot module.
+//! Debian's Xen in place of Paravane: the guest is its first domain, loaded as a multiboot module; or the first domain is a
+//! toolstack that builds the guests from the archive that Paravane builds them from.
 
 use super::guests::Guest;
 use super::machine;
@@ -6,6 +7,7 @@ use crate::cli;
 use crate::project::Project;
 use crate::stop;
 use anyhow::{Context, Result, bail};
+use paravane_core::build::Share;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,14 +16,25 @@ use std::process::Command;
 /// What `--hypervisor` calls it.
 pub const NAME: &str = "xen";
 
-/// Refuses what Xen's first domain cannot be.
+/// MiB of the toolstack's domain besides the archive: its image, its heap, its tables.
+const TOOLSTACK_MIB: u64 = 40;
+
+/// Whether a toolstack builds the domains: Xen starts one by itself, and that one is not like others.
+pub fn by_toolstack(options: &cli::Qemu, guests: &[Guest]) -> bool {
+    options.domu || guests.len() > 1
+}
+
+/// Refuses what domains of Xen's cannot be.
 pub fn check(options: &cli::Qemu, guests: &[Guest]) -> Result<()> {
     let refuse = |why: &str| Err(stop::usage(format!("--hypervisor xen: {why}")));
-    if guests.len() > 1 {
-        return refuse("it starts one domain by itself; allowed: one --guest or --cfg");
-    }
     if options.checked {
         return refuse("--checked is about Paravane; allowed with: --hypervisor paravane");
+    }
+    if by_toolstack(options, guests) {
+        if guests.iter().any(|guest| guest.config.share != Share::default()) {
+            return refuse("the toolstack sets no cpu_weight, cap, cpus or exclusive; allowed: without them");
+        }
+        return Ok(());
     }
     // Xen gives its first domain no more vcpus than there are processors.
     if let Some(guest) = guests.iter().find(|guest| guest.config.vcpus > options.smp) {
@@ -29,6 +42,40 @@ pub fn check(options: &cli::Qemu, guests: &[Guest]) -> Result<()> {
         return refuse(&format!("{vcpus} vcpus need as many processors; allowed with: --smp {vcpus}"));
     }
     Ok(())
+}
+
+/// What Xen is to start.
+#[derive(Clone, Debug)]
+pub struct First {
+    kernel: Vec<u8>,
+    /// The module that it gets.
+    module: Vec<u8>,
+    /// Its command line.
+    words: String,
+    memory_mib: u64,
+    vcpus: u32,
+    /// MiB that the machine has for it besides the guests' memory.
+    beside_mib: u64,
+}
+
+impl First {
+    /// The guest itself.
+    pub fn guest(guest: &Guest, kernel: Vec<u8>, module: Vec<u8>) -> Self {
+        let config = &guest.config;
+        let (words, memory_mib, vcpus) = (config.cmdline.clone(), config.memory_kib / 1024, config.vcpus);
+        Self { kernel, module, words, memory_mib, vcpus, beside_mib: 0 }
+    }
+
+    /// A toolstack for the domains of a boot archive.
+    pub fn toolstack(options: &cli::Qemu, kernel: Vec<u8>, archive: Vec<u8>) -> Self {
+        // Xen has it where the boot loader put it, and may move it to the domain's own frames.
+        let memory_mib = TOOLSTACK_MIB + 2 * (archive.len() as u64).div_ceil(1 << 20);
+        let appended = options.hypervisor_append.as_deref().unwrap_or_default();
+        // Who has the console among its domains is for the toolstack to know.
+        let words: Vec<&str> =
+            appended.split_whitespace().filter(|word| word.starts_with("conswitch=")).collect();
+        Self { kernel, module: archive, words: words.join(" "), memory_mib, vcpus: 1, beside_mib: memory_mib }
+    }
 }
 
 /// What one run boots from, in a folder by names without blanks or commas: QEMU separates modules by these. Removed with
@@ -40,8 +87,8 @@ pub struct Modules {
 }
 
 impl Modules {
-    /// Unpacks the hypervisor and places the kernel and the first file system beside it.
-    pub fn write(project: &Project, packed: &Path, kernel: &[u8], ramdisk: &[u8]) -> Result<Self> {
+    /// Unpacks the hypervisor and places the kernel and its module beside it.
+    pub fn write(project: &Project, packed: &Path, first: &First) -> Result<Self> {
         let folder = project.kernel_target().join("images");
         fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
         let id = std::process::id();
@@ -53,7 +100,7 @@ impl Modules {
         if !unpacked.status.success() {
             bail!("gzip ended with {}: {}", unpacked.status, String::from_utf8_lossy(&unpacked.stderr));
         }
-        for (name, bytes) in modules.names.iter().zip([&unpacked.stdout[..], kernel, ramdisk]) {
+        for (name, bytes) in modules.names.iter().zip([&unpacked.stdout, &first.kernel, &first.module]) {
             let path = modules.folder.join(name);
             fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))?;
         }
@@ -76,13 +123,13 @@ impl Drop for Modules {
 }
 
 /// Xen's command line. After `noreboot` it stands still at the end, so that what it says there is the last word.
-fn hypervisor_arguments(options: &cli::Qemu, guest: &Guest) -> String {
+fn hypervisor_arguments(options: &cli::Qemu, first: &First) -> String {
     let levels = match options.verbose {
         0 => "loglvl=warning guest_loglvl=none",
         1 => "loglvl=info guest_loglvl=warning",
         _ => "loglvl=all guest_loglvl=all",
     };
-    let (memory, vcpus) = (guest.config.memory_kib / 1024, guest.config.vcpus);
+    let First { memory_mib: memory, vcpus, .. } = first;
     let mut line = format!(
         "console=com1 com1=115200 {levels} noreboot dom0=pv dom0_mem={memory}M,max:{memory}M dom0_max_vcpus={vcpus}"
     );
@@ -94,14 +141,15 @@ fn hypervisor_arguments(options: &cli::Qemu, guest: &Guest) -> String {
 }
 
 /// QEMU's arguments for Xen and its modules.
-pub fn qemu_arguments(options: &cli::Qemu, guest: &Guest, modules: &Modules) -> Result<Vec<OsString>> {
-    let [hypervisor, kernel, ramdisk] = &modules.names;
+pub fn qemu_arguments(options: &cli::Qemu, first: &First, modules: &Modules) -> Result<Vec<OsString>> {
+    let [hypervisor, kernel, module] = &modules.names;
     // QEMU takes two commas for one inside a module's words.
-    let words = guest.config.cmdline.replace(',', ",,");
-    let mut args = machine::machine_arguments(options, &modules.folder.join("qemu.log"))?;
+    let words = first.words.replace(',', ",,");
+    let log = modules.folder.join("qemu.log");
+    let mut args = machine::machine_arguments_beside(options, &log, first.beside_mib)?;
     args.extend(["-kernel", hypervisor].map(OsString::from));
-    args.extend(["-initrd".into(), format!("{kernel} {words},{ramdisk}").into()]);
-    args.extend(["-append".into(), hypervisor_arguments(options, guest).into()]);
+    args.extend(["-initrd".into(), format!("{kernel} {words},{module}").into()]);
+    args.extend(["-append".into(), hypervisor_arguments(options, first).into()]);
     Ok(args)
 }
 
@@ -111,21 +159,41 @@ mod tests {
     use crate::qemu::guests;
     use clap::Parser;
 
-    #[test]
-    fn the_first_domain_is_what_the_options_say() {
-        let words = ["cargo xtask", "qemu", "--hypervisor", "xen", "--memory", "64M", "--append", "a=1,2"];
+    fn text(words: &[&str]) -> String {
+        let words = ["cargo xtask", "qemu", "--hypervisor", "xen"].iter().chain(words);
         let options = match cli::Cli::try_parse_from(words).unwrap().command {
             cli::Command::Qemu(options) => *options,
             _ => unreachable!("the word is qemu"),
         };
-        let mut guest = guests::all(&options).unwrap().remove(0);
-        guest.complete(&options, true);
+        let mut guests = guests::all(&options).unwrap();
+        let first = if by_toolstack(&options, &guests) {
+            First::toolstack(&options, Vec::new(), vec![0; 5 << 20])
+        } else {
+            guests[0].complete(&options, true);
+            First::guest(&guests[0], Vec::new(), Vec::new())
+        };
         let names = ["xen-1.elf", "kernel-1.elf", "bundle-1.cpio"].map(str::to_owned);
         let modules = Modules { folder: PathBuf::from("/nonexistent"), names };
-        let args = qemu_arguments(&options, &guest, &modules).unwrap();
-        let text = args.iter().map(|arg| arg.to_string_lossy()).collect::<Vec<_>>().join(" ");
+        let args = qemu_arguments(&options, &first, &modules).unwrap();
+        args.iter().map(|arg| arg.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn the_first_domain_is_what_the_options_say() {
+        let text = text(&["--memory", "64M", "--append", "a=1,2"]);
         assert!(text.contains("-kernel xen-1.elf -initrd kernel-1.elf demo a=1,,2,bundle-1.cpio"), "{text}");
         assert!(text.contains("-cpu max,-smap") && text.contains("-m 320M"), "{text}");
         assert!(text.ends_with("noreboot dom0=pv dom0_mem=64M,max:64M dom0_max_vcpus=1"), "{text}");
+    }
+
+    #[test]
+    fn a_toolstack_has_memory_of_its_own() {
+        let appended = ["--hypervisor-append", "conswitch=ax guest_loglvl=all"];
+        let two = ["--guest", "pv-guest", "--guest", "pv-guest,memory=32M"];
+        let two = text(&[&appended[..], &two].concat());
+        assert!(two.contains("-initrd kernel-1.elf conswitch=ax,bundle-1.cpio"), "{two}");
+        assert!(two.contains("-m 466M") && two.contains("dom0_mem=50M,max:50M dom0_max_vcpus=1"), "{two}");
+        let one = text(&["--domu", "--memory", "64M", "--append", "x"]);
+        assert!(one.contains("-initrd kernel-1.elf ,bundle-1.cpio") && one.contains("-m 370M"), "{one}");
     }
 }
