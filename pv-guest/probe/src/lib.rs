@@ -8,6 +8,7 @@
 pub use paravane_abi::{elfnote, ring1};
 
 pub mod boot;
+pub mod events;
 pub mod grants;
 pub mod guard;
 pub mod hypercall;
@@ -15,5 +16,6 @@ mod image;
 pub mod memory;
 pub mod print;
 pub mod ring;
+pub mod time;
 pub mod user;
 pub mod vcpus;

@@ -100,9 +100,21 @@ pub unsafe fn write(address: u64, value: u64) {
     unsafe { (address as *mut u64).write_volatile(value) };
 }
 
-/// A vcpu's part of the shared page, where it is unless it was placed elsewhere.
+/// Where vcpus' parts of the shared page were placed by `VCPUOP_register_vcpu_info`; 0 where they are in the page.
+static PLACED: [AtomicU64; XEN_LEGACY_MAX_VCPUS] = [const { AtomicU64::new(0) }; XEN_LEGACY_MAX_VCPUS];
+
+/// Takes down that a vcpu's part of the shared page is at an address from now on, which stays mapped.
+pub fn place_vcpu_info(vcpu: usize, address: u64) {
+    PLACED[vcpu].store(address, Ordering::SeqCst);
+}
+
+/// A vcpu's part of the shared page, or where that was placed.
 pub fn vcpu_info(vcpu: usize) -> *mut VcpuInfo {
     assert!(vcpu < XEN_LEGACY_MAX_VCPUS);
+    match PLACED[vcpu].load(Ordering::SeqCst) {
+        0 => {}
+        placed => return placed as *mut VcpuInfo,
+    }
     // SAFETY: within the array.
     unsafe { (&raw mut (*shared()).vcpu_info).cast::<VcpuInfo>().add(vcpu) }
 }

@@ -1,0 +1,28 @@
+//! The time: system time by the parameters in the shared page, and waiting.
+
+use core::arch::x86_64::_rdtsc;
+
+use crate::events::vcpu;
+use crate::hypercall::yield_now;
+
+/// Nanoseconds of a millisecond.
+pub const MILLISECOND: u64 = 1_000_000;
+
+/// The processor's ticks.
+pub fn ticks() -> u64 {
+    // SAFETY: reads a counter.
+    unsafe { _rdtsc() }
+}
+
+/// System time in nanoseconds, as vcpu 0 is told it.
+pub fn now() -> u64 {
+    vcpu(0).time().system_time_at(ticks())
+}
+
+/// Waits so many nanoseconds.
+pub fn wait(nanoseconds: u64) {
+    let end = now() + nanoseconds;
+    while now() < end {
+        yield_now();
+    }
+}
