@@ -17,10 +17,11 @@ impl<M: Machine> Hypervisor<M> {
         let deadline = self.now().saturating_add(u64::from(seconds) * SECOND);
         let watchdogs = &mut self.domain_mut().watchdogs;
         let answer = if id == 0 {
-            if seconds == 0 {
-                return Err(Errno::EINVAL);
-            }
-            let free = watchdogs.iter().position(Option::is_none).ok_or(Errno::ENOSPC)?;
+            // A timer of no time at all bites at once, as in Xen; and there the answer is a number without a sign, of 32
+            // bits, so that the error is not extended.
+            let Some(free) = watchdogs.iter().position(Option::is_none) else {
+                return Ok(Errno::ENOSPC.to_rax() & u64::from(u32::MAX));
+            };
             watchdogs[free] = Some(deadline);
             free as u64 + 1
         } else {
