@@ -204,7 +204,7 @@ macro_rules! __hypercall_rows_from_29 {
     "The hypervisor's parameters, as files." {}
 
 48 ring1_op Ring1Op HYPERVISOR_RING1_OP []
-    (cmd: u32, arg: *mut u8) any [EFAULT ENOSYS]
+    (cmd: u32, arg: *mut u8) any [EFAULT EPERM ENOSYS]
     "Paravane's extension. The number is Xen's `__HYPERVISOR_arch_0`, there the machine-check call of the hardware domain, so look for the extension's CPUID leaf first." {
     Ring1Command u32:
     0 read_counters ReadCounters RING1_OP_READ_COUNTERS []

@@ -12,7 +12,8 @@ impl<M: Machine> Hypervisor<M> {
     /// `ring1_op`.
     pub(super) fn ring1_op(&mut self, call: &mut Call<'_>) -> Answer {
         if self.domain().policy != Policy::Ring1 {
-            return Err(Errno::ENOSYS.into());
+            // To a kernel that is on Xen the number is that of machine checks, which are the hardware domain's.
+            return Err(Errno::EPERM.into());
         }
         match call.args[0] as u32 {
             RING1_OP_READ_COUNTERS => {

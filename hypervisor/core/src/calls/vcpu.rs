@@ -36,7 +36,8 @@ impl<M: Machine> Hypervisor<M> {
                     return Err(Errno::EFAULT.into());
                 }
                 self.domain_mut().vcpus[number as usize].runstate_area = request.addr;
-                self.publish_runstate(self.here.domain, number as usize);
+                // This once it is the caller's address, whose vcpu it is: one that is down has no address space.
+                let _ = self.write_guest(request.addr, &self.runstate_info(number));
                 Ok(0)
             }
             VcpuCommand::SetPeriodicTimer => self.set_periodic(number, pointer),

@@ -185,6 +185,15 @@ fn run_states_are_told_where_asked() {
 }
 
 #[test]
+fn the_run_state_of_a_vcpu_that_is_down_is_told_at_once() {
+    let mut world = World::configured(1, |config| config.vcpus = 2);
+    world.put(ARG, &LIST);
+    let args = [VCPUOP_REGISTER_RUNSTATE_MEMORY_AREA.into(), 1, ARG];
+    assert_eq!(world.call(HYPERVISOR_VCPU_OP, &args), 0);
+    assert_eq!(world.get::<VcpuRunstateInfo>(LIST).state, RUNSTATE_OFFLINE);
+}
+
+#[test]
 fn time_is_told_where_asked() {
     let mut world = World::new();
     assert_eq!(world.vcpu_op(VCPUOP_REGISTER_VCPU_TIME_MEMORY_AREA, &LIST), 0);
