@@ -54,8 +54,11 @@ fn unreadable(t: &mut Trial, command: u32) {
     }
 }
 
-/// A case that would end Xen's first domain, which may do it.
-fn needs_no_privilege() -> Verdict {
+/// A case that Xen's first domain would not be refused.
+///
+/// # Errors
+/// The case is skipped there.
+pub fn needs_no_privilege() -> Verdict {
     if start().info.start_flags().contains(StartFlags::PRIVILEGED) {
         return Err(Stop::Skip("a privileged domain may"));
     }
