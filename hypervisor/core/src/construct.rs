@@ -420,6 +420,7 @@ impl<M: Machine> Hypervisor<M> {
             ran: 0,
             plan: Arc::clone(plan),
             watchdogs: Default::default(),
+            eoi_page: None,
             memory_map: Vec::from([E820Entry {
                 addr: 0,
                 size: plan.layout.nr_pages << PAGE_SHIFT,

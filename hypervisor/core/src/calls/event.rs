@@ -21,7 +21,7 @@ const PORTS_A_STEP: u32 = 64;
 const RESET_CONTINUED: u32 = 14;
 /// Physical interrupts that a domain has numbers for, though none is given to any: in Xen, the 24 of the machine's
 /// I/O APIC and `extra_guest_irqs`, 32 by default. A number past them is bad before it is forbidden.
-const NR_PIRQS: u32 = 56;
+pub(super) const NR_PIRQS: u32 = super::physdev::NR_GSIS + 32;
 
 impl<M: Machine> Hypervisor<M> {
     /// `event_channel_op`.

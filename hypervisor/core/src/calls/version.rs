@@ -69,7 +69,7 @@ impl<M: Machine> Hypervisor<M> {
             VersionCommand::Pagesize => return Ok(PAGE_SIZE as u64),
             VersionCommand::GuestHandle => self.write_guest(pointer, &[0u8; 16])?,
             // Neither is a guest's business: Xen's text for who may not read it, and no build note here.
-            VersionCommand::Commandline => self.write_guest(pointer, &text::<1024>("<denied>"))?,
+            VersionCommand::Commandline => self.write_guest(pointer, b"<denied>\0")?,
             VersionCommand::BuildId => return Err(Errno::EPERM.into()),
         }
         Ok(0)

@@ -114,6 +114,8 @@ pub struct Domain {
     pub console: RingPlace,
     /// The ring to xenstore.
     pub store: RingPlace,
+    /// Its page of interrupts that need an end, held as its rings are (`PHYSDEVOP_pirq_eoi_gmfn_v2`).
+    pub eoi_page: Option<Mfn>,
     /// What it has printed of a line, while another domain has the console.
     pub lines: LineBuffer,
     /// `VMASST_TYPE_*` bits that are on.

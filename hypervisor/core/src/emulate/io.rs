@@ -14,14 +14,7 @@ const STEP: u64 = 64;
 
 /// Whether the guest may use its ports: by virtual IOPL, else by the bitmap its kernel set.
 pub(super) fn permitted(cpu: &impl VirtualCpu, port: u16, width: u8) -> Result<(), Fault> {
-    if iopl_allows(cpu) {
-        return Ok(());
-    }
-    match cpu.io_bitmap(port, width) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(Fault::PROTECTION),
-        Err(address) => Err(Fault::page(address, 0)),
-    }
+    if iopl_allows(cpu) || cpu.io_bitmap(port, width) { Ok(()) } else { Err(Fault::PROTECTION) }
 }
 
 /// Xen counts a PV kernel as ring 1 here (as ring 0 with `architectural_iopl`), whatever ring it runs in.

@@ -150,9 +150,9 @@ pub trait VirtualCpu {
     fn xcr0_mask(&self) -> u64;
     /// Base of a data segment for the current code, or `None` if it is not usable.
     fn segment_base(&self, segment: Segment) -> Option<u64>;
-    /// Whether the guest kernel's I/O bitmap grants `width` ports from `port`; `Err` is the address of a bitmap
-    /// byte that cannot be read.
-    fn io_bitmap(&self, port: u16, width: u8) -> Result<bool, u64>;
+    /// Whether the guest kernel's I/O bitmap grants `width` ports from `port`. Xen takes bytes that cannot be read for
+    /// set bits, where the processor's own bitmap would fault.
+    fn io_bitmap(&self, port: u16, width: u8) -> bool;
 }
 
 /// What a guest may choose in CR4.

@@ -42,5 +42,6 @@ fn holdings(domain: &Domain) -> Vec<Holding> {
         .chain(infos.map(Holding::Writable))
         .chain(domain.ports.held_frames().map(Holding::Writable))
         .chain(rings.filter(|ring| ring.held).map(|ring| Holding::Writable(ring.frame)))
+        .chain(domain.eoi_page.map(Holding::Writable))
         .collect()
 }

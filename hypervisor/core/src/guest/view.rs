@@ -256,21 +256,17 @@ impl<M: Machine> VirtualCpu for View<'_, M> {
         }
     }
 
-    fn io_bitmap(&self, port: u16, width: u8) -> Result<bool, u64> {
+    fn io_bitmap(&self, port: u16, width: u8) -> bool {
         let vcpu = self.hypervisor.vcpu();
         let end = u32::from(port) + u32::from(width);
         if vcpu.io_bitmap == 0 || end > vcpu.io_ports {
-            return Ok(false);
+            return false;
         }
-        let Some(memory) = self.hypervisor.kernel_memory() else { return Ok(false) };
-        for port in u32::from(port)..end {
+        let Some(memory) = self.hypervisor.kernel_memory() else { return false };
+        (u32::from(port)..end).all(|port| {
             let address = vcpu.io_bitmap.wrapping_add(u64::from(port / 8));
-            let byte: u8 = memory.read(address).map_err(|fault| fault.address)?;
-            if byte >> (port % 8) & 1 != 0 {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+            memory.read::<u8>(address).is_ok_and(|byte| byte >> (port % 8) & 1 == 0)
+        })
     }
 }
 

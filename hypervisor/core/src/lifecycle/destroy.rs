@@ -120,12 +120,13 @@ impl<M: Machine> Hypervisor<M> {
 
     fn drop_rings(&mut self, index: usize) {
         let Self { frames, machine, domains, .. } = self;
-        let Domain { id, console, store, .. } = &mut domains[index];
-        for ring in [console, store] {
-            if core::mem::take(&mut ring.held) {
-                frames.put_writable(machine, ring.frame);
-                frames.put_ref(machine, ring.frame);
-            }
+        let Domain { id, console, store, eoi_page, .. } = &mut domains[index];
+        let rings = [console, store];
+        let rings =
+            rings.into_iter().filter_map(|ring| core::mem::take(&mut ring.held).then_some(ring.frame));
+        for frame in rings.chain(eoi_page.take()) {
+            frames.put_writable(machine, frame);
+            frames.put_ref(machine, frame);
         }
         self.store.release(*id);
     }

@@ -231,6 +231,10 @@ fn effects_of_instructions_reach_the_processor() {
     assert_eq!(world.exception(before, GP, 0, 0).rip, before.rip + 1);
     let beyond = CpuUserRegs { rdx: 0x70, ..before };
     assert_eq!(world.exception(beyond, GP, 0, 0).rip, handler(13));
+    // A bitmap that cannot be read is all set.
+    let hole = PhysdevSetIobitmap { bitmap: HOLE, nr_ports: 0x70, pad: 0 };
+    world.op(HYPERVISOR_PHYSDEV_OP, PHYSDEVOP_SET_IOBITMAP, &hole);
+    assert_eq!(world.exception(before, GP, 0, 0).rip, handler(13));
 }
 
 #[test]

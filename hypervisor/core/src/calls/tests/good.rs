@@ -25,6 +25,10 @@ fn versions_and_features() {
         assert_eq!(world.call(HYPERVISOR_XEN_VERSION, &[command.into(), ARG]), 0);
         assert_eq!(&world.get::<[u8; 6]>(ARG), start);
     }
+    // What is withheld is not padded either.
+    world.put(ARG, &[0xffu8; 16]);
+    assert_eq!(world.call(HYPERVISOR_XEN_VERSION, &[XENVER_COMMANDLINE.into(), ARG]), 0);
+    assert_eq!(&world.get::<[u8; 10]>(ARG), b"<denied>\0\xff");
     let platform = [XENVER_PLATFORM_PARAMETERS.into(), ARG];
     assert_eq!(
         (world.call(HYPERVISOR_XEN_VERSION, &platform), world.get(ARG)),

@@ -38,7 +38,6 @@ fn not_looked_at(call: u64, name: &str) -> Option<i64> {
         (HYPERVISOR_MEMORY_OP, "machphys_compat_mfn_list") => Errno::EOPNOTSUPP,
         (HYPERVISOR_XEN_VERSION, "build_id") => Errno::EPERM,
         (HYPERVISOR_SCHED_OP, "pin_override") => Errno::EPERM,
-        (HYPERVISOR_PHYSDEV_OP, "pirq_eoi_gmfn_v1" | "pirq_eoi_gmfn_v2") => Errno::ENOSYS,
         (HYPERVISOR_PHYSDEV_OP, "pci_mmcfg_reserved" | "dbgp_op") => Errno::EPERM,
         (HYPERVISOR_VCPU_OP, "get_physid") => Errno::EINVAL,
         _ => return None,

@@ -1,6 +1,7 @@
 //! Calls that a PV domain without privileges and devices can only be refused: in Xen's order, by Xen's numbers.
 
 use super::world::*;
+use crate::addr::Level;
 use paravane_abi::errno::Errno::{self, *};
 use paravane_abi::event::{EVTCHNOP_ALLOC_UNBOUND, EVTCHNOP_RESET, EvtchnOp};
 use paravane_abi::hvm::*;
@@ -222,13 +223,19 @@ fn devices_are_refused() {
         let request = PhysdevManagePciExt { is_extfn, is_virtfn, ..Default::default() };
         world.op_refused(physdev, PHYSDEVOP_MANAGE_PCI_ADD_EXT, &request, error);
     }
-    for (gsi, error) in [(9, EPERM), (-1, EINVAL)] {
+    let table = PhysdevMapPirq {
+        domid: NOBODY,
+        kind: MAP_PIRQ_TYPE_MULTI_MSI,
+        table_base: 0x1000,
+        ..Default::default()
+    };
+    world.op_refused(physdev, PHYSDEVOP_MAP_PIRQ, &table, EINVAL);
+    for (gsi, error) in [(9, EPERM), (23, EPERM), (24, EINVAL), (-1, EINVAL), (i32::MAX, EINVAL)] {
         world.op_refused(physdev, PHYSDEVOP_SETUP_GSI, &PhysdevSetupGsi { gsi, ..Default::default() }, error);
     }
     world.put(ARG, &[0u64; 4]);
     for (command, error) in [
         (PHYSDEVOP_EOI, EINVAL),
-        (PHYSDEVOP_IRQ_STATUS_QUERY, EINVAL),
         (PHYSDEVOP_GET_FREE_PIRQ, ENOSPC),
         (PHYSDEVOP_APIC_READ, EPERM),
         (PHYSDEVOP_ALLOC_IRQ_VECTOR, EPERM),
@@ -244,6 +251,38 @@ fn devices_are_refused() {
         world.refused(physdev, &[command.into(), ARG], error);
     }
     assert_eq!(world.untouched(physdev, &[PHYSDEVOP_IRQ_UNMASK_NOTIFY.into(), HOLE]), 0);
+}
+
+#[test]
+fn interrupts_that_could_be_need_an_end() {
+    let mut world = World::new();
+    let physdev = HYPERVISOR_PHYSDEV_OP;
+    for irq in [0, 55] {
+        world.put(ARG, &PhysdevIrqStatusQuery { irq, flags: u32::MAX });
+        assert_eq!(world.call(physdev, &[PHYSDEVOP_IRQ_STATUS_QUERY.into(), ARG]), 0);
+        assert_eq!(world.get::<PhysdevIrqStatusQuery>(ARG).flags, XENIRQSTAT_NEEDS_EOI);
+    }
+    for irq in [56, u32::MAX] {
+        let request = PhysdevIrqStatusQuery { irq, flags: 0 };
+        world.op_refused(physdev, PHYSDEVOP_IRQ_STATUS_QUERY, &request, EINVAL);
+    }
+}
+
+#[test]
+fn a_page_of_ends_is_given_once() {
+    let mut world = World::new();
+    let physdev = HYPERVISOR_PHYSDEV_OP;
+    let own = PhysdevPirqEoiGmfn { gmfn: world.mfn(LIST).get() };
+    for command in [PHYSDEVOP_PIRQ_EOI_GMFN_V1, PHYSDEVOP_PIRQ_EOI_GMFN_V2] {
+        for gmfn in [u64::MAX, world.hv.frames.len() as u64, world.entry(LIST, Level::L1).0.get()] {
+            world.op_refused(physdev, command, &PhysdevPirqEoiGmfn { gmfn }, EINVAL);
+        }
+    }
+    assert_eq!(world.op(physdev, PHYSDEVOP_PIRQ_EOI_GMFN_V2, &own), 0);
+    world.audit();
+    for command in [PHYSDEVOP_PIRQ_EOI_GMFN_V1, PHYSDEVOP_PIRQ_EOI_GMFN_V2] {
+        world.op_refused(physdev, command, &own, EBUSY);
+    }
 }
 
 #[test]

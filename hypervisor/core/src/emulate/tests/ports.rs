@@ -56,8 +56,6 @@ fn permission_comes_from_iopl_or_bitmap() {
     assert_ne!(user.emulate(&regs(), &[0x66, 0xe5, 0x60]), refused);
     assert_eq!(user.emulate(&regs(), &[0xe5, 0x60]), refused);
     assert_eq!(user.emulate(&regs(), &[0x66, 0xe5, 0x61]), refused);
-    user.bitmap_fault = Some(0x1234);
-    assert_eq!(user.emulate(&regs(), &[0xe4, 0x60]), Emulated::Fault(Fault::page(0x1234, 0)));
     user.iopl = 3;
     assert_ne!(user.emulate(&regs(), &[0xe4, 0x60]), refused);
 }
