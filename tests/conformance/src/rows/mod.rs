@@ -1,28 +1,75 @@
 //! The table of hypercalls (`paravane_abi::hypercall_table!`): a file for each row, which says what the ABI promises and
 //! where, and what its cases provoke.
 
+mod arch_1;
+mod arch_2;
+mod arch_3;
+mod arch_4;
+mod arch_5;
+mod arch_6;
+mod arch_7;
+mod argo_op;
 mod callback_op;
+mod console_io;
+mod dm_op;
+mod domctl;
 mod event_channel_op;
 mod event_channel_op_compat;
+mod hvm_op;
+mod hypfs_op;
+mod kexec_op;
 mod nmi_op;
+mod physdev_op;
+mod physdev_op_compat;
+mod platform_op;
 pub mod pointers;
+pub mod refusals;
 mod ring1_op;
 mod sched_op;
 mod set_timer_op;
 mod set_trap_table;
+mod sysctl;
+mod tmem_op;
 mod vcpu_op;
+mod xen_version;
+mod xenoprof_op;
+mod xenpmu_op;
+mod xsm_op;
 
 use crate::case::Row;
 
 /// The rows of each call, in the order of the table.
 pub const ALL: &[&[&Row]] = &[
     &[&set_trap_table::ROW],
+    &[&platform_op::ROW],
     &[&set_timer_op::ROW],
     &[&event_channel_op_compat::ROW],
+    xen_version::ROWS,
+    console_io::ROWS,
+    &[&physdev_op_compat::ROW],
     vcpu_op::ROWS,
+    &[&xsm_op::ROW],
     nmi_op::ROWS,
     sched_op::ROWS,
     callback_op::ROWS,
+    &[&xenoprof_op::ROW],
     event_channel_op::ROWS,
+    physdev_op::ROWS,
+    hvm_op::ROWS,
+    &[&sysctl::ROW],
+    &[&domctl::ROW],
+    &[&kexec_op::ROW],
+    &[&tmem_op::ROW],
+    &[&argo_op::ROW],
+    xenpmu_op::ROWS,
+    &[&dm_op::ROW],
+    &[&hypfs_op::ROW],
     ring1_op::ROWS,
+    &[&arch_1::ROW],
+    &[&arch_2::ROW],
+    &[&arch_3::ROW],
+    &[&arch_4::ROW],
+    &[&arch_5::ROW],
+    &[&arch_6::ROW],
+    &[&arch_7::ROW],
 ];

@@ -1,0 +1,14 @@
+//! `arch_2`, call 50 (xen/include/public/xen.h): architecture's own; no Xen has used it.
+//!
+//! Refused: everything, before anything is looked at (`ENOSYS`).
+
+use paravane_abi::hypercall::HYPERVISOR_ARCH_2;
+
+use crate::case::{Case, Row};
+use crate::rows::refusals;
+
+/// The row.
+pub const ROW: Row = Row::call(
+    "arch_2",
+    &[Case::refusal("absent", "there is no such call", |t| refusals::absent(t, HYPERVISOR_ARCH_2))],
+);
