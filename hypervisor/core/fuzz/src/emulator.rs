@@ -131,8 +131,8 @@ impl VirtualCpu for Cpu {
         self.bases[segment as usize]
     }
 
-    fn io_bitmap(&self, _: u16, _: u8) -> Result<bool, u64> {
-        self.bitmap_fault.map_or(Ok(self.granted), Err)
+    fn io_bitmap(&self, _: u16, _: u8) -> bool {
+        self.bitmap_fault.map_or(self.granted), Err
     }
 }
 
