@@ -27,7 +27,6 @@ struct Cpu {
     xcr0: u64,
     bases: [Option<u64>; 6],
     granted: bool,
-    bitmap_fault: Option<u64>,
 }
 
 impl Cpu {
@@ -49,7 +48,6 @@ impl Cpu {
             xcr0: *choice.choose(&[0, 7])?,
             bases: [Some(0), Some(0), Some(0), Some(0), choice.arbitrary()?, choice.arbitrary()?],
             granted: choice.arbitrary()?,
-            bitmap_fault: if choice.ratio(1, 8)? { Some(choice.arbitrary()?) } else { None },
         })
     }
 }
@@ -132,7 +130,7 @@ impl VirtualCpu for Cpu {
     }
 
     fn io_bitmap(&self, _: u16, _: u8) -> bool {
-        self.bitmap_fault.map_or(self.granted), Err
+        self.granted
     }
 }
 
