@@ -133,6 +133,8 @@ pub struct Vcpu {
     pub io_bitmap: u64,
     /// Ports it covers.
     pub io_ports: u32,
+    /// CR2 as its kernel reads it: the latest page fault's address, or what it wrote.
+    pub cr2: u64,
     /// CR4 bits the guest chose.
     pub cr4: u64,
     /// Bases of FS, user GS and kernel GS while it does not run.
@@ -185,6 +187,7 @@ impl Vcpu {
             iopl: 0,
             io_bitmap: 0,
             io_ports: 0,
+            cr2: 0,
             cr4: 0,
             bases: [0; 3],
             user_rsp: 0,

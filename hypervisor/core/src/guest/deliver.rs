@@ -68,6 +68,7 @@ impl<M: Machine> Hypervisor<M> {
         };
         self.enter_kernel(regs, &entry)?;
         if let Some(address) = fault.address {
+            self.vcpu_mut().cr2 = address;
             self.shared().set_cr2(self.vcpu().info, address);
         }
         self.counters.traps_bounced += 1;

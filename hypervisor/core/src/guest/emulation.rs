@@ -53,7 +53,10 @@ impl<M: Machine> Hypervisor<M> {
             // No domain has a device; Xen answers reads of ports that are not the guest's with ones.
             Effect::PortRead { .. } => return Some(retire.with_port_value(NO_DEVICE)),
             Effect::SetTs(set) => self.set_task_switched(set),
-            Effect::SetCr2(address) => self.shared().set_cr2(self.vcpu().info, address),
+            Effect::SetCr2(address) => {
+                self.vcpu_mut().cr2 = address;
+                self.shared().set_cr2(self.vcpu().info, address);
+            }
             Effect::WriteCr4(value) => {
                 self.vcpu_mut().cr4 = value;
                 self.machine.set_guest_cr4(value);

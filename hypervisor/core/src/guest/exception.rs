@@ -24,6 +24,8 @@ pub const VECTOR_SYSCALL32: u32 = 0x101;
 /// instruction of the guest's is behind it, so nothing is emulated: if it were, RIP would move while the return
 /// keeps faulting, and a guest could hold the processor for as long as it has code to step over.
 pub const EXIT_FAULT: u32 = 0x200;
+/// The vector of older system calls, which programs may always use.
+const OPEN_VECTOR: u8 = 0x80;
 /// Length of `syscall`.
 const SYSCALL_LENGTH: u64 = 2;
 /// `iretq`.
@@ -154,9 +156,12 @@ impl<M: Machine> Hypervisor<M> {
         let bytes = self.fetch(regs, &mut buffer);
         if regs.error_code != 0 {
             let traps = &self.vcpu().traps;
+            let open = self.domain().policy == Policy::Ring3;
             let dpl = |vector: u8| {
                 let trap = &traps[usize::from(vector)];
-                (trap.address != 0).then_some(trap.flags & 3)
+                // Xen has a gate of its own for this one, and asks for no level there.
+                let level = if open && vector == OPEN_VECTOR { 3 } else { trap.flags & 3 };
+                (trap.address != 0).then_some(level)
             };
             return match emulate::software_interrupt(&self.view(regs), regs, bytes, dpl) {
                 SoftInterrupt::Deliver { vector, rip } => {

@@ -182,7 +182,7 @@ impl<M: Machine> VirtualCpu for View<'_, M> {
     }
 
     fn cr2(&self) -> u64 {
-        self.hypervisor.shared().cr2(self.hypervisor.vcpu().info)
+        self.hypervisor.vcpu().cr2
     }
 
     fn cr3(&self) -> u64 {

@@ -324,3 +324,18 @@ fn system_calls_without_a_way_do_not_exist() {
     }
     assert!(!world.crashed());
 }
+
+#[test]
+fn cr2_is_not_what_a_guest_writes_beside_it() {
+    let mut world = World::new();
+    let read = |world: &mut World| {
+        let before = world.kernel();
+        kernel_runs(world, &[0x0f, 0x20, 0xd0], before, GP, 0, 0).rax
+    };
+    let before = world.kernel();
+    let _ = world.exception(before, PAGE_FAULT, 0, 0x1234);
+    assert_eq!(read(&mut world), 0x1234);
+    let place = world.vcpu().info;
+    world.hv.shared().set_cr2(place, 0x5678);
+    assert_eq!(read(&mut world), 0x1234, "the shared page is the guest's to write");
+}

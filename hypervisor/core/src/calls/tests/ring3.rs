@@ -17,6 +17,7 @@ use paravane_abi::errno::Errno;
 use paravane_abi::hypercall::*;
 use paravane_abi::mmu::{MMUEXT_NEW_USER_BASEPTR, MmuextOp};
 use paravane_abi::regs::{CpuUserRegs, IretContext};
+use paravane_abi::trap::{TrapFlags, TrapInfo};
 use zerocopy::FromZeros;
 
 /// A page that becomes the programs' L4.
@@ -200,4 +201,25 @@ fn both_tables_are_held_and_given_back() {
     let mut regs = kernel(&world);
     world.hv.stop_domain(0, Shutdown::PowerOff);
     world.end(&mut regs);
+}
+
+#[test]
+fn interrupt_0x80_is_everybodys() {
+    for (vector, level, delivered) in
+        [(0x80u8, 0u8, true), (0x80, 1, true), (0x81, 1, false), (0x81, 3, true)]
+    {
+        let mut world = world();
+        let trap = TrapInfo::new(vector, TrapFlags::from_bits_truncate(level), 0, HANDLER + 0x900);
+        world.put(LIST, &[trap, TrapInfo::default()]);
+        assert_eq!(world.call(HYPERVISOR_SET_TRAP_TABLE, &[LIST]), 0);
+        let before = to_program(&mut world);
+        world.put(before.rip, &[0xcd, vector]);
+        let regs = world.exception(before, 13, u32::from(vector) << 3 | 2, 0);
+        assert_eq!(regs.rip == HANDLER + 0x900, delivered, "vector {vector:#x} level {level}");
+    }
+    let mut world = world();
+    let before = to_program(&mut world);
+    world.put(before.rip, &[0xcdu8, 0x80]);
+    let regs = world.exception(before, 13, 0x80 << 3 | 2, 0);
+    assert_eq!(world.bounced(&regs, 4)[2..], [0x402, before.rip], "without a handler");
 }
