@@ -1,9 +1,17 @@
 //! The ABI beyond hypercalls: a file for each topic.
 
+pub mod clock;
+pub mod cpuid_of;
 pub mod gdt;
+pub mod port;
 
+mod emulated;
+mod event_frames;
 mod exception_frames;
+mod iret_variants;
 mod observations;
+mod stacks;
+mod syscall_callbacks;
 mod unknown_hypercalls;
 mod vcpu_bring_up;
 
@@ -12,5 +20,14 @@ use crate::case::Row;
 pub use observations::ROW as OBSERVATIONS;
 
 /// The rows of each topic, in the order in which they run: first those that look at what the builder left.
-pub const ALL: &[&[&Row]] =
-    &[&[&OBSERVATIONS], &[&vcpu_bring_up::ROW], exception_frames::ROWS, &[&unknown_hypercalls::ROW]];
+pub const ALL: &[&[&Row]] = &[
+    &[&OBSERVATIONS],
+    &[&vcpu_bring_up::ROW],
+    exception_frames::ROWS,
+    &[&event_frames::ROW],
+    iret_variants::ROWS,
+    &[&syscall_callbacks::ROW],
+    &[&stacks::ROW],
+    emulated::ROWS,
+    &[&unknown_hypercalls::ROW],
+];
