@@ -28,6 +28,8 @@ pub enum Command {
     Oracle(Oracle),
     /// Run the conformance suite of Xen's PV ABI on Paravane, or on real Xen
     Conformance(Box<Conformance>),
+    /// Plant faults in the hypervisor, one at a time, and run the conformance suite on each
+    Mutants(Mutants),
     /// Run the tests
     Test(Test),
     /// Run the two commands in a fresh Debian 12 that has only what the README names as given
@@ -308,6 +310,61 @@ fn share(text: &str) -> Result<(usize, usize), String> {
     match parts {
         Some((part, parts)) if part < parts => Ok((part, parts)),
         _ => Err("K/N is needed, K being less than N".into()),
+    }
+}
+
+const MUTANTS_EXAMPLES: &str = "\
+Examples:
+  cargo xtask mutants                    the listed faults, and 100 mechanical ones
+  cargo xtask mutants --listed           those of tests/mutants alone
+  cargo xtask mutants --filter grant     those whose names contain `grant`
+  cargo xtask mutants --mechanical --seed 7 --count 20
+                                         20 others of cargo-mutants'
+
+A fault is caught when a case ends, or sees, something else than without it. Exit status: 0 when every
+listed fault is caught, and 80 % of the mechanical ones; else 1. A run that was cut short goes on.";
+
+/// Options of `mutants`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = MUTANTS_EXAMPLES)]
+pub struct Mutants {
+    /// The listed faults alone, unless --mechanical is given too
+    #[arg(long)]
+    pub listed: bool,
+    /// The mechanical faults alone, unless --listed is given too
+    #[arg(long)]
+    pub mechanical: bool,
+    /// What decides which mechanical faults are drawn
+    #[arg(long, default_value_t = Mutants::default().seed, value_name = "N")]
+    pub seed: u64,
+    /// Mechanical faults that are drawn
+    #[arg(long, default_value_t = Mutants::default().count, value_name = "N")]
+    pub count: usize,
+    /// Faults whose names contain this
+    #[arg(long, value_name = "STR")]
+    pub filter: Option<String>,
+    /// Write what became of each fault to this file
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Take the suite's image as it was built last
+    #[arg(long)]
+    pub no_build: bool,
+    #[command(flatten)]
+    pub setup: Setup,
+}
+
+impl Default for Mutants {
+    fn default() -> Self {
+        Self {
+            listed: false,
+            mechanical: false,
+            seed: 1,
+            count: 100,
+            filter: None,
+            json: None,
+            no_build: false,
+            setup: Setup::default(),
+        }
     }
 }
 

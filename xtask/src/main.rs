@@ -6,6 +6,7 @@ mod cli;
 mod conformance;
 mod digest;
 mod image;
+mod mutants;
 mod oracle;
 mod project;
 mod qemu;
@@ -33,6 +34,7 @@ fn dispatch(cli: cli::Cli) -> anyhow::Result<Status> {
         cli::Command::Image(options) => image::command(&project, &options),
         cli::Command::Oracle(options) => oracle::command(&project, &options),
         cli::Command::Conformance(options) => conformance::command(&project, &options),
+        cli::Command::Mutants(options) => mutants::command(&project, &options),
         cli::Command::Test(options) => test::command(&project, &options),
         cli::Command::Bare(options) => bare::command(&project, &options),
     }

@@ -79,14 +79,14 @@ fn sort_frames(mut table: FrameTable, memory: &MemoryMap) -> FrameTable {
     let frames = |range: &Range| Mfn::containing(range.start)..Mfn::containing(range.end);
     // What lies outside RAM (device registers among the reserved ranges) has a record only if RAM lies above.
     for taken in memory.taken() {
-        for ram in memory.ram() {
-            if let Some(part) = taken.intersection(ram) {
+        for ram in memory.ownable() {
+            if let Some(part) = taken.intersection(&ram) {
                 table.add_hypervisor(frames(&part));
             }
         }
     }
-    for ram in memory.ram() {
-        table.add_ram(frames(ram));
+    for ram in memory.ownable() {
+        table.add_ram(frames(&ram));
     }
     table
 }

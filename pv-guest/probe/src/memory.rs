@@ -200,6 +200,16 @@ pub fn peek(frame: u64, index: usize) -> u64 {
     Reader::open(frame, 0).word(index)
 }
 
+/// Writes a word of a frame of this domain's that is neither a table nor descriptors.
+pub fn poke(frame: u64, index: usize, value: u64) {
+    assert!(index < 512);
+    let result = map(PEEK.address(), frame << 12 | DATA | NX);
+    assert!(result == 0, "frame {frame:#x} cannot be written: {result}");
+    // SAFETY: the page maps the frame now.
+    unsafe { PEEK.0.get().cast::<u64>().add(index).write_volatile(value) };
+    PEEK.restore();
+}
+
 /// Whether an address is that of a window, which is mapped and unmapped in between.
 pub fn is_window(va: u64) -> bool {
     va == PEEK.address() || WINDOWS.iter().any(|page| page.address() == va)

@@ -1,6 +1,8 @@
 //! Programs: a page of code and a stack, in the lower half. In ring 3 they run on a root of their
 //! own, which has the tables of these pages and of the cases' window in common with the kernel's.
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
 use paravane_abi::mmu::{MMUEXT_NEW_USER_BASEPTR, MMUEXT_PIN_L4_TABLE};
 use paravane_abi::pte;
 use paravane_abi::regs::rflags;
@@ -15,6 +17,13 @@ use crate::ring;
 pub const CODE: u64 = 0x40_0000;
 /// The end of its stack.
 pub const STACK_END: u64 = 0x40_4000;
+
+static ROOT: AtomicU64 = AtomicU64::new(0);
+
+/// The programs' L4, 0 before [`prepare`] and in ring 1.
+pub fn root() -> u64 {
+    ROOT.load(Ordering::Relaxed)
+}
 
 /// Makes the pages and loads the root, if that is still to do.
 pub fn prepare() {
@@ -39,6 +48,7 @@ pub fn prepare() {
     }
     let result = mmuext(MMUEXT_NEW_USER_BASEPTR, root, 0);
     assert!(result == 0, "the user root: {result}");
+    ROOT.store(root, Ordering::Relaxed);
 }
 
 /// Places a program.

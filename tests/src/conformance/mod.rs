@@ -8,6 +8,7 @@ pub mod coverage;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod golden;
+pub mod hunt;
 pub mod lines;
 pub mod plan;
 pub mod seen;

@@ -158,6 +158,14 @@ impl Seen {
         }
     }
 
+    /// What each domain has said of each case: how it ended, if it has, and what was wrong first.
+    pub fn told(&self) -> impl Iterator<Item = (&str, Option<Outcome>, Option<&str>)> {
+        self.sides.iter().map(|((case, _), side)| {
+            let outcome = side.ended.as_ref().map(|(outcome, _)| *outcome);
+            (case.as_str(), outcome, side.wrong.first().map(String::as_str))
+        })
+    }
+
     /// Whether a side of a pair is gone, so that the other waits in vain.
     #[must_use]
     pub fn lost_a_side(&self) -> bool {

@@ -146,6 +146,10 @@ impl Context {
     #[must_use]
     pub fn qemu(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.xtask);
+        // They lie in `kernel/images` of some target folder.
+        if let Some(target) = self.images.ancestors().nth(2) {
+            command.env("CARGO_TARGET_DIR", target);
+        }
         command.args(["qemu", "--no-build", "--no-setup"]).args(args);
         command
     }

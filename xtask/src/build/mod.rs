@@ -215,7 +215,7 @@ fn remappings(project: &Project, toolchain: &Toolchain) -> Vec<String> {
 }
 
 /// Reads cargo's messages for the executables it made.
-fn executables(messages: &str) -> Result<BTreeMap<String, PathBuf>> {
+pub fn executables(messages: &str) -> Result<BTreeMap<String, PathBuf>> {
     let mut found = BTreeMap::new();
     for line in messages.lines().filter(|line| line.starts_with('{')) {
         let message: serde_json::Value = serde_json::from_str(line).context("reading cargo's messages")?;

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that can be checked, counted in one sum.
 
 mod fuzz;
-mod mutants;
+pub mod mutants;
 mod reproduce;
 mod steps;
 mod tally;
@@ -84,6 +84,7 @@ pub fn command(project: &Project, options: &cli::Test) -> Result<Status> {
         run.step("full/reproducible", |project| reproduce::check(project, bring))?;
         fuzz::check(&mut run, bring)?;
         run.step("full/mutants", |project| mutants::check(project, bring))?;
+        run.step("full/faults", |project| crate::mutants::check(project, bring))?;
         bare_machine(&mut run, "full/bare", options, false)?;
         bare_machine(&mut run, "full/bare-user", options, true)?;
     }

@@ -159,15 +159,22 @@ fn try_share(
         .with_context(|| format!("cargo mutants ended with {status} and left no {}", outcomes.display()))
 }
 
-/// cargo-mutants, asked about a module's code. The doubles of the tests are left out: no guest meets them.
-fn mutants(project: &Project, tool: &Path, module: &Module) -> Result<Command> {
+/// cargo-mutants, asked about `core`.
+pub fn tool(project: &Project, tool: &Path) -> Result<Command> {
     let mut command = steps::cargo(project);
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = tool.parent().into_iter().map(Into::into).chain(std::env::split_paths(&path));
     command.env("PATH", std::env::join_paths(folders)?);
     // For the manifest of `core`.
     command.env("RUSTFLAGS", "--cfg mutants");
-    command.args(["mutants", "--package", "paravane-core", "--exclude", "**/fake.rs"]);
+    command.args(["mutants", "--package", "paravane-core"]);
+    Ok(command)
+}
+
+/// cargo-mutants, asked about a module's code. The doubles of the tests are left out: no guest meets them.
+fn mutants(project: &Project, path: &Path, module: &Module) -> Result<Command> {
+    let mut command = tool(project, path)?;
+    command.args(["--exclude", "**/fake.rs"]);
     command.arg("--file").arg(format!("hypervisor/core/src/{}/**/*.rs", module.folder));
     Ok(command)
 }

@@ -9,6 +9,9 @@ pub const FRAME_SIZE: u64 = 4096;
 /// Where real-mode code can run: below the video memory.
 const REAL_MODE_END: u64 = 0xa_0000;
 
+/// The end of what firmware and processors' start keep for themselves.
+const FIRST_MIB: u64 = 1 << 20;
+
 /// A range of physical addresses, frame-aligned, `start` inclusive and `end` exclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
@@ -134,7 +137,7 @@ impl MemoryMap {
             })
             .map(|frame| frame.start);
         let mut map = Self { ram, taken: Vec::new(), start_up_frame };
-        map.reserve(Range { start: 0, end: 1 << 20 });
+        map.reserve(Range { start: 0, end: FIRST_MIB });
         for range in reserved {
             map.reserve(*range);
         }
@@ -149,6 +152,13 @@ impl MemoryMap {
     /// RAM ranges, sorted.
     pub fn ram(&self) -> &[Range] {
         &self.ram
+    }
+
+    /// RAM whose frames can have an owner. The first MiB is device memory to Xen's guests, firmware's tables being among
+    /// its RAM, and so it is here: a guest that tries to map it is told the same.
+    pub fn ownable(&self) -> impl Iterator<Item = Range> {
+        let above = Range { start: FIRST_MIB, end: u64::MAX };
+        self.ram.iter().filter_map(move |range| range.intersection(&above))
     }
 
     /// What has been taken.

@@ -285,6 +285,13 @@ fn the_start_up_frame_holds_nothing_of_the_loaders() {
 }
 
 #[test]
+fn the_first_mib_has_no_owner() {
+    let ram = vec![Range { start: 0, end: 0x9_f000 }, Range { start: 0xc_0000, end: 0x20_0000 }];
+    let map = MemoryMap::new(ram, &[]);
+    assert_eq!(map.ownable().collect::<Vec<_>>(), [Range { start: 0x10_0000, end: 0x20_0000 }]);
+}
+
+#[test]
 fn what_is_allocated_is_free_ram_and_then_taken() {
     let ram = vec![Range { start: 0x10_0000, end: 0x80_0000 }, Range { start: 1 << 32, end: 1 << 33 }];
     let module = Range { start: 0x40_0000, end: 0x50_0000 };

@@ -136,7 +136,12 @@ impl<M: Memory + Tlb> Paging<'_, M> {
         flags: u64,
         domain: u16,
     ) -> CallOutcome {
-        CallOutcome::of(self.page_owner(domain).and_then(|owner| self.map_va(va, entry, flags, owner)))
+        // Xen asks whether the caller has power over the domain that owns devices' pages, which `mmu_update` does not.
+        let owner = match self.page_owner(domain) {
+            Ok(MapOwner::Io) => Err(Errno::EPERM),
+            owner => owner,
+        };
+        CallOutcome::of(owner.and_then(|owner| self.map_va(va, entry, flags, owner)))
     }
 
     /// Does the requests of a batch, in order, until one is refused or the budget is spent. `known` looks at the domains

@@ -33,10 +33,9 @@ impl<M: Memory + Tlb> Paging<'_, M> {
             MmuextCommand::InvlpgLocal => self.flush_tlb(page(op.arg1), FlushWho::ThisCpu),
             MmuextCommand::InvlpgAll => self.flush_tlb(page(op.arg1), FlushWho::Domain),
             MmuextCommand::InvlpgMulti => self.flush_vcpus(page(op.arg1), op.arg2),
-            // For domains that have devices.
-            MmuextCommand::FlushCache | MmuextCommand::FlushCacheGlobal => {
-                Err(OpError::Refused(Errno::EACCES))
-            }
+            // For domains that have devices. Xen's two refusals differ.
+            MmuextCommand::FlushCache => Err(OpError::Refused(Errno::EACCES)),
+            MmuextCommand::FlushCacheGlobal => Err(OpError::Refused(Errno::EINVAL)),
             MmuextCommand::SetLdt => self.set_ldt(op.arg1, op.nr_ents()),
             MmuextCommand::ClearPage => self.clear_page(frame),
             MmuextCommand::CopyPage => self.copy_page(frame, Mfn::new(op.arg2)),

@@ -15,9 +15,15 @@ mod dm_op;
 mod domctl;
 mod event_channel_op;
 mod event_channel_op_compat;
+mod fpu_taskswitch;
+mod get_debugreg;
 mod hvm_op;
 mod hypfs_op;
+mod iret;
 mod kexec_op;
+mod mmu_update;
+mod mmuext_op;
+mod multicall;
 mod nmi_op;
 mod physdev_op;
 mod physdev_op_compat;
@@ -26,11 +32,22 @@ pub mod pointers;
 pub mod refusals;
 mod ring1_op;
 mod sched_op;
+mod sched_op_compat;
+mod set_callbacks;
+mod set_debugreg;
+mod set_gdt;
+mod set_segment_base;
 mod set_timer_op;
 mod set_trap_table;
+mod stack_switch;
 mod sysctl;
+pub mod tables;
 mod tmem_op;
+mod update_descriptor;
+mod update_va_mapping;
+mod update_va_mapping_otherdomain;
 mod vcpu_op;
+mod vm_assist;
 mod xen_version;
 mod xenoprof_op;
 mod xenpmu_op;
@@ -41,13 +58,29 @@ use crate::case::Row;
 /// The rows of each call, in the order of the table.
 pub const ALL: &[&[&Row]] = &[
     &[&set_trap_table::ROW],
+    mmu_update::ROWS,
+    &[&set_gdt::ROW],
+    &[&stack_switch::ROW],
+    &[&set_callbacks::ROW],
+    &[&fpu_taskswitch::ROW],
+    &[&sched_op_compat::ROW],
     &[&platform_op::ROW],
+    &[&set_debugreg::ROW],
+    &[&get_debugreg::ROW],
+    &[&update_descriptor::ROW],
+    &[&multicall::ROW],
+    &[&update_va_mapping::ROW],
     &[&set_timer_op::ROW],
     &[&event_channel_op_compat::ROW],
     xen_version::ROWS,
     console_io::ROWS,
     &[&physdev_op_compat::ROW],
+    vm_assist::ROWS,
+    &[&update_va_mapping_otherdomain::ROW],
+    &[&iret::ROW],
     vcpu_op::ROWS,
+    set_segment_base::ROWS,
+    mmuext_op::ROWS,
     &[&xsm_op::ROW],
     nmi_op::ROWS,
     sched_op::ROWS,

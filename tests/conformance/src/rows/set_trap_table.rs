@@ -14,8 +14,10 @@ use paravane_abi::hypercall::HYPERVISOR_SET_TRAP_TABLE;
 use paravane_abi::trap::{TrapFlags, TrapInfo, vector};
 use pv_probe::guard::{self, guarded, stub};
 use pv_probe::hypercall::raw;
-use pv_probe::ring;
+use pv_probe::memory::{PAGE, events_masked, mask_events};
+use pv_probe::{ring, user};
 
+use super::tables::{Mapped, frame};
 use crate::case::{Case, Row, Verdict};
 use crate::rows::pointers;
 use crate::trial::Trial;
@@ -26,7 +28,13 @@ pub const ROW: Row = Row::call(
     &[
         Case::good("replaces", "an entry replaces its vector's handler, and leaves the others", replaces),
         Case::good("null", "a null pointer takes all handlers away", null),
+        Case::good("empty", "a list of nothing changes nothing", empty),
+        Case::good("last-counts", "of several entries for a vector the last one counts", last_counts),
+        Case::good("long", "a list is not limited to the number of vectors", long),
+        Case::good("masks", "a handler is entered with events masked if its flags say so", masks),
+        Case::good("privilege", "int n of a program reaches a handler of privilege level 3", privilege),
         Case::refusal("pointers", "arrays that cannot be read", unreadable),
+        Case::refusal("end-unreadable", "an array whose end cannot be read", end_unreadable),
         Case::refusal("not-canonical", "an address that is not canonical", not_canonical),
     ],
 );
@@ -74,10 +82,67 @@ fn null(t: &mut Trial) -> Verdict {
     Ok(())
 }
 
+fn empty(t: &mut Trial) -> Verdict {
+    let behind = [END, handler(vector::UD, stub(vector::DE.into())), END];
+    t.succeeds("set", set(&behind));
+    t.raises("invalid-opcode", &invalid_opcode(), vector::UD.into(), None);
+    Ok(())
+}
+
+fn last_counts(t: &mut Trial) -> Verdict {
+    let entries = [vector::DE, vector::OF, vector::BR].map(|to| handler(vector::UD, stub(to.into())));
+    t.succeeds("set", set(&[entries[0], entries[1], entries[2], END]));
+    t.raises("invalid-opcode", &invalid_opcode(), vector::BR.into(), None);
+    Ok(())
+}
+
+fn long(t: &mut Trial) -> Verdict {
+    let mut entries = [handler(vector::UD, stub(vector::DE.into())); 300];
+    entries[298] = handler(vector::UD, stub(vector::OF.into()));
+    entries[299] = END;
+    t.succeeds("set", set(&entries));
+    t.raises("invalid-opcode", &invalid_opcode(), vector::OF.into(), None);
+    Ok(())
+}
+
+fn masks(t: &mut Trial) -> Verdict {
+    for (name, flags, want) in
+        [("without", TrapFlags::empty(), false), ("with", TrapFlags::MASK_EVENTS, true)]
+    {
+        let entry = TrapInfo::new(vector::UD, flags, ring::code(), stub(vector::UD.into()));
+        t.succeeds(name, set(&[entry, END]));
+        mask_events(false);
+        let caught = invalid_opcode();
+        t.same(format_args!("{name}.masked"), events_masked(), want);
+        mask_events(true);
+        t.raises(format_args!("{name}.invalid-opcode"), &caught, vector::UD.into(), None);
+    }
+    Ok(())
+}
+
+fn privilege(t: &mut Trial) -> Verdict {
+    // In ring 1 the entry that masks is the one with a frame as in ring 3 (paravane_abi::ring1).
+    let flags = TrapFlags::DPL3 | TrapFlags::MASK_EVENTS;
+    t.succeeds("set", set(&[TrapInfo::new(0x80, flags, ring::code(), stub(0x50)), END]));
+    // int 0x80
+    t.raises("interrupt", &user::run(&[0xcd, 0x80], &[0; 15]), 0x50, None);
+    Ok(())
+}
+
 fn unreadable(t: &mut Trial) -> Verdict {
     for (name, address) in pointers::UNUSABLE {
         t.refused(name, Errno::EFAULT, || raw(HYPERVISOR_SET_TRAP_TABLE, [address, 0, 0, 0, 0]));
     }
+    Ok(())
+}
+
+fn end_unreadable(t: &mut Trial) -> Verdict {
+    let page = Mapped::new(0, frame());
+    let last = page.address() + PAGE - size_of::<TrapInfo>() as u64;
+    // SAFETY: within the page; behind it nothing is mapped.
+    unsafe { (last as *mut TrapInfo).write(handler(vector::UD, stub(vector::DE.into()))) };
+    t.refused("set", Errno::EFAULT, || raw(HYPERVISOR_SET_TRAP_TABLE, [last, 0, 0, 0, 0]));
+    t.raises("first-entry", &invalid_opcode(), vector::DE.into(), None);
     Ok(())
 }
 

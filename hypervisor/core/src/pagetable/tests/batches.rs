@@ -310,7 +310,7 @@ fn update_va_mapping_finds_its_entry() {
     }
     for (domain, outcome) in [
         (DOMID_SELF, CallOutcome::Return(0)),
-        (DOMID_IO, failure(Errno::EBUSY)),
+        (DOMID_IO, failure(Errno::EPERM)),
         (2, failure(Errno::EPERM)),
         (9, failure(Errno::ESRCH)),
     ] {

@@ -213,7 +213,7 @@ fn what_needs_devices_or_is_gone_is_refused() {
     world.boot(1);
     for (command, error) in [
         (MmuextCommand::FlushCache, Errno::EACCES),
-        (MmuextCommand::FlushCacheGlobal, Errno::EACCES),
+        (MmuextCommand::FlushCacheGlobal, Errno::EINVAL),
         (MmuextCommand::MarkSuper, Errno::EOPNOTSUPP),
         (MmuextCommand::UnmarkSuper, Errno::EOPNOTSUPP),
     ] {
