@@ -8,8 +8,11 @@ pub mod port;
 mod emulated;
 mod event_frames;
 mod exception_frames;
+mod flush_visibility;
 mod iret_variants;
+mod multicall_semantics;
 mod observations;
+mod page_table_rules;
 mod stacks;
 mod syscall_callbacks;
 mod unknown_hypercalls;
@@ -30,4 +33,7 @@ pub const ALL: &[&[&Row]] = &[
     &[&stacks::ROW],
     emulated::ROWS,
     &[&unknown_hypercalls::ROW],
+    page_table_rules::ROWS,
+    flush_visibility::ROWS,
+    &[&multicall_semantics::ROW],
 ];
