@@ -5,14 +5,14 @@ use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use paravane_abi::console::CONSOLEIO_WRITE;
-use paravane_abi::event::{EVTCHNOP_SEND, EvtchnSend};
+use paravane_abi::event::{EVTCHNOP_SEND, EvtchnSend, mask_of_port, word_of_port};
 use paravane_abi::hypercall::{self as nr, HYPERVISOR_CONSOLE_IO};
 use paravane_abi::io::stream::{CONSOLE_OUTPUT, Producer};
 use paravane_abi::start_info::StartFlags;
 
 use crate::boot::{VIRT_BASE, start};
 use crate::hypercall::{operation, raw, yield_now};
-use crate::memory::{PAGE, m2p};
+use crate::memory::{PAGE, m2p, shared, vcpu_info};
 
 /// Longest line; what is longer is cut.
 const LINE: usize = 400;
@@ -63,6 +63,25 @@ pub(crate) fn initialise() {
     if !first && info.console_mfn != 0 && call(&[]) != 0 {
         // Its address is that of its guest frame: the builder maps its own pages behind the image.
         RING.store(VIRT_BASE + m2p(info.console_mfn) * PAGE, Ordering::Relaxed);
+    }
+}
+
+/// Masks the port of a ring that is in use: whoever empties the ring raises it at any time, and nobody here waits for that.
+/// Called when the shared page is mapped.
+pub(crate) fn mask_port() {
+    if ring().is_none() {
+        return;
+    }
+    let port = start().info.console_evtchn;
+    let (word, bit) = (word_of_port(port), mask_of_port(port));
+    let vcpu = vcpu_info(0);
+    // SAFETY: words of the shared page, which both sides change by atomics alone; and a byte of vcpu 0's.
+    unsafe {
+        let at = |words: *mut u64| AtomicU64::from_ptr(words.add(word));
+        at((&raw mut (*shared()).evtchn_mask).cast()).fetch_or(bit, Ordering::SeqCst);
+        at((&raw mut (*shared()).evtchn_pending).cast()).fetch_and(!bit, Ordering::SeqCst);
+        AtomicU64::from_ptr(&raw mut (*vcpu).evtchn_pending_sel).store(0, Ordering::SeqCst);
+        (&raw mut (*vcpu).evtchn_upcall_pending).write_volatile(0);
     }
 }
 

@@ -135,19 +135,17 @@ pub fn options(target: Target, shape: Shape, domains: &[Domain], kernel: &str, r
         ["--hypervisor", target.hypervisor.name(), "--machine", target.machine.name(), "--smp", PROCESSORS]
             .map(str::to_owned)
             .to_vec();
-    match target.hypervisor {
-        Hypervisor::Xen if shape != Shape::Dom0 => {
-            options.push("--domu".into());
-            // As below; its toolstack obeys it.
-            if domains.len() > 1 {
-                options.extend(["--hypervisor-append", "conswitch=ax"].map(str::to_owned));
-            }
-        }
-        // With the console at the hypervisor each line has its mark; what comes by console_io is a message of a guest's.
-        Hypervisor::Paravane if domains.len() > 1 => {
-            options.extend(["--hypervisor-append", "conswitch=ax guest_loglvl=all"].map(str::to_owned));
-        }
-        _ => {}
+    if target.hypervisor == Hypervisor::Xen && shape != Shape::Dom0 {
+        options.push("--domu".into());
+    }
+    if domains.len() > 1 {
+        // With the console at the hypervisor each line has its mark. On Paravane what comes by console_io is a message of a
+        // guest's, of which few are shown by default.
+        let words = match target.hypervisor {
+            Hypervisor::Xen => "conswitch=ax",
+            Hypervisor::Paravane => "conswitch=ax guest_loglvl=all",
+        };
+        options.extend(["--hypervisor-append", words].map(str::to_owned));
     }
     for domain in domains {
         let Domain { name, domid, memory, vcpus, words } = domain;
