@@ -143,6 +143,13 @@ pub fn mfn(pfn: u64) -> u64 {
     unsafe { (start().info.mfn_list as *const u64).add(pfn as usize).read_volatile() }
 }
 
+/// Notes that another machine frame is behind a guest frame.
+pub fn set_mfn(pfn: u64, frame: u64) {
+    assert!(pfn < start().info.nr_pages, "pfn {pfn:#x}");
+    // SAFETY: the builder's list has an entry for each page, and is the guest's to write.
+    unsafe { (start().info.mfn_list as *mut u64).add(pfn as usize).write_volatile(frame) };
+}
+
 /// What the machine-to-physical table says of a frame.
 pub fn m2p(mfn: u64) -> u64 {
     // SAFETY: the table has an entry for each frame of RAM; the cases ask for such frames alone.

@@ -21,6 +21,7 @@ mod hvm_op;
 mod hypfs_op;
 mod iret;
 mod kexec_op;
+mod memory_op;
 mod mmu_update;
 mod mmuext_op;
 mod multicall;
@@ -68,6 +69,7 @@ pub const ALL: &[&[&Row]] = &[
     &[&set_debugreg::ROW],
     &[&get_debugreg::ROW],
     &[&update_descriptor::ROW],
+    memory_op::ROWS,
     &[&multicall::ROW],
     &[&update_va_mapping::ROW],
     &[&set_timer_op::ROW],
