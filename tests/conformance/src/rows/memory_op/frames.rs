@@ -65,7 +65,12 @@ pub fn room() -> i64 {
 pub fn given_back<const N: usize>() -> Result<[u64; N], Stop> {
     let pfns = core::array::from_fn(|_| memory::take());
     let done = decrease(&mut pfns.map(memory::mfn), 0);
-    if done == N as i64 { Ok(pfns) } else { Err(Stop::Error("giving frames back", done)) }
+    if done != N as i64 {
+        return Err(Stop::Error("giving frames back", done));
+    }
+    // Another domain may have the frames before long: what becomes of them is no change of this one's.
+    pfns.iter().for_each(|pfn| memory::set_mfn(*pfn, memory::mfn(0)));
+    Ok(pfns)
 }
 
 /// A guest frame has this machine frame from now on, as the machine-to-physical table and the guest's own list say.
