@@ -55,7 +55,7 @@
 //!
 //! # Page tables
 //!
-//! Kernel pages have US = 0, user pages US = 1. PS and G are refused. L4 slots 256 to 271 are the hypervisor's, as under
+//! Kernel pages have US = 0, user pages US = 1. PS is refused, and G dropped from L1 entries. L4 slots 256 to 271 are the hypervisor's, as under
 //! Xen: the M2P at [`M2P_VIRT_START`] and the entry area at [`ENTRY_AREA`].
 
 use crate::mmu::MACH2PHYS_VIRT_START;

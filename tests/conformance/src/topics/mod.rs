@@ -5,14 +5,18 @@ pub mod cpuid_of;
 pub mod gdt;
 pub mod port;
 
+mod debug_exceptions;
 mod emulated;
 mod event_frames;
 mod exception_frames;
+mod floating_point;
 mod flush_visibility;
+mod hypercall_entry;
 mod iret_variants;
 mod multicall_semantics;
 mod observations;
 mod page_table_rules;
+mod ring1;
 mod stacks;
 mod syscall_callbacks;
 mod unknown_hypercalls;
@@ -32,6 +36,10 @@ pub const ALL: &[&[&Row]] = &[
     &[&syscall_callbacks::ROW],
     &[&stacks::ROW],
     emulated::ROWS,
+    &[&hypercall_entry::ROW],
+    &[&debug_exceptions::ROW],
+    &[&floating_point::ROW],
+    ring1::ROWS,
     &[&unknown_hypercalls::ROW],
     page_table_rules::ROWS,
     flush_visibility::ROWS,
