@@ -96,11 +96,11 @@ impl Job {
             words,
         };
         match self.shape {
-            Shape::DomU => vec![domain("domU", LEFT, WHOLE_MIB, 2, words("domU"))],
+            Shape::DomU => vec![domain("domU", LEFT, WHOLE_MIB, WHOLE_VCPUS, words("domU"))],
             Shape::Dom0 => vec![domain("dom0", LEFT, WHOLE_MIB, 1, words("dom0"))],
             Shape::Pair => {
                 let side = |name: &str, domid, peer| {
-                    domain(name, domid, WHOLE_MIB, 2, format!("{} peer={peer}", words(name)))
+                    domain(name, domid, WHOLE_MIB, PAIR_VCPUS, format!("{} peer={peer}", words(name)))
                 };
                 vec![side("left", LEFT, RIGHT), side("right", RIGHT, LEFT)]
             }
@@ -122,6 +122,10 @@ const RIGHT: u16 = 2;
 
 /// MiB of a domain that runs many cases.
 pub const WHOLE_MIB: u32 = 32;
+/// Virtual processors of a domain that runs all cases of one: some are to be left as they were when it began.
+pub const WHOLE_VCPUS: u32 = 4;
+/// Virtual processors of each of a pair.
+pub const PAIR_VCPUS: u32 = 2;
 /// MiB of a domain that runs one.
 pub const FATAL_MIB: u32 = 16;
 
@@ -201,7 +205,7 @@ mod tests {
         assert_eq!(
             text(paravane, &jobs[0]),
             "--hypervisor paravane --machine pv-ring1 --smp 2 \
-             --guest /k,name=domU,domid=1,memory=32M,vcpus=2,ramdisk=/r,extra=\"role=domU\""
+             --guest /k,name=domU,domid=1,memory=32M,vcpus=4,ramdisk=/r,extra=\"role=domU\""
         );
         assert!(text(paravane, &jobs[2]).contains("conswitch=ax"));
         assert!(

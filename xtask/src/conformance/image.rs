@@ -5,7 +5,7 @@ use crate::project::Project;
 use crate::run;
 use anyhow::{Context, Result};
 use conformance::case::Kind;
-use paravane_tests::conformance::plan::{FATAL_MIB, WHOLE_MIB};
+use paravane_tests::conformance::plan::{FATAL_MIB, PAIR_VCPUS, WHOLE_MIB, WHOLE_VCPUS};
 use paravane_tests::conformance::{IMAGE, boot, catalogue};
 use paravane_tests::status::Status;
 use std::fmt::Write as _;
@@ -37,8 +37,8 @@ With xl, in this folder:
     while read name; do xl create -c fatal.cfg \"extra=\\\"role=fatal case=$name\\\"\" </dev/null; done <fatal.txt
 
 N is the number that the left domain will have: domains are numbered in the order in which they are created. Both must
-run at the same time, and print on their consoles. Without xl: build a PV domain of 32 MiB and two vcpus (16 MiB and one
-for a fatal case) from the kernel and the module, with the words of the file's `extra` as its command line, and connect
+run at the same time, and print on their consoles. Without xl: build a PV domain of 32 MiB and four vcpus (two for each of
+a pair; 16 MiB and one for a fatal case) from the kernel and the module, with the words of the file's `extra` as its command line, and connect
 its console page.
 
 The kernel prints a line for everything:
@@ -100,9 +100,9 @@ fn texts() -> Vec<(&'static str, String)> {
     vec![
         ("README.txt", README.to_owned()),
         ("dom0.txt", DOM0.to_owned()),
-        ("domU.cfg", configuration("domU", WHOLE_MIB, 2, "role=domU")),
-        ("left.cfg", configuration("left", WHOLE_MIB, 2, "role=left peer=2")),
-        ("right.cfg", configuration("right", WHOLE_MIB, 2, "role=right peer=1")),
+        ("domU.cfg", configuration("domU", WHOLE_MIB, WHOLE_VCPUS, "role=domU")),
+        ("left.cfg", configuration("left", WHOLE_MIB, PAIR_VCPUS, "role=left peer=2")),
+        ("right.cfg", configuration("right", WHOLE_MIB, PAIR_VCPUS, "role=right peer=1")),
         ("fatal.cfg", configuration("fatal", FATAL_MIB, 1, &format!("role=fatal case={first}"))),
         ("fatal.txt", names),
     ]
