@@ -7,6 +7,7 @@ use crate::setup::{Bring, cargo_tool};
 use crate::{digest, run};
 use anyhow::{Context, Result};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::fs;
 
 /// `tests/mutants/mechanical.toml`: what is drawn from.
@@ -65,6 +66,12 @@ struct Point {
 }
 
 impl Mutant {
+    /// Its name without the line and the column: `FILE: WHAT`.
+    fn without_line(&self) -> String {
+        let what = self.name.splitn(4, ':').nth(3).unwrap_or(&self.name);
+        format!("{}:{what}", self.file)
+    }
+
     /// The change of the file.
     pub fn edit(&self, project: &Project, number: u32) -> Result<Edit> {
         let text = fs::read_to_string(project.root.join(&self.file))
@@ -104,8 +111,8 @@ impl Rules {
     }
 }
 
-/// All mutants that the rules allow, in an order that a seed decides. A mutant's place in it depends on its own name
-/// alone, so that what else is there makes no difference.
+/// All mutants that the rules allow, in an order that a seed decides. A mutant's place in it depends on what it does in which
+/// file, not on the line, so that what else changes makes little difference.
 pub fn drawn(project: &Project, bring: Bring, rules: &Rules, seed: u64) -> Result<Vec<Mutant>> {
     let tool = cargo_tool(project, bring, "cargo-mutants")?;
     let mut command = crate::test::mutants::tool(project, &tool)?;
@@ -116,9 +123,16 @@ pub fn drawn(project: &Project, bring: Bring, rules: &Rules, seed: u64) -> Resul
 }
 
 fn ordered(all: Vec<Mutant>, rules: &Rules, seed: u64) -> Vec<Mutant> {
-    let mut allowed: Vec<Mutant> = all.into_iter().filter(|mutant| rules.why_not(mutant).is_none()).collect();
-    allowed.sort_by_cached_key(|mutant| digest::of_bytes(format!("{seed} {}", mutant.name).as_bytes()));
-    allowed
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    let mut keyed = Vec::new();
+    for mutant in all.into_iter().filter(|mutant| rules.why_not(mutant).is_none()) {
+        let what = mutant.without_line();
+        let count = counts.entry(what.clone()).or_default();
+        *count += 1;
+        keyed.push((digest::of_bytes(format!("{seed} {what} {count}").as_bytes()), mutant));
+    }
+    keyed.sort_by(|(a, _), (b, _)| a.cmp(b));
+    keyed.into_iter().map(|(_, mutant)| mutant).collect()
 }
 
 #[cfg(test)]
@@ -171,6 +185,9 @@ mod tests {
         };
         let first = names(all.clone(), 1);
         assert_eq!(first, names(all.iter().rev().cloned().collect(), 1));
+        let moved = ["a/c.rs:1:2: replace + with - in f", "a/c.rs:30:4: replace + with - in f"]
+            .map(|name| mutant("a/c.rs", name).without_line());
+        assert_eq!(moved, ["a/c.rs: replace + with - in f", "a/c.rs: replace + with - in f"]);
         assert_ne!(first, names(all.clone(), 2));
         let fewer: Vec<Mutant> = all.iter().filter(|mutant| mutant.name != first[0]).cloned().collect();
         assert_eq!(names(fewer, 1), first[1..]);
