@@ -317,7 +317,7 @@ const MUTANTS_EXAMPLES: &str = "\
 Examples:
   cargo xtask mutants                    the listed faults, and 100 mechanical ones
   cargo xtask mutants --listed           those of tests/mutants alone
-  cargo xtask mutants --filter grant     those whose names contain `grant`
+  cargo xtask mutants --filter grant     those of which name, call or kind has it
   cargo xtask mutants --mechanical --seed 7 --count 20
                                          20 others of cargo-mutants'
 
@@ -340,7 +340,7 @@ pub struct Mutants {
     /// Mechanical faults that are drawn
     #[arg(long, default_value_t = Mutants::default().count, value_name = "N")]
     pub count: usize,
-    /// Faults whose names contain this
+    /// Faults whose names, calls or kinds contain this
     #[arg(long, value_name = "STR")]
     pub filter: Option<String>,
     /// Write what became of each fault to this file

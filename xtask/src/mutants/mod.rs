@@ -159,7 +159,8 @@ fn ends(
     let wanted = |name: &str| options.filter.as_ref().is_none_or(|filter| name.contains(filter.as_str()));
     let mut faults = Vec::new();
     if options.listed || both {
-        faults.extend(listed(project)?.into_iter().filter(|fault| wanted(&fault.name)));
+        faults
+            .extend(listed(project)?.into_iter().filter(|fault| wanted(&fault.name) || wanted(&fault.what)));
     }
     let mut reserve = Vec::new();
     let mut rules = None;
