@@ -343,6 +343,9 @@ pub struct Mutants {
     /// Faults whose names, calls or kinds contain this
     #[arg(long, value_name = "STR")]
     pub filter: Option<String>,
+    /// Without the cases that end a domain, each of which needs one of its own: a miss is not kept
+    #[arg(long)]
+    pub quick: bool,
     /// Write what became of each fault to this file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -361,6 +364,7 @@ impl Default for Mutants {
             seed: 1,
             count: 100,
             filter: None,
+            quick: false,
             json: None,
             no_build: false,
             setup: Setup::default(),

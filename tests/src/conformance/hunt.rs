@@ -1,6 +1,7 @@
 //! Looks for a difference: runs the suite on a hypervisor until a case ends in another way, or sees something else, than it
 //! does on a hypervisor without a fault.
 
+use super::boot::Runner;
 use super::catalogue::{Entry, Selection};
 use super::lines::{self, Outcome};
 use super::plan::{self, Job, Shape};
@@ -8,6 +9,7 @@ use super::seen::{Observed, Seen, settle};
 use super::{Report, Target};
 use crate::driver::{Driver, Stdin};
 use crate::scenario::Context;
+use ::conformance::case::Kind;
 use anyhow::{Context as _, Result};
 use rustix::process::Signal;
 use std::path::Path;
@@ -50,6 +52,22 @@ pub struct Notice {
 }
 
 impl Usual {
+    /// Runs the suite so often. Without the fatal cases it is a fraction of the time.
+    pub fn observe(
+        context: &Context,
+        target: Target,
+        runs: usize,
+        fatal: bool,
+        say: &(dyn Fn(String) + Sync),
+    ) -> Result<Self> {
+        let selection = Selection::default();
+        let mut cases = selection.on(target.machine);
+        cases.retain(|entry| fatal || entry.case.kind != Kind::Fatal);
+        let runner = Runner::new(context, target, &selection)?;
+        let report = |_| Ok(Report { target, cases: runner.run(&cases, say)? });
+        Ok(Self::of(&(0..runs).map(report).collect::<Result<Vec<_>>>()?))
+    }
+
     /// Of several runs: cases that did not end alike in all of them are not heeded, nor values that were not alike.
     #[must_use]
     pub fn of(reports: &[Report]) -> Self {
@@ -123,10 +141,11 @@ impl<'a> Hunter<'a> {
         let filter = (!filter.is_empty()).then(|| filter.to_owned());
         let selection = Selection { filter, share: None };
         let heeded = |entry: &Entry| self.usual.find(&entry.name()).is_some();
-        let all = selection.on(self.usual.target.machine);
+        let mut all = selection.on(self.usual.target.machine);
         if !all.iter().any(heeded) {
             return Ok(None);
         }
+        all.retain(|entry| heeded(entry) || entry.case.kind != Kind::Fatal);
         for job in plan::plan(&all) {
             if let Some(notice) = self.job(&job, &selection)? {
                 return Ok(Some(notice));

@@ -5,7 +5,7 @@ use crate::digest;
 use crate::project::Project;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -31,6 +31,8 @@ pub enum End {
 pub struct Kept {
     path: PathBuf,
     ends: Mutex<BTreeMap<String, End>>,
+    /// Misses of this run that another might catch.
+    passing: Mutex<BTreeSet<String>>,
 }
 
 impl Kept {
@@ -43,16 +45,22 @@ impl Kept {
             Ok(text) => serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))?,
             Err(_) => BTreeMap::new(),
         };
-        Ok(Self { path, ends: Mutex::new(ends) })
+        Ok(Self { path, ends: Mutex::new(ends), passing: Mutex::default() })
     }
 
     /// A fault's end, if it is known.
     pub fn get(&self, name: &str) -> Option<End> {
-        self.ends.lock().ok()?.get(name).cloned()
+        let passing = self.passing.lock().ok()?.contains(name);
+        if passing { Some(End::Missed) } else { self.ends.lock().ok()?.get(name).cloned() }
     }
 
-    /// Keeps a fault's end.
-    pub fn put(&self, name: &str, end: End) -> Result<()> {
+    /// Keeps a fault's end. `whole`: all of the suite was run, so that a miss is one.
+    pub fn put(&self, name: &str, end: End, whole: bool) -> Result<()> {
+        if end == End::Missed && !whole {
+            let mut passing = self.passing.lock().map_err(|_| anyhow::anyhow!("a worker panicked"))?;
+            passing.insert(name.to_owned());
+            return Ok(());
+        }
         let mut ends = self.ends.lock().map_err(|_| anyhow::anyhow!("a worker panicked"))?;
         ends.insert(name.to_owned(), end);
         let new = self.path.with_extension("new");
@@ -89,13 +97,16 @@ mod tests {
     #[test]
     fn ends_outlive_a_run() {
         let path = std::env::temp_dir().join(format!("kept-{}.json", std::process::id()));
-        let kept = Kept { path: path.clone(), ends: Mutex::default() };
+        let kept = Kept { path: path.clone(), ends: Mutex::default(), passing: Mutex::default() };
         assert_eq!(kept.get("a"), None);
         let caught = End::Caught { by: "row/case".into(), how: "code: got 0, wanted -22".into() };
-        kept.put("a", caught.clone()).unwrap();
-        kept.put("b", End::Missed).unwrap();
+        kept.put("a", caught.clone(), false).unwrap();
+        kept.put("b", End::Missed, true).unwrap();
+        kept.put("c", End::Missed, false).unwrap();
+        assert_eq!(kept.get("c"), Some(End::Missed));
         let read: BTreeMap<String, End> = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
         assert_eq!((read.get("a"), read.get("b")), (Some(&caught), Some(&End::Missed)));
+        assert_eq!(read.get("c"), None, "a run of a part says nothing of a miss");
         fs::remove_file(&path).unwrap();
     }
 }

@@ -189,7 +189,7 @@ fn ends(
             return Ok(ended);
         }
         let next = std::mem::take(&mut faults);
-        ended.extend(try_all(project, toolchain, &kept, next)?);
+        ended.extend(try_all(project, toolchain, &kept, next, options.quick)?);
     }
 }
 
@@ -228,6 +228,7 @@ fn try_all(
     toolchain: &Toolchain,
     kept: &Kept,
     faults: Vec<Candidate>,
+    quick: bool,
 ) -> Result<Vec<(Candidate, End)>> {
     let open: Vec<&Candidate> = faults.iter().filter(|fault| kept.get(&fault.name).is_none()).collect();
     if !open.is_empty() {
@@ -249,7 +250,7 @@ fn try_all(
             apart.len()
         ));
         apart.iter().for_each(|name| programs::say(format_args!("    {name}")));
-        run::Run::new(project, &tree, &together, kept)?.all(&open)?;
+        run::Run::new(project, &tree, &together, kept, quick)?.all(&open)?;
     }
     faults
         .into_iter()
