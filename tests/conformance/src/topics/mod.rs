@@ -9,6 +9,7 @@ mod debug_exceptions;
 mod emulated;
 mod event_frames;
 mod exception_frames;
+mod fifo_events;
 mod floating_point;
 mod flush_visibility;
 mod hypercall_entry;
@@ -32,6 +33,7 @@ pub const ALL: &[&[&Row]] = &[
     &[&vcpu_bring_up::ROW],
     exception_frames::ROWS,
     &[&event_frames::ROW],
+    &[&fifo_events::ROW],
     iret_variants::ROWS,
     &[&syscall_callbacks::ROW],
     &[&stacks::ROW],
