@@ -32,6 +32,7 @@ pub const ROW: Row = Row::operation(
             "two frames for an extent of two, and that for two frames",
             join_and_split,
         ),
+        Case::good("many", "more extents than one step of the hypervisor does", many),
         Case::good("goes-on", "extents that the request says were exchanged are left", goes_on),
         Case::good("done-before", "a request that says that all was exchanged", done_before),
         Case::refusal("in-use", "a frame that is mapped", in_use),
@@ -109,6 +110,25 @@ fn join_and_split(t: &mut Trial) -> Verdict {
     t.result("pages", pages() - before, 0);
     for (pfn, frame) in pfns.into_iter().zip(taken) {
         settle(t, pfn, frame);
+    }
+    Ok(())
+}
+
+fn many(t: &mut Trial) -> Verdict {
+    const COUNT: usize = 160;
+    let pfns: [u16; COUNT] = core::array::from_fn(|_| memory::take() as u16);
+    let mut given: [u64; COUNT] = core::array::from_fn(|index| memory::mfn(pfns[index].into()));
+    let mut taken: [u64; COUNT] = core::array::from_fn(|index| pfns[index].into());
+    let before = pages();
+    let mut request = request(&mut given, 0, &mut taken, 0);
+    t.succeeds("exchange", ask(XENMEM_EXCHANGE, &mut request));
+    t.equal("exchanged", request.nr_exchanged, COUNT as u64);
+    t.result("pages", pages() - before, 0);
+    let known = |index: usize| memory::m2p(taken[index]) == u64::from(pfns[index]);
+    t.holds("machphys", (0..COUNT).all(known));
+    t.holds("usable", [0, 1, 63, 64, 65, 158, 159].into_iter().all(|index| is_usable(taken[index])));
+    for (pfn, frame) in pfns.into_iter().zip(taken) {
+        memory::set_mfn(pfn.into(), frame);
     }
     Ok(())
 }

@@ -7,8 +7,11 @@
 //! has memory, fewer than 13 address bits, a node that must be the one, population on demand, and when the domain has all
 //! that it may have.
 
-use paravane_abi::memory::{XENMEM_POPULATE_PHYSMAP, XENMEMF_POPULATE_ON_DEMAND};
-use pv_probe::hypercall::map;
+use paravane_abi::hypercall::HYPERVISOR_MEMORY_OP;
+use paravane_abi::memory::{
+    XENMEM_DECREASE_RESERVATION, XENMEM_POPULATE_PHYSMAP, XENMEMF_POPULATE_ON_DEMAND,
+};
+use pv_probe::hypercall::{entry, map, multicall};
 use pv_probe::memory::{self, DATA, NX, PAGE, Page, l1_for};
 
 use super::frames::{
@@ -27,6 +30,7 @@ pub const ROW: Row = Row::operation(
         Case::good("frame", "a frame, which the list names and the table knows", frame),
         Case::good("extent", "an extent of eight frames, aligned to its size", extent),
         Case::good("many", "more extents than one step of the hypervisor does", many),
+        Case::good("batched", "many extents by calls of a batch, given back and taken", batched),
         Case::good("goes-on", "extents that the command says were done are left", goes_on),
         Case::good("low", "a frame whose address has few bits, or none", low),
         Case::refusal("limit", "a domain that has all the memory it may have", limit),
@@ -118,7 +122,7 @@ fn many(t: &mut Trial) -> Verdict {
     let before = pages();
     let mut request = extents(&mut [], 0);
     (request.extent_start, request.nr_extents) = (LIST.address(), MANY as u64);
-    t.result("given", ask(paravane_abi::memory::XENMEM_DECREASE_RESERVATION, &mut request), MANY as i64);
+    t.result("given", ask(XENMEM_DECREASE_RESERVATION, &mut request), MANY as i64);
     t.result("pages-given", before - pages(), MANY as i64);
     for (index, pfn) in pfns.iter().enumerate() {
         set_word(index, (*pfn).into());
@@ -130,6 +134,29 @@ fn many(t: &mut Trial) -> Verdict {
     t.holds("usable", [0, 1, 255, 510, 511].into_iter().all(|index| is_usable(word(index))));
     for (index, pfn) in pfns.iter().enumerate() {
         memory::set_mfn((*pfn).into(), word(index));
+    }
+    Ok(())
+}
+
+fn batched(t: &mut Trial) -> Verdict {
+    const COUNT: usize = 160;
+    let pfns: [u16; COUNT] = core::array::from_fn(|_| memory::take() as u16);
+    let mut given: [u64; COUNT] = core::array::from_fn(|index| memory::mfn(pfns[index].into()));
+    let mut taken: [u64; COUNT] = core::array::from_fn(|index| pfns[index].into());
+    let before = pages();
+    let requests = [extents(&mut given, 0), extents(&mut taken, 0)];
+    let calls = [XENMEM_DECREASE_RESERVATION, XENMEM_POPULATE_PHYSMAP];
+    let mut calls: [_; 2] = core::array::from_fn(|index| {
+        entry(HYPERVISOR_MEMORY_OP, [calls[index].into(), &raw const requests[index] as u64])
+    });
+    t.succeeds("batch", multicall(&mut calls));
+    t.equal("given", calls[0].result, COUNT as u64);
+    t.equal("taken", calls[1].result, COUNT as u64);
+    t.result("pages", pages() - before, 0);
+    let known = |index: usize| memory::m2p(taken[index]) == u64::from(pfns[index]);
+    t.holds("machphys", (0..COUNT).all(known));
+    for (pfn, frame) in pfns.into_iter().zip(taken) {
+        memory::set_mfn(pfn.into(), frame);
     }
     Ok(())
 }
