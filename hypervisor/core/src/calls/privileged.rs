@@ -6,7 +6,7 @@ use paravane_abi::hvm::{
     HVM_NR_PARAMS, HvmGetMemType, HvmGetTime, HvmPagetableDying, HvmParam, HvmXentrace, TRC_SUBCLS_SHIFT,
 };
 use paravane_abi::hypercall::hvm_op::HvmCommand;
-use paravane_abi::mmu::DOMID_SELF;
+use paravane_abi::mmu::{DOMID_FIRST_RESERVED, DOMID_SELF};
 use paravane_abi::privileged::{
     DM_OP_BUFFERS_MAX, DmOpBuf, Domctl, PlatformOp, Sysctl, XEN_DOMCTL_CREATEDOMAIN,
     XEN_DOMCTL_GETDOMAININFO, XEN_DOMCTL_INTERFACE_VERSION, XEN_DOMCTL_SHADOW_OP,
@@ -39,10 +39,16 @@ impl<M: Machine> Hypervisor<M> {
         if request.interface_version != XEN_DOMCTL_INTERFACE_VERSION {
             return Err(Errno::EACCES.into());
         }
-        // These two need no domain: one makes it, the other looks for the next.
-        let named = !matches!(request.cmd, XEN_DOMCTL_CREATEDOMAIN | XEN_DOMCTL_GETDOMAININFO);
-        let known = self.domain_index(DomainId(request.domain)).is_some();
-        Err(if named && !known { Errno::ESRCH } else { Errno::EPERM }.into())
+        let found = match request.cmd {
+            XEN_DOMCTL_CREATEDOMAIN => true,
+            XEN_DOMCTL_GETDOMAININFO if request.domain >= DOMID_FIRST_RESERVED => {
+                return Err(Errno::EINVAL.into());
+            }
+            // It looks for the next that there is.
+            XEN_DOMCTL_GETDOMAININFO => self.domains.iter().any(|domain| domain.id.0 >= request.domain),
+            _ => self.domain_index(DomainId(request.domain)).is_some(),
+        };
+        Err(if found { Errno::EPERM } else { Errno::ESRCH }.into())
     }
 
     /// `arch_1`, by which Xen goes on with a `domctl`.

@@ -1,8 +1,9 @@
 //! `domctl(request)`, call 36 (xen/include/public/domctl.h, `struct xen_domctl`): domains, for the control domain's tools.
 //!
 //! Refused: requests that cannot be read (`EFAULT`), then another version of the interface (`EACCES`), then domains that
-//! there are not (`ESRCH`; `DOMID_SELF` is no domain here), unless the operation needs none, then a domain without the
-//! privilege (`EPERM`), though it asks about itself.
+//! there are not (`ESRCH`; `DOMID_SELF` is no domain here), then a domain without the privilege (`EPERM`), though it asks
+//! about itself. The operation that makes a domain needs none; the one that tells about the next looks for it from a number
+//! on, and takes no reserved one (`EINVAL`).
 
 use paravane_abi::errno::Errno;
 use paravane_abi::hypercall::HYPERVISOR_DOMCTL;
@@ -77,8 +78,14 @@ fn itself(t: &mut Trial) -> Verdict {
 }
 
 fn without_domain(t: &mut Trial) -> Verdict {
-    for (name, command) in [("create", XEN_DOMCTL_CREATEDOMAIN), ("next-info", XEN_DOMCTL_GETDOMAININFO)] {
-        refusals::request(t, name, Errno::EPERM, about(command, NO_DOMAIN), call)?;
+    refusals::request(t, "create", Errno::EPERM, about(XEN_DOMCTL_CREATEDOMAIN, NO_DOMAIN), call)?;
+    for (name, domain, error) in [
+        ("first", 0, Errno::EPERM),
+        ("none-behind", NO_DOMAIN, Errno::ESRCH),
+        ("last", 0x7fef, Errno::ESRCH),
+        ("reserved", DOMID_SELF, Errno::EINVAL),
+    ] {
+        refusals::request(t, name, error, about(XEN_DOMCTL_GETDOMAININFO, domain), call)?;
     }
     Ok(())
 }
