@@ -9,7 +9,7 @@ xen_constants! {
     pub const VMASST_TYPE_4GB_SEGMENTS: u32 = 0 => VMASST_TYPE_4gb_segments;
     /// 32-bit guests: tell when that happens.
     pub const VMASST_TYPE_4GB_SEGMENTS_NOTIFY: u32 = 1 => VMASST_TYPE_4gb_segments_notify;
-    /// Emulate the guest's writes to its page tables. Always on in Xen.
+    /// Emulate the writes of page tables that a kernel makes by mappings for reading.
     pub const VMASST_TYPE_WRITABLE_PAGETABLES: u32 = 2 => VMASST_TYPE_writable_pagetables;
     /// 32-bit guests: top-level tables may lie above 4 GiB.
     pub const VMASST_TYPE_PAE_EXTENDED_CR3: u32 = 3 => VMASST_TYPE_pae_extended_cr3;

@@ -4,14 +4,16 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU8, Ordering};
 
+use paravane_abi::hypercall as nr;
 use paravane_abi::mmu::{MMUEXT_NEW_USER_BASEPTR, MMUEXT_PIN_L4_TABLE};
 use paravane_abi::pte;
 use paravane_abi::ring1::M2P_VIRT_START;
 use paravane_abi::shared_info::SharedInfo;
 use paravane_abi::start_info::StartInfo;
+use paravane_abi::vm_assist::{VMASST_CMD_ENABLE, VMASST_TYPE_WRITABLE_PAGETABLES};
 
 use crate::attacks::subject::kernel_stack;
-use crate::hypercall::{map, mmuext, set_entry};
+use crate::hypercall::{map, mmuext, raw, set_entry};
 use crate::notes::VIRT_BASE;
 use crate::ring;
 
@@ -240,8 +242,17 @@ fn mapping_end(info: &StartInfo) -> u64 {
     if end - stack_end < 512 << 10 { end + (4 << 20) } else { end }
 }
 
+/// Has the hypervisor perform writes of page tables by mappings for reading, which attacks make.
+pub fn emulate_table_writes() {
+    raw(
+        nr::HYPERVISOR_VM_ASSIST,
+        [VMASST_CMD_ENABLE.into(), VMASST_TYPE_WRITABLE_PAGETABLES.into(), 0, 0, 0],
+    );
+}
+
 /// Takes memory over from the builder and maps what the tests need.
 pub fn initialise(info: &StartInfo) {
+    emulate_table_writes();
     let first = mapping_end(info) / PAGE;
     let tables = (info.pt_base - VIRT_BASE) / PAGE;
     change(|memory| {

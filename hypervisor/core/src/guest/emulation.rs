@@ -1,6 +1,7 @@
 //! Performing what the emulator decided.
 
 use paravane_abi::regs::{CpuUserRegs, IretContext};
+use paravane_abi::vm_assist::VMASST_TYPE_WRITABLE_PAGETABLES;
 
 use crate::addr::{Mfn, VirtAddr};
 use crate::build::MachineKind;
@@ -178,12 +179,17 @@ impl<M: Machine> Hypervisor<M> {
         Ok(())
     }
 
-    /// Emulates a write to a live page table; false when the fault is not that.
+    /// Emulates a write to a live page table; false when the fault is not that. A kernel in ring 3 has to ask for it
+    /// beforehand, as on Xen; one in ring 1 always has it.
     pub(super) fn emulate_table_write(
         &mut self,
         regs: &mut CpuUserRegs,
         address: u64,
     ) -> Result<bool, Reason> {
+        let domain = self.domain();
+        if domain.policy == Policy::Ring3 && domain.vm_assist & 1 << VMASST_TYPE_WRITABLE_PAGETABLES == 0 {
+            return Ok(false);
+        }
         let mut paging = self.paging(Budget::HYPERCALL);
         if paging.trapped_table(address).is_none() {
             return Ok(false);

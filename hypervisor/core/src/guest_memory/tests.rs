@@ -159,9 +159,6 @@ fn copies_do_not_wrap_around_the_address_space() {
     // A CPU's accesses wrap, so bytes do as well; arrays do not.
     assert!(memory.copy_to_guest(u64::MAX - 7, &[1; 16]).is_ok());
     assert!(memory.read_element::<u64>(u64::MAX - 7, 1).is_err());
-    assert!(memory.check_array(u64::MAX - 7, 1, 8).is_ok());
-    assert!(memory.check_array(u64::MAX - 7, 2, 8).is_err());
-    assert!(memory.check_array(u64::MAX - 6, 1, 8).is_err());
 }
 
 #[test]
@@ -200,15 +197,14 @@ fn elements_and_slices_have_their_places() {
 }
 
 #[test]
-fn arrays_lie_where_a_guest_may_have_memory() {
+fn arrays_begin_where_a_guest_may_have_memory() {
     let (world, _) = world();
     let check = |address, count, size| world.memory().check_array(address, count, size).is_ok();
-    assert!(check(0, 1 << 43, 16) && !check(0, (1 << 43) + 1, 16), "the lower half");
-    assert!(check(0xffff_8800_0000_0000, 100, 16));
+    assert!(check(0, 1 << 43, 16) && check(0xffff_8800_0000_0000, 100, 16));
     assert!(!check(0xffff_87ff_ffff_fff8, 1, 8) && !check(0xffff_8000_0000_0000, 1, 8));
-    assert!(!check(0x7fff_ffff_ffff, 0xffff_8800_0000_0001_u64 - 0x8000_0000_0000, 1), "across the hole");
-    assert!(check(1 << 47, 0, 8), "nothing is anywhere");
-    assert!(!check(8, u64::MAX, 8) && !check(8, u64::MAX / 8, 8));
+    assert!(check(0x7fff_ffff_ffff, 2, 1), "into the hole, as on Xen");
+    assert!(!check(1 << 47, 0, 8), "even without an element, as on Xen");
+    assert!(!check(8, u64::MAX, 8) && !check(8, u64::MAX / 4, 8));
 }
 
 #[test]

@@ -77,7 +77,7 @@ impl<T: FromBytes + IntoBytes> Requests<T> {
 
     #[inline]
     fn get<M: Memory + Tlb>(&mut self, memory: &GuestMemory<'_, M>, index: u32) -> Result<T, Fault> {
-        let address = self.address + u64::from(index) * size_of::<T>() as u64;
+        let address = self.address.wrapping_add(u64::from(index) * size_of::<T>() as u64);
         let offset = address as usize & (PAGE_SIZE - 1);
         if offset > PAGE_SIZE - size_of::<T>() {
             return memory.read(address);
@@ -189,7 +189,7 @@ impl<M: Memory + Tlb> Paging<'_, M> {
         let value = match result {
             Err(OpError::Again) => {
                 let rest = Batch {
-                    requests: batch.requests + u64::from(performed) * size_of::<T>() as u64,
+                    requests: batch.requests.wrapping_add(u64::from(performed) * size_of::<T>() as u64),
                     count: (count - performed) | MMU_UPDATE_PREEMPTED,
                     ..batch
                 };

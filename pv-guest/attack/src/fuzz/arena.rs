@@ -23,7 +23,8 @@ use pv_attack_logic::generate::{ARENA, ARENA_READ_ONLY, CORE_SLOT, SLOTS, World}
 use crate::attacks::{HYPERVISOR, copy_of_root, subject};
 use crate::hypercall::{map, mmuext, operation, raw, set_entry};
 use crate::memory::{
-    KERNEL, NX, Page, READ, STRUCTURES, USER_CODE, USER_DATA, WINDOW, clear_events, memory, shared, take,
+    KERNEL, NX, Page, READ, STRUCTURES, USER_CODE, USER_DATA, WINDOW, clear_events, emulate_table_writes,
+    memory, shared, take,
 };
 
 /// Where runstate and time are kept while nobody has said otherwise.
@@ -127,6 +128,7 @@ fn let_go(world: &World) {
     for kind in 0..8 {
         raw(nr::HYPERVISOR_VM_ASSIST, [1, kind, 0, 0, 0]);
     }
+    emulate_table_writes();
     operation(nr::HYPERVISOR_EVENT_CHANNEL_OP, EVTCHNOP_RESET, &mut EvtchnReset { dom: DOMID_SELF });
     for command in [VCPUOP_REGISTER_RUNSTATE_MEMORY_AREA, VCPUOP_REGISTER_VCPU_TIME_MEMORY_AREA] {
         let mut area = VcpuRegisterRunstateMemoryArea { addr: AREAS.address() };

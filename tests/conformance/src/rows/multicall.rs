@@ -29,6 +29,7 @@ pub const ROW: Row = Row::call(
         Case::good("many", "hundreds of calls all have results", many),
         Case::good("kept", "an entry's number stays", kept),
         Case::refusal("pointers", "arrays that cannot be read", unreadable),
+        Case::refusal("nothing-nowhere", "no calls, where no guest has memory", nowhere),
         Case::refusal("end-unreadable", "calls that can be read are made", end_unreadable),
         Case::refusal("read-only", "an array that cannot be written: the call is made", read_only),
     ],
@@ -80,6 +81,14 @@ fn unreadable(t: &mut Trial) -> Verdict {
                 raw(HYPERVISOR_MULTICALL, [address, count, 0, 0, 0])
             });
         }
+    }
+    Ok(())
+}
+
+fn nowhere(t: &mut Trial) -> Verdict {
+    for (name, address) in [("hypervisor", pointers::HYPERVISOR), ("not-canonical", pointers::NOT_CANONICAL)]
+    {
+        t.refused(name, Errno::EFAULT, || raw(HYPERVISOR_MULTICALL, [address, 0, 0, 0, 0]));
     }
     Ok(())
 }

@@ -6,14 +6,15 @@ use paravane_abi::event::{
     EVTCHNOP_ALLOC_UNBOUND, EVTCHNOP_BIND_INTERDOMAIN, EVTCHNOP_CLOSE, EVTCHNOP_STATUS, EvtchnAllocUnbound,
     EvtchnBindInterdomain, EvtchnClose, EvtchnStatus,
 };
-use paravane_abi::hypercall::{HYPERVISOR_EVENT_CHANNEL_OP, HYPERVISOR_MEMORY_OP};
+use paravane_abi::hypercall::{HYPERVISOR_EVENT_CHANNEL_OP, HYPERVISOR_MEMORY_OP, HYPERVISOR_VM_ASSIST};
 use paravane_abi::memory::{MachphysMfnList, XENMEM_MACHPHYS_MFN_LIST};
 use paravane_abi::mmu::{
     DOMID_SELF, MMUEXT_COPY_PAGE, MMUEXT_INVLPG_LOCAL, MMUEXT_PIN_L1_TABLE, MMUEXT_UNPIN_TABLE,
 };
 use paravane_abi::pte;
+use paravane_abi::vm_assist::{VMASST_CMD_DISABLE, VMASST_CMD_ENABLE, VMASST_TYPE_WRITABLE_PAGETABLES};
 use pv_probe::guard::{Caught, RETURNED, guarded};
-use pv_probe::hypercall::{map, mmuext, operation, set_entry};
+use pv_probe::hypercall::{map, mmuext, operation, raw, set_entry};
 use pv_probe::memory::{self, DATA, NX, PAGE, WINDOW, l1_for, mfn, peek, poke, take, vcpu_info};
 
 use crate::case::Stop;
@@ -122,6 +123,31 @@ impl Drop for Mapped {
         // What is refused here, the next user of the place sees.
         map(self.0, 0);
     }
+}
+
+/// As long as it lives, this kernel's writes of its page tables are emulated (`VMASST_TYPE_writable_pagetables`).
+#[derive(Debug)]
+pub struct EmulatedWrites(());
+
+impl EmulatedWrites {
+    /// Asks for it.
+    #[must_use]
+    pub fn on() -> Self {
+        let result = assist(VMASST_CMD_ENABLE);
+        assert!(result == 0, "vm_assist: {result}");
+        Self(())
+    }
+}
+
+impl Drop for EmulatedWrites {
+    fn drop(&mut self) {
+        assist(VMASST_CMD_DISABLE);
+    }
+}
+
+/// Turns the emulation of such writes on or off.
+pub fn assist(command: u32) -> i64 {
+    raw(HYPERVISOR_VM_ASSIST, [command.into(), VMASST_TYPE_WRITABLE_PAGETABLES.into(), 0, 0, 0])
 }
 
 /// Tries to map a frame for writing, and takes the mapping away again: the answer.

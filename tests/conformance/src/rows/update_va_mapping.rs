@@ -17,7 +17,8 @@ use pv_probe::memory::{DATA, G, NX, P, PS, READ, RW, entry_at, root};
 use pv_probe::ring;
 
 use super::tables::{
-    BEYOND, LOW, Mapped, entry, filled, frame, hypervisor_frame, pinnable, place, places, store,
+    BEYOND, EmulatedWrites, LOW, Mapped, entry, filled, frame, hypervisor_frame, pinnable, place, places,
+    store,
 };
 use crate::case::{Case, Rings, Row, Verdict};
 use crate::rows::pointers;
@@ -121,6 +122,7 @@ fn own_table(t: &mut Trial) -> Verdict {
     let index = pte::index(va, 1) as u64;
     t.holds("itself", pte::mfn(entry_at(va, 1)) == places());
     // An emulated write of the very entry that maps the table.
+    let _emulated = EmulatedWrites::on();
     // SAFETY: the case's page.
     unsafe { pv_probe::memory::write(va + index * 8, 0) };
     t.equal("gone", entry_at(va, 1), 0);

@@ -48,6 +48,7 @@ pub const ROW: Row = Row::call(
         Case::good("count", "the count is 32 bits wide", count),
         Case::good("iret", "an iret ends the list", iret),
         Case::good("arguments", "a call gets no more than its entry's arguments", arguments),
+        Case::refusal("end-of-space", "a list that goes on where no addresses are", end_of_space),
         Case::refusal("list-unmapped", "a list that one of its calls takes away", list_unmapped),
         Case::refusal("list-table", "a list that one of its calls makes a table", list_table),
     ],
@@ -337,6 +338,25 @@ fn arguments(t: &mut Trial) -> Verdict {
     t.equal("made", debugreg(1), 0x10);
     clear_debugregs();
     Ok(())
+}
+
+fn end_of_space(t: &mut Trial) -> Verdict {
+    // The last page of the lower half.
+    let va = pointers::NOT_CANONICAL - PAGE;
+    pv_probe::memory::l1_for(va);
+    t.need("map", raw(HYPERVISOR_UPDATE_VA_MAPPING, [va, entry(frame(), DATA | NX), UVMF_INVLPG, 0, 0]))?;
+    let list = va + PAGE - 64;
+    // SAFETY: the case's page.
+    unsafe { (list as *mut MulticallEntry).write(set_debugreg(1, 0x10)) };
+    for (name, count) in [("next", 2), ("huge", 0xffff_ffff)] {
+        t.fails(name, raw(HYPERVISOR_MULTICALL, [list, count, 0, 0, 0]), Errno::EFAULT);
+        t.equal(format_args!("{name}.first-made"), debugreg(1), 0x10);
+        clear_debugregs();
+    }
+    t.succeeds("one", raw(HYPERVISOR_MULTICALL, [list, 1, 0, 0, 0]));
+    t.equal("one-made", debugreg(1), 0x10);
+    clear_debugregs();
+    t.need("unmap", raw(HYPERVISOR_UPDATE_VA_MAPPING, [va, 0, UVMF_INVLPG, 0, 0]))
 }
 
 fn list_unmapped(t: &mut Trial) -> Verdict {

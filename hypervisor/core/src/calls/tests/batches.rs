@@ -65,15 +65,15 @@ fn a_batch_has_one_bounded_step() {
 }
 
 #[test]
-fn a_batch_is_checked_as_a_whole_and_then_call_by_call() {
+fn a_batch_begins_where_a_guest_may_have_memory_and_is_read_call_by_call() {
     let mut world = World::new();
-    // One that would reach the reserved range does nothing at all.
-    let version = entry(HYPERVISOR_FPU_TASKSWITCH, &[1]);
-    world.put(LIST, &version);
-    for count in [0x8000_0000u64, 0xffff_ffff] {
-        world.refused(HYPERVISOR_MULTICALL, &[LIST, count], Errno::EFAULT);
+    for count in [0, 1, 0xffff_ffff] {
+        for address in [0xffff_8000_0000_0000, 0xffff_87ff_ffff_ffc0, 1 << 47] {
+            world.refused(HYPERVISOR_MULTICALL, &[address, count], Errno::EFAULT);
+        }
     }
     // One that runs into nothing has done what came before.
+    let version = entry(HYPERVISOR_FPU_TASKSWITCH, &[1]);
     world.put(HOLE - 64, &version);
     assert_eq!(world.call(HYPERVISOR_MULTICALL, &[HOLE - 64, 3]), Errno::EFAULT.to_ret());
     assert!(world.vcpu().task_switched);

@@ -12,6 +12,7 @@ use paravane_abi::hypercall::*;
 use paravane_abi::physdev::*;
 use paravane_abi::regs::CpuUserRegs;
 use paravane_abi::trap::{TrapFlags, TrapInfo, vector};
+use paravane_abi::vm_assist::{VMASST_CMD_DISABLE, VMASST_CMD_ENABLE, VMASST_TYPE_WRITABLE_PAGETABLES};
 
 const PAGE_FAULT: u32 = 14;
 const GP: u32 = 13;
@@ -112,6 +113,28 @@ fn writes_to_live_tables_are_done_for_the_kernel() {
         world.audit();
     }
     assert_eq!(world.hv.counters.emulated, 5);
+}
+
+#[test]
+fn a_kernel_in_ring_3_asks_for_writes_of_tables_to_be_done() {
+    let mut world = super::ring3::world();
+    let (frame, index, at) = table(&world);
+    let old = world.hv.machine.read_word(frame, index);
+    for (command, performed) in
+        [(None, false), (Some(VMASST_CMD_ENABLE), true), (Some(VMASST_CMD_DISABLE), false)]
+    {
+        if let Some(command) = command {
+            let arguments = [command.into(), VMASST_TYPE_WRITABLE_PAGETABLES.into()];
+            assert_eq!(world.call(HYPERVISOR_VM_ASSIST, &arguments), 0);
+        }
+        let before = CpuUserRegs { rdi: at, rax: 0, ..super::ring3::kernel(&world) };
+        let regs = kernel_runs(&mut world, &[0x48, 0x89, 0x07], before, PAGE_FAULT, 3, at);
+        assert_eq!(regs.rip == handler(14), !performed, "{command:?}");
+        assert_eq!(world.hv.machine.read_word(frame, index), if performed { 0 } else { old });
+        if performed {
+            world.map(LIST, old);
+        }
+    }
 }
 
 #[test]

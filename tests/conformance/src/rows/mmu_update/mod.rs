@@ -53,7 +53,9 @@ const ROW: Row = Row::call(
         Case::good("long", "thousands of requests are done by one call, and counted", long),
         Case::good("own-tables", "the caller's own number names the owner of its tables", own_tables),
         Case::refusal("pointers", "arrays that cannot be read", unreadable),
+        Case::refusal("nothing-nowhere", "no requests, where no guest has memory", nowhere),
         Case::refusal("end-unreadable", "what can be read is done, up to where it cannot", end_unreadable),
+        Case::refusal("end-of-space", "an array that goes on where no addresses are", end_of_space),
         Case::refusal("stops", "the first refusal ends the call: what stands before is done", stops),
         Case::refusal("unknown", "commands that there are not", unknown),
         Case::refusal("nobody", "domains that there are not", nobody),
@@ -177,6 +179,17 @@ fn unreadable(t: &mut Trial) -> Verdict {
     Ok(())
 }
 
+fn nowhere(t: &mut Trial) -> Verdict {
+    for (name, address) in [("hypervisor", pointers::HYPERVISOR), ("not-canonical", pointers::NOT_CANONICAL)]
+    {
+        let mut done = 77u32;
+        let arguments = [address, 0, &raw mut done as u64, DOMID_SELF.into(), 0];
+        t.refused(name, Errno::EFAULT, || raw(HYPERVISOR_MMU_UPDATE, arguments));
+        t.equal(format_args!("{name}.done"), done.into(), 77);
+    }
+    Ok(())
+}
+
 fn end_unreadable(t: &mut Trial) -> Verdict {
     let target = frame();
     let page = Mapped::new(0, frame());
@@ -189,6 +202,26 @@ fn end_unreadable(t: &mut Trial) -> Verdict {
     t.equal("done", done.into(), 1);
     t.equal("word", peek(target, 0), 0x1234);
     Ok(())
+}
+
+fn end_of_space(t: &mut Trial) -> Verdict {
+    let target = frame();
+    // The last page of the lower half.
+    let va = pointers::NOT_CANONICAL - PAGE;
+    pv_probe::memory::l1_for(va);
+    t.need("map", pv_probe::hypercall::map(va, entry(super::tables::frame(), DATA)))?;
+    let last = va + PAGE - size_of::<MmuUpdate>() as u64;
+    // SAFETY: the case's page.
+    unsafe { (last as *mut MmuUpdate).write(normal(target, 0, 0x1234)) };
+    for (name, count) in [("next", 2), ("huge", 0x7fff_ffff)] {
+        let mut done = 77u32;
+        let arguments = [last, count, &raw mut done as u64, DOMID_SELF.into(), 0];
+        t.fails(name, raw(HYPERVISOR_MMU_UPDATE, arguments), Errno::EFAULT);
+        t.equal(format_args!("{name}.done"), done.into(), 1);
+        t.equal(format_args!("{name}.word"), peek(target, 0), 0x1234);
+        pv_probe::memory::poke(target, 0, 0);
+    }
+    t.need("unmap", pv_probe::hypercall::map(va, 0))
 }
 
 fn stops(t: &mut Trial) -> Verdict {

@@ -71,6 +71,7 @@ const ROW: Row = Row::call(
         Case::good("order", "operations are done in order: a pin and its undoing", order),
         Case::good("long", "thousands of operations are done by one call, and counted", long),
         Case::refusal("pointers", "arrays that cannot be read", unreadable),
+        Case::refusal("nothing-nowhere", "no operations, where no guest has memory", nowhere),
         Case::refusal("end-unreadable", "what can be read is done, up to where it cannot", end_unreadable),
         Case::refusal("stops", "the first refusal ends the call: what stands before is done", stops),
         Case::refusal("unknown", "commands that there are not", unknown),
@@ -155,6 +156,14 @@ fn unreadable(t: &mut Trial) -> Verdict {
     for (name, address) in pointers::UNUSABLE.into_iter().chain([("null", 0)]) {
         let arguments = [address, 1, 0, DOMID_SELF.into(), 0];
         t.refused(name, Errno::EFAULT, || raw(HYPERVISOR_MMUEXT_OP, arguments));
+    }
+    Ok(())
+}
+
+fn nowhere(t: &mut Trial) -> Verdict {
+    for (name, address) in [("hypervisor", pointers::HYPERVISOR), ("not-canonical", pointers::NOT_CANONICAL)]
+    {
+        t.refused(name, Errno::EFAULT, || raw(HYPERVISOR_MMUEXT_OP, [address, 0, 0, DOMID_SELF.into(), 0]));
     }
     Ok(())
 }

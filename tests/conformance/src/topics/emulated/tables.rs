@@ -1,14 +1,16 @@
-//! Writes to live page tables, which the kernel maps read-only: the hypervisor does them, if it would do them by
-//! `mmu_update`; else they are page faults. A program's are always page faults.
+//! Writes to live page tables, which the kernel maps read-only: the hypervisor does them for a kernel that asked for it, if
+//! it would do them by `mmu_update`; else they are page faults. A program's are always page faults.
 
 use paravane_abi::pte;
 use paravane_abi::trap::vector;
+use paravane_abi::vm_assist::{VMASST_CMD_DISABLE, VMASST_CMD_ENABLE};
 use pv_probe::hypercall::map;
 use pv_probe::memory::{DATA, P, PAGE, Page, US, WINDOW, entry_at, l1_for, mfn, take};
 
 use crate::case::{Case, Verdict};
 use crate::code;
 use crate::code::{Half, fault_address, kernel, run};
+use crate::rows::tables::assist;
 use crate::trial::Trial;
 
 /// An address whose entry the cases write.
@@ -40,11 +42,13 @@ fn prepare(t: &mut Trial) -> Result<u64, crate::case::Stop> {
     t.need("the table", map(TABLE, l1 << 12 | P | US))?;
     let entry = mfn(take()) << 12 | DATA;
     t.need("the subject", map(SUBJECT, entry))?;
+    t.need("the emulation", assist(VMASST_CMD_ENABLE))?;
     Ok(entry)
 }
 
 /// Takes both away.
 fn finish(t: &mut Trial) -> Verdict {
+    t.need("the emulation", assist(VMASST_CMD_DISABLE))?;
     t.need("the subject", map(SUBJECT, 0))?;
     t.need("the table", map(TABLE, 0))
 }

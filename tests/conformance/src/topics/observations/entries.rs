@@ -2,6 +2,7 @@
 
 use crate::case::{Case, Explained, because};
 use crate::observe;
+use crate::rows::tables::EmulatedWrites;
 use pv_probe::guard::{RETURNED, guarded};
 use pv_probe::hypercall::{code, map, set_entry};
 use pv_probe::memory::{
@@ -51,6 +52,7 @@ const WRITTEN: [(&str, u64); 21] = [
 ];
 
 fn observe() {
+    let _emulated = EmulatedWrites::on();
     let va = WINDOW;
     let l1 = l1_for(va);
     let frame = mfn(take());

@@ -1,5 +1,5 @@
-//! Writes of L1 entries by way of a mapping for reading, which the hypervisor performs: a kernel may work on its page tables
-//! by ordinary instructions. What `mmu_update` refuses is the instruction's page fault.
+//! Writes of L1 entries by way of a mapping for reading, which the hypervisor performs for a kernel that has asked for it
+//! (`VMASST_TYPE_writable_pagetables`): it may work on its page tables by ordinary instructions. What `mmu_update` refuses is the instruction's page fault.
 
 use core::arch::asm;
 
@@ -13,7 +13,9 @@ use pv_probe::user;
 
 use crate::case::{Case, Row, Verdict};
 use crate::rows::pointers;
-use crate::rows::tables::{BEYOND, LOW, Mapped, entry, filled, frame, pinnable, place, places};
+use crate::rows::tables::{
+    BEYOND, EmulatedWrites, LOW, Mapped, entry, filled, frame, pinnable, place, places,
+};
 use crate::trial::Trial;
 
 /// The row.
@@ -34,6 +36,11 @@ pub const ROW: Row = Row::call(
         Case::good("narrow", "parts of an entry are written: bytes, words, double words", narrow),
         Case::good("held", "a page that was mapped so is held", held),
         Case::good("pinned", "a table that is used nowhere is written so too", pinned),
+        Case::good("string", "stos with rep writes entry by entry", string),
+        Case::good("flags", "arithmetic leaves the flags that it leaves anywhere", flags),
+        Case::good("add", "add, sub, xor, not and inc read and write", add),
+        Case::good("exchange-add", "lock xadd gives what was there", exchange_add),
+        Case::good("step", "a single step is one over an emulated write", step),
         Case::refusal("entries", "entries that mmu_update refuses", entries),
         Case::refusal("narrow-refused", "a part that makes an entry one that is refused", narrow_refused),
         Case::refusal("unaligned", "a write that is not aligned", unaligned),
@@ -43,14 +50,16 @@ pub const ROW: Row = Row::call(
     ],
 );
 
-/// A mapping for reading of the places' L1.
-fn view() -> Mapped {
-    Mapped::with(50, entry(places(), READ | NX))
+/// A mapping for reading of the places' L1, whose writes are emulated.
+struct View(Mapped, EmulatedWrites);
+
+fn view() -> View {
+    View(Mapped::with(50, entry(places(), READ | NX)), EmulatedWrites::on())
 }
 
 /// The address in the view of a place's entry.
-fn slot(view: &Mapped, index: u64) -> u64 {
-    view.address() + pte::index(place(index), 1) as u64 * 8
+fn slot(view: &View, index: u64) -> u64 {
+    view.0.address() + pte::index(place(index), 1) as u64 * 8
 }
 
 /// The place whose entry the cases write.
@@ -177,6 +186,96 @@ fn narrow(t: &mut Trial) -> Verdict {
     Ok(())
 }
 
+fn string(t: &mut Trial) -> Verdict {
+    let view = view();
+    let address = slot(&view, INDEX);
+    // Three entries that are not present.
+    for (name, note) in [("note", 0x1000u64), ("nothing", 0)] {
+        // SAFETY: as above.
+        unsafe { asm!("rep stosq", inout("rcx") 3u64 => _, in("rax") note, inout("rdi") address => _) };
+        for index in 0..3 {
+            t.reads(format_args!("{name}.{index}"), address + index * 8, note);
+        }
+    }
+    Ok(())
+}
+
+/// Carry, parity, auxiliary carry, zero, sign, overflow (SDM volume 1, 3.4.3).
+const STATUS: u64 = 0x8d5;
+
+fn flags(t: &mut Trial) -> Verdict {
+    let view = view();
+    let address = slot(&view, INDEX);
+    let (cleared, negative, compared): (u64, u64, u64);
+    // SAFETY: as above; no entry is present.
+    unsafe {
+        memory::write(address, 0x7000);
+        asm!("and qword ptr [{0}], 0", "pushfq", "pop {1}", in(reg) address, out(reg) cleared);
+        asm!("sub qword ptr [{0}], 2", "pushfq", "pop {1}", in(reg) address, out(reg) negative);
+        asm!("lock cmpxchg [{0}], {1}", "pushfq", "pop {2}", in(reg) address, in(reg) 0u64, out(reg) compared,
+             inout("rax") -2i64 => _);
+    }
+    t.equal("and", cleared & STATUS & !0x10, 0x44);
+    t.equal("sub", negative & STATUS, 0x91);
+    t.equal("cmpxchg", compared & STATUS, 0x44);
+    t.reads("entry", address, 0);
+    Ok(())
+}
+
+fn add(t: &mut Trial) -> Verdict {
+    let view = view();
+    let address = slot(&view, INDEX);
+    // SAFETY: as above; bit 0 stays clear wherever the entry is looked at.
+    unsafe {
+        memory::write(address, 0x1000);
+        asm!(
+            "add qword ptr [{0}], 0x2000", "sub dword ptr [{0}], 0x1000", "xor qword ptr [{0}], 0x600",
+            "add byte ptr [{0}], 2", "not byte ptr [{0} + 4]", "inc word ptr [{0} + 6]",
+            in(reg) address,
+        );
+    }
+    t.reads("word", address, 0x0001_00ff_0000_2602);
+    // SAFETY: as above.
+    unsafe { memory::write(address, 0) };
+    Ok(())
+}
+
+fn exchange_add(t: &mut Trial) -> Verdict {
+    let view = view();
+    let address = slot(&view, INDEX);
+    let before: u64;
+    // SAFETY: as above.
+    unsafe {
+        memory::write(address, 0x1000);
+        asm!("lock xadd [{}], {}", in(reg) address, inout(reg) 0x2000u64 => before);
+    }
+    t.equal("before", before, 0x1000);
+    t.reads("after", address, 0x3000);
+    // SAFETY: as above.
+    unsafe { memory::write(address, 0) };
+    Ok(())
+}
+
+extern "C" fn stepped(address: u64) -> u64 {
+    // SAFETY: the guard takes the step; the flags are restored by it.
+    unsafe {
+        asm!("pushfq", "or qword ptr [rsp], 0x100", "popfq", "mov [{0}], {1}", "nop", "ud2", in(reg) address, in(reg) 0x4000u64);
+    }
+    0
+}
+
+fn step(t: &mut Trial) -> Verdict {
+    let view = view();
+    let address = slot(&view, INDEX);
+    // SAFETY: a store of a note, stepped over.
+    let caught = unsafe { guarded(stepped as *const () as u64, address) };
+    t.raises("step", &caught, 1, None);
+    t.reads("written", address, 0x4000);
+    // SAFETY: as above.
+    unsafe { memory::write(address, 0) };
+    Ok(())
+}
+
 fn held(t: &mut Trial) -> Verdict {
     let view = view();
     let page = frame();
@@ -193,6 +292,7 @@ fn held(t: &mut Trial) -> Verdict {
 }
 
 fn pinned(t: &mut Trial) -> Verdict {
+    let _emulated = EmulatedWrites::on();
     let (table, page) = (frame(), frame());
     let view = Mapped::with(50, entry(table, READ | NX));
     t.need("pin", mmuext(MMUEXT_PIN_L1_TABLE, table, 0))?;
@@ -269,6 +369,7 @@ fn unaligned(t: &mut Trial) -> Verdict {
 }
 
 fn upper(t: &mut Trial) -> Verdict {
+    let _emulated = EmulatedWrites::on();
     let l2 = frame();
     t.need("pin", mmuext(MMUEXT_PIN_L2_TABLE, l2, 0))?;
     let l3 = pte::mfn(peek(root(), pte::index(place(0), 4)));
@@ -281,6 +382,7 @@ fn upper(t: &mut Trial) -> Verdict {
 }
 
 fn page(t: &mut Trial) -> Verdict {
+    let _emulated = EmulatedWrites::on();
     let frame = frame();
     let view = Mapped::with(50, entry(frame, READ | NX));
     let caught = t.unchanged("page", || stored(view.address(), 0x5000));
