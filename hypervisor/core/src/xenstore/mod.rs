@@ -1,20 +1,24 @@
 //! Xenstore: the tree of small texts in which a guest finds what it has and is told what it is to do. A service without
-//! access to the machine: bytes come from a domain's ring and go there, by the hands of `guest::xenstore`.
+//! access to the machine: bytes come from a domain's ring and go there, by the hands of [`ring`].
 //!
 //! It answers as Xen's xenstored does (its quotas too, as far as they are of use where no domain is privileged); the
 //! messages are described in `paravane_abi::io::xenstore`.
 
 mod change;
 mod connection;
+mod holdings;
 mod path;
 mod perms;
 mod requests;
+pub mod ring;
 #[cfg(test)]
 mod tests;
 mod transaction;
 mod tree;
 
 use alloc::vec::Vec;
+
+pub use holdings::Holdings;
 
 use change::{Action, Caller, Change};
 use connection::{Connection, Watch};
