@@ -10,7 +10,7 @@ use paravane_abi::errno::Errno;
 use paravane_abi::memory::{E820_RAM, E820Entry};
 use paravane_abi::regs::CpuUserRegs;
 
-use crate::addr::{DomainId, Level, Mfn, PAGE_SHIFT, Pfn};
+use crate::addr::{DomainId, Level, Mfn, Pfn};
 use crate::build::plan::Plan;
 use crate::build::populate::{Filling, Populate, RingPorts, StartOfDay, shared_info};
 use crate::console::LineBuffer;
@@ -28,6 +28,9 @@ use crate::time::TimePublisher;
 
 /// Highest event-channel port of a domain (`xl.cfg`'s max_event_channels).
 const PORT_MAX: Port = 1023;
+
+/// Frames that a domain may have beyond what was configured: 1 MiB (libxl's LIBXL_MAXMEM_CONSTANT).
+const SLACK_FRAMES: u64 = 256;
 
 /// Frames allocated and cleared in one bounded step.
 const FRAMES_A_STEP: u64 = 64;
@@ -244,7 +247,7 @@ impl<M: Machine> Hypervisor<M> {
         if self.frames.free_frames() < Construction::frames(plan) {
             return Err(AllocError::OutOfMemory.into());
         }
-        let max = plan.layout.nr_pages.max(plan.config.maxmem_kib / 4);
+        let max = plan.layout.nr_pages.max(plan.config.maxmem_kib / 4) + SLACK_FRAMES;
         if !self.frames.open_account(id, max) {
             return Err(ConstructError::Exists);
         }
@@ -423,7 +426,7 @@ impl<M: Machine> Hypervisor<M> {
             eoi_page: None,
             memory_map: Vec::from([E820Entry {
                 addr: 0,
-                size: plan.layout.nr_pages << PAGE_SHIFT,
+                size: plan.config.maxmem_kib << 10,
                 kind: E820_RAM,
             }]),
         });

@@ -4,7 +4,7 @@
 //! From VIRT_BASE upward, page by page: kernel, ramdisk (if the kernel wants it mapped), p2m (unless INIT_P2M),
 //! start info, xenstore page, console page, page tables, boot stack, padding. Guest frame n is mapped at
 //! VIRT_BASE + n pages throughout. Past the mapping follow, as guest frames only, an unmapped ramdisk, and the
-//! p2m with the tables that map it at INIT_P2M.
+//! p2m, then the tables that map it at INIT_P2M. As by Xen's tools, that note counts when it names a page below VIRT_BASE.
 //!
 //! All of it is arithmetic: nothing here touches memory.
 
@@ -29,8 +29,6 @@ pub enum LayoutError {
     BaseAlignment(u64),
     /// The initial mapping, or the p2m at INIT_P2M, leaves the part of the address space a guest may use.
     Reserved(u64),
-    /// INIT_P2M is not at a page boundary.
-    P2mAlignment(u64),
     /// INIT_P2M overlaps the initial mapping.
     P2mOverlap(u64),
     /// HYPERCALL_PAGE is not a page of the initial mapping.
@@ -51,7 +49,6 @@ impl fmt::Display for LayoutError {
             Self::Reserved(va) => {
                 write!(f, "kernel: the mapping at {va:#x} leaves the addresses a guest may use")
             }
-            Self::P2mAlignment(va) => write!(f, "kernel: INIT_P2M {va:#x} is not at a page boundary"),
             Self::P2mOverlap(va) => write!(f, "kernel: INIT_P2M {va:#x} overlaps the initial mapping"),
             Self::HypercallPage(va) => {
                 write!(f, "kernel: HYPERCALL_PAGE {va:#x} is not a page of the initial mapping")
@@ -110,7 +107,7 @@ pub struct Layout {
     pub p2m: u64,
     /// First guest frame of the p2m's contents.
     pub p2m_pfn: Pfn,
-    /// With INIT_P2M, the guest frames behind it, tables first: start and number (`first_p2m_pfn`,
+    /// With INIT_P2M, the guest frames behind it, contents first, then tables: start and number (`first_p2m_pfn`,
     /// `nr_p2m_frames`).
     pub p2m_frames: Option<(Pfn, u64)>,
     /// Address of the start-info page.
@@ -144,7 +141,8 @@ impl Layout {
         let ramdisk = pages(ramdisk_len);
         let p2m = nr_pages.checked_mul(8).map(pages).ok_or(too_high)?;
         let (mapped_ramdisk, loose_ramdisk) = if notes.mod_start_pfn { (0, ramdisk) } else { (ramdisk, 0) };
-        let mapped_p2m = if notes.init_p2m.is_some() { 0 } else { p2m };
+        let init_p2m = notes.init_p2m.filter(|va| *va < v_start && va.is_multiple_of(PAGE));
+        let mapped_p2m = if init_p2m.is_some() { 0 } else { p2m };
         let need = [kernel, ramdisk, p2m].iter().try_fold(0u64, |sum, &part| sum.checked_add(part));
         if need.is_none_or(|need| need > nr_pages) || nr_pages == 0 {
             return Err(memory(need.unwrap_or(u64::MAX).max(1)));
@@ -177,12 +175,12 @@ impl Layout {
         let mut next = mapped + loose_ramdisk;
         let mut p2m_pfn = p2m_index;
         let mut p2m_frames = None;
-        if let Some(init_p2m) = notes.init_p2m {
-            let tables = place_p2m(init_p2m, p2m, (v_start, v_end), &runs, next)?;
+        if let Some(va) = init_p2m {
+            let tables = place_p2m(va, p2m, (v_start, v_end), &runs, next + p2m)?;
             let nr_tables: u64 = tables.iter().map(|run| run.count).sum();
-            p2m_frames = Some((Pfn::new(next), nr_tables + p2m));
-            p2m_pfn = next + nr_tables;
-            next += nr_tables + p2m;
+            p2m_frames = Some((Pfn::new(next), p2m + nr_tables));
+            p2m_pfn = next;
+            next += p2m + nr_tables;
             runs.extend(tables);
         }
         if next > nr_pages {
@@ -205,7 +203,7 @@ impl Layout {
             v_start,
             v_end,
             ramdisk,
-            p2m: notes.init_p2m.unwrap_or(page(p2m_index)?),
+            p2m: init_p2m.unwrap_or(page(p2m_index)?),
             p2m_pfn: Pfn::new(p2m_pfn),
             p2m_frames,
             start_info: page(start_info)?,
@@ -268,9 +266,6 @@ fn place_p2m(
     others: &[Run],
     pfn: u64,
 ) -> Result<Vec<Run>, LayoutError> {
-    if !va.is_multiple_of(PAGE) {
-        return Err(LayoutError::P2mAlignment(va));
-    }
     let last = va.checked_add((nr << PAGE_SHIFT) - 1).ok_or(LayoutError::Reserved(va))?;
     check_range(va, last)?;
     if va < mapping.1 && last >= mapping.0 {
@@ -345,7 +340,7 @@ mod tests {
 
     #[test]
     fn linux_lies_where_xen_puts_it() {
-        // 512 MiB; Xen 4.23 was seen to choose exactly this, with a ramdisk of 0xfc pages.
+        // 512 MiB; as Xen's tools choose, with a ramdisk of 0xfc pages.
         let layout = Layout::plan(&linux(), 0xfc * PAGE - 5, 0x2_0000).unwrap();
         assert_eq!(layout.start_info, 0xffff_ffff_83e0_0000);
         assert_eq!(layout.xenstore, 0xffff_ffff_83e0_1000);
@@ -357,7 +352,8 @@ mod tests {
         assert_eq!((ramdisk.pfn, ramdisk.va), (Pfn::new(0x4000), None));
         assert_eq!(layout.p2m, 0x80_0000_0000);
         assert_eq!(layout.p2m_frames, Some((Pfn::new(0x40fc), 0x103)));
-        assert_eq!(layout.p2m_pfn, Pfn::new(0x40ff));
+        assert_eq!(layout.p2m_pfn, Pfn::new(0x40fc));
+        assert_eq!(layout.tables().last().unwrap().pfn, Pfn::new(0x41fe));
         let levels: Vec<Level> = layout.tables().take(4).map(|table| table.level).collect();
         assert_eq!(levels, [Level::L4, Level::L3, Level::L2, Level::L1]);
         assert_eq!(layout.l4(), Pfn::new(0x3e03));
@@ -466,15 +462,26 @@ mod tests {
     #[test]
     fn a_p2m_beside_the_mapping_shares_its_tables() {
         let mut notes = plain();
-        notes.init_p2m = Some(0x40_0000);
+        (notes.virt_base, notes.virt_start, notes.virt_end) = (0x40_0000, 0x50_0000, 0x58_0123);
+        notes.init_p2m = Some(0x20_0000);
         let layout = Layout::plan(&notes, 0, 4096).unwrap();
         // Eight pages need one new L1; L4, L3 and L2 exist.
+        assert_eq!((layout.p2m, layout.p2m_pfn), (0x20_0000, Pfn::new(0x400)));
         assert_eq!(layout.p2m_frames, Some((Pfn::new(0x400), 9)));
         check(&layout);
         notes.init_p2m = Some(0x3f_f000);
         assert_eq!(Layout::plan(&notes, 0, 4096), Err(LayoutError::P2mOverlap(0x3f_f000)));
-        notes.init_p2m = Some(0x40_0800);
-        assert_eq!(Layout::plan(&notes, 0, 4096), Err(LayoutError::P2mAlignment(0x40_0800)));
+    }
+
+    #[test]
+    fn a_p2m_that_would_lie_behind_the_base_is_mapped_with_the_rest() {
+        let plain = Layout::plan(&plain(), 5, 4096).unwrap();
+        for elsewhere in [0, 0x40_0000, 0x40_0800, 0x80_0000_0000, 0xffff_8000_0000_0000] {
+            let notes = KernelNotes { init_p2m: Some(elsewhere), ..self::plain() };
+            assert_eq!(Layout::plan(&notes, 5, 4096).unwrap(), plain, "{elsewhere:#x}");
+        }
+        let notes = KernelNotes { init_p2m: Some(0x80_0000_0800), ..linux() };
+        assert_eq!(Layout::plan(&notes, 0, 0x2_0000).unwrap().p2m_frames, None);
     }
 
     #[test]
@@ -495,7 +502,7 @@ mod tests {
         assert!(Layout::plan(&plain(), 0, 1024).is_ok());
         assert!(matches!(plan(&plain(), u64::MAX, 4096), LayoutError::Memory { .. }));
         let mut empty = base(0);
-        (empty.virt_end, empty.init_p2m) = (0, Some(0x80_0000_0000));
+        empty.virt_end = 0;
         assert_eq!(plan(&empty, 0, 0), LayoutError::Memory { need: 1, have: 0 });
         assert!(matches!(plan(&plain(), 0, u64::MAX), LayoutError::Reserved(_)));
         assert!(matches!(plan(&linux(), 0, 0x4000), LayoutError::Memory { need, .. } if need > 0x4000));

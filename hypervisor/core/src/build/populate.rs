@@ -231,7 +231,8 @@ fn start_info(layout: &Layout, identity: &Identity<'_>, store: Mfn, console: Mfn
     info.nr_pt_frames = layout.nr_page_tables;
     info.mfn_list = layout.p2m;
     if let Some(ramdisk) = layout.ramdisk {
-        info.mod_len = ramdisk.len;
+        // As Xen's tools tell it: whole pages, the rest of the last one zeroes.
+        info.mod_len = ramdisk.len.next_multiple_of(PAGE_SIZE as u64);
         match ramdisk.va {
             Some(va) => info.mod_start = va,
             None => {
@@ -264,17 +265,19 @@ fn write_p2m_page(layout: &Layout, memory: &mut impl Populate, page: u64) {
 }
 
 /// A table's entries. Page tables are mapped read-only, everything else writable; the pages are the kernel's, which in ring 3
-/// is marked when the tables are checked. All accessed and dirty, so that the CPU writes to no table at first.
+/// is marked when the tables are checked. All accessed, and in ring 1 dirty, so that the CPU writes to no table at first; in
+/// ring 3 pages are as Xen's tools map them, and the CPU marks those that are written.
 fn table_contents(
     layout: &Layout,
     table: Table,
     machine: MachineKind,
     memory: &impl Populate,
 ) -> [u64; ENTRIES] {
-    let common = PteFlags::PRESENT | PteFlags::ACCESSED | PteFlags::DIRTY;
+    let common = PteFlags::PRESENT | PteFlags::ACCESSED;
     let flags = match (machine, table.level) {
-        (MachineKind::PvRing1, _) | (_, Level::L1) => common,
-        (MachineKind::PvRing3, _) => common | PteFlags::USER,
+        (MachineKind::PvRing1, _) => common | PteFlags::DIRTY,
+        (MachineKind::PvRing3, Level::L1) => common,
+        (MachineKind::PvRing3, _) => common | PteFlags::DIRTY | PteFlags::USER,
     };
     let mut entries = [0; ENTRIES];
     for (index, entry) in entries.iter_mut().enumerate() {

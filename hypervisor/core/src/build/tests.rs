@@ -5,7 +5,7 @@ use super::elf::{ElfError, KernelImage, KernelNotes};
 use super::layout::{Layout, LayoutError};
 use super::populate::{hypercall_page, shared_info};
 use super::*;
-use crate::addr::{ENTRIES, Mfn, PAGE_SIZE, Pfn};
+use crate::addr::{ENTRIES, Level, Mfn, PAGE_SIZE, Pfn};
 use crate::boot::Module;
 use crate::build::populate::RingPorts;
 use crate::time::{Clock, TimePublisher};
@@ -13,6 +13,7 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use paravane_abi::elfnote::*;
+use paravane_abi::pte::{self, PteFlags};
 use paravane_abi::shared_info::{SharedInfo, VcpuTimeInfo};
 use paravane_abi::start_info::{SIF_MOD_START_PFN, StartInfo};
 use std::collections::BTreeMap;
@@ -119,7 +120,8 @@ fn a_kernel_is_found_where_its_notes_say() {
         assert_eq!(frames.read(start.l4, BASE + 0x10_2000, PAGE_SIZE), hypercall_page(machine));
         let info = StartInfo::read_from_bytes(&frames.read(start.l4, start.rsi, 1168)).unwrap();
         assert_eq!(frames.read(start.l4, info.mod_start, ramdisk.len()), ramdisk);
-        assert_eq!((info.mod_len, info.flags), (9000, 0));
+        // Whole pages.
+        assert_eq!((info.mod_len, info.flags), (12288, 0));
         assert_eq!(info.command_line(), b"console=hvc0 answer=42");
         assert_eq!((info.nr_pages, info.shared_info), (4096, 0x7_7000));
         assert_eq!(frames.mfn(start.console).get(), info.console_mfn);
@@ -154,6 +156,9 @@ fn page_tables_are_read_only_and_pages_belong_to_the_kernel() {
             assert_eq!(writable, !tables.contains(&pfn), "{va:#x}");
             // In ring 3 they are marked as the kernel's when they are checked.
             assert!(!user);
+            let table = layout.table_at(Level::L1, va).unwrap().get();
+            let entry = frames.word(table, va as usize >> 12 & (ENTRIES - 1));
+            assert_eq!(pte::flags(entry).contains(PteFlags::DIRTY), machine == MachineKind::PvRing1);
         }
         assert_eq!(frames.walk(start.l4, layout.v_end), None);
         assert_eq!(frames.walk(start.l4, layout.v_start - PAGE_SIZE as u64), None);
@@ -172,13 +177,14 @@ fn a_p2m_and_a_ramdisk_out_of_the_way() {
     let (frames, start, layout) = built(&elf, &ramdisk, MachineKind::PvRing3);
     let info = StartInfo::read_from_bytes(&frames.read(start.l4, start.rsi, 1168)).unwrap();
     assert_eq!(info.flags, SIF_MOD_START_PFN);
-    assert_eq!((info.mod_start, info.mod_len), ((layout.v_end - layout.v_start) >> 12, 8193));
+    assert_eq!((info.mod_start, info.mod_len), ((layout.v_end - layout.v_start) >> 12, 12288));
     assert_eq!(frames.page(info.mod_start + 1), [0x5a; 4096]);
     assert_eq!(info.mfn_list, 0x80_0000_0000);
     assert_eq!((info.first_p2m_pfn, info.nr_p2m_frames), (info.mod_start + 3, 8 + 3));
     for page in 0..8 {
         let (pfn, writable, _) = frames.walk(start.l4, info.mfn_list + page * 4096).unwrap();
-        assert!((info.first_p2m_pfn..info.first_p2m_pfn + info.nr_p2m_frames).contains(&pfn) && writable);
+        // The tables lie behind the contents.
+        assert_eq!((pfn, writable), (info.first_p2m_pfn + page, true));
         assert_eq!(frames.word(pfn, 3), frames.mfn(Pfn::new(page * 512 + 3)).get());
     }
     assert_eq!(frames.walk(start.l4, info.mfn_list + 8 * 4096), None);

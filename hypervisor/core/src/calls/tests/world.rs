@@ -209,12 +209,19 @@ impl World {
         world
     }
 
-    /// Makes one more domain.
+    /// Makes one more domain, which may have no more than it was configured with: tests count frames one by one.
     pub fn construct(&mut self, id: u16, change: impl Fn(&mut DomainConfig)) {
+        let config = self.construct_whole(id, change);
+        assert!(self.hv.frames.set_max(DomainId(id), config.maxmem_kib / 4));
+    }
+
+    /// Makes one more domain as it would be made elsewhere: what was configured.
+    pub fn construct_whole(&mut self, id: u16, change: impl Fn(&mut DomainConfig)) -> DomainConfig {
         let mut config = DomainConfig::new("guest", self.shape.pages * 4, 1);
         (config.machine, config.domid) = (Some(MachineKind::PvRing1), id);
         change(&mut config);
-        self.hv.construct(Plan::new(config, (self.shape.kernel)(), &[]).unwrap()).unwrap();
+        self.hv.construct(Plan::new(config.clone(), (self.shape.kernel)(), &[]).unwrap()).unwrap();
+        config
     }
 
     /// A domain whose kernel has set itself up: traps, event callback, stack, and the special pages.

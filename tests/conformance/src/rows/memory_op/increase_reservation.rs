@@ -7,7 +7,7 @@
 
 use paravane_abi::memory::XENMEM_INCREASE_RESERVATION;
 
-use super::frames::{ask, continued, extents, given_back, is_usable, pages, room, settle};
+use super::frames::{ask, continued, decrease, extents, given_back, is_usable, pages, room, settle};
 use super::reservation;
 use crate::case::{Case, Role, Row, Stop, Verdict};
 use crate::trial::Trial;
@@ -94,8 +94,13 @@ fn goes_on(t: &mut Trial) -> Verdict {
 }
 
 fn limit(t: &mut Trial) -> Verdict {
-    if room() != 0 {
-        return Err(Stop::Skip("the domain may have more memory than it has"));
+    let room = usize::try_from(room()).unwrap_or(usize::MAX);
+    let mut all = [u64::MAX; 512];
+    let Some(rest) = all.get_mut(..room) else {
+        return Err(Stop::Skip("the domain may have more memory than fits a list of a page"));
+    };
+    if room != 0 {
+        t.holds("filled", increase(rest, 0) == room as i64);
     }
     let mut list = [u64::MAX; 2];
     let done = t.unchanged("one", || increase(&mut list[..1], 0));
@@ -108,5 +113,11 @@ fn limit(t: &mut Trial) -> Verdict {
     t.result("two", increase(&mut list, 0), 1);
     t.holds("second-kept", list[1] == u64::MAX);
     settle(t, pfn, list[0]);
+    for frame in rest {
+        let given = decrease(&mut [*frame], 0);
+        if given != 1 {
+            return Err(Stop::Error("giving a frame back", given));
+        }
+    }
     Ok(())
 }

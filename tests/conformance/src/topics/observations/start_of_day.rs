@@ -25,6 +25,7 @@ pub const CASE: Case = super::observation(
 .explained(&[
     Explained { value: "info.magic", reason: because::BUILDER },
     Explained { value: "info.flags", reason: because::PRIVILEGE },
+    Explained { value: "info.mod_len", reason: because::BUILDER },
     Explained { value: "info.store_*", reason: because::SERVED },
     Explained { value: "info.console.*", reason: because::SERVED },
     Explained { value: "info.pt_base", reason: because::SERVED },

@@ -1,7 +1,7 @@
 //! What a domain is told of its memory, and of the machine's.
 
 use super::*;
-use crate::addr::PAGE_SHIFT;
+use crate::addr::{DomainId, PAGE_SHIFT};
 use paravane_abi::mmu::{MACH2PHYS_VIRT_END, MACH2PHYS_VIRT_START};
 use std::vec;
 use zerocopy::IntoBytes;
@@ -113,4 +113,15 @@ fn a_domain_may_set_its_memory_map() {
     assert_eq!(world.op(HYPERVISOR_MEMORY_OP, command, &foreign_map(1, map(0, HOLE))), 0);
     world.op_refused(HYPERVISOR_MEMORY_OP, XENMEM_MEMORY_MAP, &map(1, HOLE), Errno::ENOSYS);
     assert_eq!(world.hv.domains[1].memory_map.len(), 1, "the other one's is its own");
+}
+
+#[test]
+fn a_domain_may_have_a_mebibyte_more_than_it_was_given() {
+    let mut world = World::with_spare_frames(1, PAGES as usize + 1000);
+    let config = world.construct_whole(7, |config| config.maxmem_kib += 40);
+    let account = *world.hv.frames.account(DomainId(7)).unwrap();
+    assert_eq!((account.allocated, account.max), (config.memory_kib / 4, config.memory_kib / 4 + 10 + 256));
+    // Its memory map has room for what was configured.
+    let size = world.hv.domains[1].memory_map[0].size;
+    assert_eq!(size, config.maxmem_kib << 10);
 }
