@@ -7,7 +7,7 @@ use core::fmt::Write as _;
 use paravane_core::console::{LineBuffer, OpenLine, drain, fill};
 
 use crate::calls::{console_read, console_write, notify};
-use crate::foreign::Window;
+use crate::create::Ring;
 
 /// Bytes that are typed and taken at a time.
 const TYPED: usize = 64;
@@ -16,20 +16,19 @@ const TYPED: usize = 64;
 #[derive(Debug)]
 pub struct Console {
     domain: u16,
-    ring: Window,
-    port: u32,
+    ring: Ring,
     lines: LineBuffer,
 }
 
 impl Console {
-    /// Of a domain with this ring and this port.
-    pub fn new(domain: u16, ring: Window, port: u32) -> Self {
-        Self { domain, ring, port, lines: LineBuffer::default() }
+    /// Of a domain with this ring.
+    pub fn new(domain: u16, ring: Ring) -> Self {
+        Self { domain, ring, lines: LineBuffer::default() }
     }
 
     /// This end of its event channel.
     pub const fn port(&self) -> u32 {
-        self.port
+        self.ring.port
     }
 }
 
@@ -94,11 +93,11 @@ impl Terminal {
     /// Prints what a domain has queued, and hands it what was typed if it is for it.
     pub fn serve(&mut self, console: &mut Console) {
         let mut output = Vec::new();
-        let drained = drain(&mut console.ring, |piece| output.extend_from_slice(piece));
+        let drained = drain(&mut console.ring.page, |piece| output.extend_from_slice(piece));
         let mut filled = 0;
         if self.receiver == Some(console.domain) {
             self.raw(&output);
-            filled = fill(&mut console.ring, &self.typed);
+            filled = fill(&mut console.ring.page, &self.typed);
             self.typed.drain(..filled);
         } else {
             let mut whole = Vec::new();
@@ -106,7 +105,7 @@ impl Terminal {
             self.lines(&whole);
         }
         if drained != 0 || filled != 0 {
-            notify(console.port);
+            notify(console.port());
         }
     }
 

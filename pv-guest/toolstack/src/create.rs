@@ -49,13 +49,24 @@ const LARGE: u32 = 9;
 const DR6_DEFAULT: u64 = 0xffff_0ff0;
 const DR7_DEFAULT: u64 = 0x400;
 
+/// A ring of a domain's that is served here.
+#[derive(Debug)]
+pub struct Ring {
+    /// Its page.
+    pub page: Window,
+    /// This end of its event channel.
+    pub port: u32,
+    /// The frame, and the domain's end, by which the domain knows it.
+    pub known_as: (Mfn, u32),
+}
+
 /// A domain that is there.
 #[derive(Debug)]
 pub struct Created {
-    /// Its console ring.
-    pub ring: Window,
-    /// This end of the console's event channel.
-    pub port: u32,
+    /// Its console.
+    pub console: Ring,
+    /// Its way to xenstore.
+    pub store: Ring,
 }
 
 /// The frames of a domain that is built.
@@ -81,7 +92,7 @@ impl Populate for Frames<'_> {
     }
 }
 
-/// Makes a domain of a number, and lets it run.
+/// Makes a domain of a number, which does not run yet.
 pub fn create(plan: &Plan<'_>, domain: u16) -> Result<Created, Refused> {
     let config = CreateDomain {
         max_vcpus: plan.config.vcpus,
@@ -122,11 +133,17 @@ fn build(plan: &Plan<'_>, domain: u16) -> Result<Created, Refused> {
     clear_shared_info(&mut window, domain, shared)?;
     set_context(domain, &start)?;
     seed_grants(&mut window, domain, mfn(start.console), mfn(start.xenstore))?;
-    let mut ring = Window::new();
-    ring.show(domain, mfn(start.console))?;
-    let port = bind_interdomain(domain, ports.console)?;
-    domctl("unpausedomain", XEN_DOMCTL_UNPAUSEDOMAIN, domain, &())?;
-    Ok(Created { ring, port })
+    let serve = |pfn: Pfn, port: u32| -> Result<Ring, Refused> {
+        let mut page = Window::new();
+        page.show(domain, mfn(pfn))?;
+        Ok(Ring { page, port: bind_interdomain(domain, port)?, known_as: (Mfn::new(mfn(pfn)), port) })
+    };
+    Ok(Created { console: serve(start.console, ports.console)?, store: serve(start.xenstore, ports.store)? })
+}
+
+/// Lets a domain run.
+pub fn unpause(domain: u16) -> Result<(), Refused> {
+    domctl("unpausedomain", XEN_DOMCTL_UNPAUSEDOMAIN, domain, &()).map(drop)
 }
 
 /// What a domain has besides memory: vcpus, limits, the ports of its rings, its memory map, its processor.

@@ -10,14 +10,16 @@ use core::sync::atomic::Ordering;
 use paravane_abi::event::{VIRQ_CONSOLE, VIRQ_DOM_EXC, mask_of_port, word_of_port};
 use paravane_abi::live::SharedPage;
 use paravane_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT};
+use paravane_core::addr::DomainId;
 use paravane_core::boot::Module;
 use paravane_core::build::plan::BuildError;
 use paravane_core::build::{Action, MachineKind, Plan, bundle, devicetree};
 use paravane_core::domain::Shutdown;
+use paravane_core::xenstore::{Holdings, Xenstore, ring};
 
-use crate::calls::{Refused, bind_virq, close, domain_info, poll};
+use crate::calls::{Refused, bind_virq, close, domain_info, notify, poll};
 use crate::console::{Console, Terminal};
-use crate::create::{create, destroy};
+use crate::create::{Created, Ring, create, destroy, unpause};
 use crate::start::Start;
 
 /// Nanoseconds after which everything is looked at, whether somebody asked for it or not.
@@ -64,6 +66,7 @@ struct Guest {
     plan: Plan<'static>,
     domain: u16,
     console: Console,
+    store: Ring,
     restarts: u32,
     /// It has stopped, and stays as it is.
     preserved: bool,
@@ -74,6 +77,7 @@ struct Toolstack {
     shared: &'static SharedPage,
     terminal: Terminal,
     guests: Vec<Guest>,
+    store: Xenstore,
     /// The ports of the toolstack's own: stopped domains, and typed bytes.
     own: [u32; 2],
     /// The worst end of a domain, as this domain's own (`SHUTDOWN_*`): crashes are worse than reboots, these than all else.
@@ -86,6 +90,7 @@ pub fn run(start: &Start) -> Result<u32, Failure> {
         shared: start.shared,
         terminal: Terminal::new(start.console_kept),
         guests: Vec::new(),
+        store: Xenstore::new(),
         own: [bind_virq(VIRQ_DOM_EXC)?, bind_virq(VIRQ_CONSOLE)?],
         verdict: SHUTDOWN_POWEROFF,
     };
@@ -131,17 +136,20 @@ impl Toolstack {
     }
 
     fn add(&mut self, plan: Plan<'static>, domain: u16, restarts: u32) -> Result<(), Refused> {
-        let created = create(&plan, domain)?;
+        let Created { console, mut store } = create(&plan, domain)?;
+        let holdings = Holdings { config: &plan.config, console: console.known_as, store: store.known_as };
+        self.store.introduce_with(DomainId(domain), &holdings);
+        ring::open(&mut store.page);
         self.terminal.offer(domain);
-        let console = Console::new(domain, created.ring, created.port);
-        self.guests.push(Guest { plan, domain, console, restarts, preserved: false });
-        Ok(())
+        let console = Console::new(domain, console);
+        self.guests.push(Guest { plan, domain, console, store, restarts, preserved: false });
+        unpause(domain)
     }
 
     /// Waits until something has happened, or a while.
     fn wait(&self) -> Result<(), Refused> {
-        let consoles = self.guests.iter().map(|guest| guest.console.port());
-        let ports: Vec<u32> = self.own.into_iter().chain(consoles).take(POLL_MOST).collect();
+        let rings = self.guests.iter().flat_map(|guest| [guest.console.port(), guest.store.port]);
+        let ports: Vec<u32> = self.own.into_iter().chain(rings).take(POLL_MOST).collect();
         poll(&ports, now(self.shared) + LOOK)?;
         for port in ports {
             // What is raised from here on is for the next time.
@@ -156,6 +164,15 @@ impl Toolstack {
         self.terminal.listen();
         for guest in &mut self.guests {
             self.terminal.serve(&mut guest.console);
+            if ring::serve(&mut guest.store.page, &mut self.store, DomainId(guest.domain)) {
+                notify(guest.store.port);
+            }
+        }
+        // What one has changed, others may watch.
+        for guest in &mut self.guests {
+            if ring::give(&mut guest.store.page, &mut self.store, DomainId(guest.domain)) {
+                notify(guest.store.port);
+            }
         }
     }
 
@@ -189,10 +206,12 @@ impl Toolstack {
             guest.preserved = true;
             return false;
         }
-        let Guest { plan, domain, console, restarts, .. } = self.guests.remove(index);
+        let Guest { plan, domain, console, store, restarts, .. } = self.guests.remove(index);
         close(console.port());
-        // Its ring is mapped no more.
-        drop(console);
+        close(store.port);
+        // Its rings are mapped no more.
+        drop((console, store));
+        self.store.release(DomainId(domain));
         if let Err(error) = destroy(domain) {
             self.terminal.say(format_args!("domain {domain} cannot be destroyed: {error}"));
         }

@@ -61,8 +61,7 @@ impl Start {
         let shared = unsafe { &*(shared as *const SharedPage) };
         let line = core::str::from_utf8(info.command_line()).unwrap_or("");
         let switch = line.split_ascii_whitespace().rev().find_map(|word| word.strip_prefix("conswitch="));
-        let console_kept =
-            switch.and_then(|value| Switch::parse(value)).is_some_and(|switch| !switch.automatic);
+        let console_kept = switch.and_then(Switch::parse).is_some_and(|switch| !switch.automatic);
         Self { shared, module, console_kept }
     }
 }
