@@ -168,7 +168,7 @@ fn kernel_syscall(t: &mut Trial) -> Verdict {
 
 fn read_counters(t: &mut Trial) -> Result<Ring1Counters, crate::case::Stop> {
     let mut counters = Ring1Counters::default();
-    t.need("read_counters", operation(HYPERVISOR_RING1_OP, RING1_OP_READ_COUNTERS as u32, &mut counters))?;
+    t.need("read_counters", operation(HYPERVISOR_RING1_OP, RING1_OP_READ_COUNTERS, &mut counters))?;
     Ok(counters)
 }
 
