@@ -59,13 +59,13 @@ impl<M: Machine> Hypervisor<M> {
 
     /// Whose side it is. Only oneself is named together with a frame.
     fn copy_side(&self, side: &GnttabCopyPtr, is_reference: bool) -> Result<Wanted, GrantError> {
+        let index = self.any_domain(side.domid).ok_or(GrantError::BadDomain)?;
         if !is_reference {
             if side.domid != paravane_abi::mmu::DOMID_SELF {
                 return Err(GrantError::PermissionDenied);
             }
             return Ok(Wanted::Frame(Mfn::new(side.u)));
         }
-        let index = self.any_domain(side.domid).ok_or(GrantError::BadDomain)?;
         if self.domains[index].grants.dying() {
             return Err(GrantError::BadDomain);
         }

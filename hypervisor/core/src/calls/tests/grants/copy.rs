@@ -100,7 +100,8 @@ fn copies_that_are_refused() {
             // Only oneself is named with a frame, and not by number.
             (0, frame(2), by_frame(own, 0), GNTST_PERMISSION_DENIED),
             (0, frame(1), by_frame(own, 0), GNTST_PERMISSION_DENIED),
-            (0, by_frame(own, 0), frame(9), GNTST_PERMISSION_DENIED),
+            // Whether there is the domain is looked at first.
+            (0, by_frame(own, 0), frame(9), GNTST_BAD_DOMAIN),
             // The source is looked at first.
             (FROM, by_reference(9, 9, 0), frame(1), GNTST_BAD_DOMAIN),
             (FROM, by_reference(1, 9, 0), frame(1), GNTST_PERMISSION_DENIED),
