@@ -3,12 +3,14 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use paravane_abi::mmu::MACH2PHYS_VIRT_START;
+use paravane_abi::hypercall as nr;
+use paravane_abi::memory::{MemoryReservation, XENMEM_POPULATE_PHYSMAP};
+use paravane_abi::mmu::{DOMID_SELF, MACH2PHYS_VIRT_START};
 use paravane_abi::pte;
 use paravane_abi::shared_info::{SharedInfo, VcpuInfo, XEN_LEGACY_MAX_VCPUS};
 
 use crate::boot::{VIRT_BASE, start};
-use crate::hypercall::{map, set_entry};
+use crate::hypercall::{map, operation, set_entry};
 
 /// Bytes of a page.
 pub const PAGE: u64 = 4096;
@@ -148,6 +150,20 @@ pub fn set_mfn(pfn: u64, frame: u64) {
     assert!(pfn < start().info.nr_pages, "pfn {pfn:#x}");
     // SAFETY: the builder's list has an entry for each page, and is the guest's to write.
     unsafe { (start().info.mfn_list as *mut u64).add(pfn as usize).write_volatile(frame) };
+}
+
+/// Gets a new machine frame for a guest frame that has none.
+pub fn populate(pfn: u64) {
+    let mut extent = pfn;
+    let mut request = MemoryReservation {
+        extent_start: &raw mut extent as u64,
+        nr_extents: 1,
+        domid: DOMID_SELF,
+        ..Default::default()
+    };
+    let result = operation(nr::HYPERVISOR_MEMORY_OP, XENMEM_POPULATE_PHYSMAP, &mut request);
+    assert!(result == 1, "a frame for pfn {pfn:#x}: {result}");
+    set_mfn(pfn, extent);
 }
 
 /// What the machine-to-physical table says of a frame.

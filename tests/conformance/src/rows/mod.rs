@@ -17,6 +17,7 @@ mod event_channel_op;
 mod event_channel_op_compat;
 mod fpu_taskswitch;
 mod get_debugreg;
+mod grant_table_op;
 mod hvm_op;
 mod hypfs_op;
 mod iret;
@@ -80,6 +81,7 @@ pub const ALL: &[&[&Row]] = &[
     vm_assist::ROWS,
     &[&update_va_mapping_otherdomain::ROW],
     &[&iret::ROW],
+    grant_table_op::ROWS,
     vcpu_op::ROWS,
     set_segment_base::ROWS,
     mmuext_op::ROWS,
