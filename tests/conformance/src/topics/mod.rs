@@ -15,7 +15,9 @@ mod failsafe;
 mod fifo_events;
 mod floating_point;
 mod flush_visibility;
+mod grants_between_domains;
 mod hypercall_entry;
+mod interdomain_events;
 mod iret_variants;
 mod msrs;
 mod multicall_semantics;
@@ -59,6 +61,8 @@ pub const ALL: &[&[&Row]] = &[
     &[&console_ring::ROW],
     &[&floating_point::ROW],
     ring1::ROWS,
+    &[&interdomain_events::ROW],
+    grants_between_domains::ROWS,
     &[&unknown_hypercalls::ROW],
     page_table_rules::ROWS,
     flush_visibility::ROWS,

@@ -7,16 +7,16 @@
 //! come, which only `GNTTABOP_cache_flush` has (`EINVAL`); a list that cannot be read (`EFAULT`).
 
 mod cache_flush;
-mod copy;
+pub mod copy;
 mod dump_table;
 mod get_status_frames;
-mod get_version;
-mod map_grant_ref;
+pub mod get_version;
+pub mod map_grant_ref;
 mod query_size;
-mod set_version;
+pub mod set_version;
 mod setup_table;
 mod swap_grant_ref;
-mod transfer;
+pub mod transfer;
 mod unmap_and_replace;
 mod unmap_grant_ref;
 

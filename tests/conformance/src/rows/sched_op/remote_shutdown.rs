@@ -10,7 +10,7 @@ use paravane_abi::sched::{SCHEDOP_REMOTE_SHUTDOWN, SHUTDOWN_POWEROFF, SchedRemot
 
 use super::{call, needs_no_privilege, unreadable};
 use crate::case::{Case, Role, Row, Verdict};
-use crate::pair::peer;
+use crate::pair::{meet, peer};
 use crate::rows::event_channel_op::{NOBODY, own_number};
 use crate::trial::Trial;
 
@@ -50,5 +50,6 @@ fn oneself(t: &mut Trial) -> Verdict {
 
 fn another(t: &mut Trial) -> Verdict {
     t.refused("end", Errno::EPERM, || end(peer()));
-    Ok(())
+    // Whoever ends lets go of what it has mapped, which the other would see.
+    meet(t.side())
 }
