@@ -19,6 +19,7 @@ mod grants_between_domains;
 mod hypercall_entry;
 mod interdomain_events;
 mod iret_variants;
+mod masking;
 mod msrs;
 mod multicall_semantics;
 mod observations;
@@ -61,6 +62,7 @@ pub const ALL: &[&[&Row]] = &[
     &[&console_ring::ROW],
     &[&floating_point::ROW],
     ring1::ROWS,
+    &[&masking::ROW],
     &[&interdomain_events::ROW],
     grants_between_domains::ROWS,
     &[&unknown_hypercalls::ROW],
