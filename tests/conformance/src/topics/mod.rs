@@ -43,6 +43,8 @@ pub const ALL: &[&[&Row]] = &[
     &[&OBSERVATIONS],
     &[&start_of_day::ROW],
     &[&shared_info::ROW],
+    // Before a reset of event channels takes the console's port away.
+    &[&console_ring::ROW],
     // Before anything gives vcpu 1 its first registers.
     &[&failsafe::ROW],
     &[&vcpu_bring_up::ROW],
@@ -59,7 +61,6 @@ pub const ALL: &[&[&Row]] = &[
     &[&msrs::ROW],
     &[&segments::ROW],
     &[&time::ROW],
-    &[&console_ring::ROW],
     &[&floating_point::ROW],
     ring1::ROWS,
     &[&masking::ROW],
