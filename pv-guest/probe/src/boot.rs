@@ -88,7 +88,7 @@ pub unsafe fn initialise(registers: EntryRegisters, hypercall_page: u64, image_e
     print::initialise();
     assert!(info.has_magic(), "start_info has no magic");
     memory::initialise();
-    print::mask_port();
+    print::mask_ports();
     guard::initialise();
 }
 

@@ -66,20 +66,24 @@ pub(crate) fn initialise() {
     }
 }
 
-/// Masks the port of a ring that is in use: whoever empties the ring raises it at any time, and nobody here waits for that.
-/// Called when the shared page is mapped.
-pub(crate) fn mask_port() {
+/// Masks the ports of console and xenstore where the ring is in use: whoever serves them raises them at any time, and nobody
+/// here waits for that. Called when the shared page is mapped.
+pub(crate) fn mask_ports() {
     if ring().is_none() {
         return;
     }
-    let port = start().info.console_evtchn;
-    let (word, bit) = (word_of_port(port), mask_of_port(port));
     let vcpu = vcpu_info(0);
-    // SAFETY: words of the shared page, which both sides change by atomics alone; and a byte of vcpu 0's.
+    for port in [start().info.console_evtchn, start().info.store_evtchn] {
+        let (word, bit) = (word_of_port(port), mask_of_port(port));
+        // SAFETY: words of the shared page, which both sides change by atomics alone.
+        unsafe {
+            let at = |words: *mut u64| AtomicU64::from_ptr(words.add(word));
+            at((&raw mut (*shared()).evtchn_mask).cast()).fetch_or(bit, Ordering::SeqCst);
+            at((&raw mut (*shared()).evtchn_pending).cast()).fetch_and(!bit, Ordering::SeqCst);
+        }
+    }
+    // SAFETY: words of vcpu 0's, which takes no event yet.
     unsafe {
-        let at = |words: *mut u64| AtomicU64::from_ptr(words.add(word));
-        at((&raw mut (*shared()).evtchn_mask).cast()).fetch_or(bit, Ordering::SeqCst);
-        at((&raw mut (*shared()).evtchn_pending).cast()).fetch_and(!bit, Ordering::SeqCst);
         AtomicU64::from_ptr(&raw mut (*vcpu).evtchn_pending_sel).store(0, Ordering::SeqCst);
         (&raw mut (*vcpu).evtchn_upcall_pending).write_volatile(0);
     }

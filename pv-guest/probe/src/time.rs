@@ -8,6 +8,10 @@ use crate::hypercall::yield_now;
 /// Nanoseconds of a millisecond.
 pub const MILLISECOND: u64 = 1_000_000;
 
+/// How far the time that a guest computes may be from the hypervisor's: both extrapolate from a stamp, and in an emulator
+/// the counter and the clocks of the timers are not the same.
+pub const SLACK: u64 = 25 * MILLISECOND;
+
 /// The processor's ticks.
 pub fn ticks() -> u64 {
     // SAFETY: reads a counter.

@@ -129,16 +129,27 @@ pub const PAIR_VCPUS: u32 = 2;
 /// MiB of a domain that runs one.
 pub const FATAL_MIB: u32 = 16;
 
-/// Processors of every machine.
-const PROCESSORS: &str = "2";
+/// Processors of a machine. The first domain of Xen's sees how many there are, and is compared with what sees one.
+const fn processors(shape: Shape) -> &'static str {
+    match shape {
+        Shape::Dom0 => "1",
+        Shape::DomU | Shape::Pair | Shape::Fatal => "2",
+    }
+}
 
 /// The options of `xtask qemu` for a machine with these domains.
 #[must_use]
 pub fn options(target: Target, shape: Shape, domains: &[Domain], kernel: &str, ramdisk: &str) -> Vec<String> {
-    let mut options: Vec<String> =
-        ["--hypervisor", target.hypervisor.name(), "--machine", target.machine.name(), "--smp", PROCESSORS]
-            .map(str::to_owned)
-            .to_vec();
+    let mut options: Vec<String> = [
+        "--hypervisor",
+        target.hypervisor.name(),
+        "--machine",
+        target.machine.name(),
+        "--smp",
+        processors(shape),
+    ]
+    .map(str::to_owned)
+    .to_vec();
     if target.hypervisor == Hypervisor::Xen && shape != Shape::Dom0 {
         options.push("--domu".into());
     }

@@ -6,7 +6,7 @@
 use paravane_abi::hypercall::HYPERVISOR_SET_TIMER_OP;
 use pv_probe::events;
 use pv_probe::hypercall::raw;
-use pv_probe::time::{self, MILLISECOND};
+use pv_probe::time::{self, MILLISECOND, SLACK};
 
 use crate::case::{Case, Row, Verdict};
 use crate::rows::vcpu_op::with_timer;
@@ -35,13 +35,13 @@ pub fn set(timeout: u64) -> i64 {
 
 fn fires(t: &mut Trial) -> Verdict {
     with_timer(t, |t, port| {
-        let end = time::now() + 5 * MILLISECOND;
+        let end = time::now() + 3 * SLACK;
         t.succeeds("set", set(end));
-        t.holds("not-yet", !events::is_pending(port));
+        // A vcpu that had to wait for its processor may find the time gone.
+        t.holds("not-yet", !events::is_pending(port) || time::now() + SLACK >= end);
         t.holds("raised", events::wait_pending(port, 500));
         let now = time::now();
-        // Xen fires timers that are due within its slop, 50 microseconds, together.
-        t.holds("not-before", now + MILLISECOND >= end);
+        t.holds("not-before", now + SLACK >= end);
         t.holds("soon", now < end + 300 * MILLISECOND);
     })
 }

@@ -1,25 +1,14 @@
 //! System time as a guest reads it.
 
-use core::arch::x86_64::_rdtsc;
-
 use paravane_abi::shared_info::VcpuTimeInfo;
-use pv_probe::memory::vcpu_info;
+use pv_probe::events::vcpu;
 
-/// Vcpu 0's clock, read while nobody writes it.
+/// Vcpu 0's clock, read while nobody writes it, wherever a case has placed it.
 pub fn read() -> VcpuTimeInfo {
-    loop {
-        // SAFETY: the shared page, which the hypervisor writes under the version.
-        let value = unsafe { (&raw const (*vcpu_info(0)).time).read_volatile() };
-        // SAFETY: as above.
-        let version = unsafe { (&raw const (*vcpu_info(0)).time.version).read_volatile() };
-        if value.version == version && version.is_multiple_of(2) {
-            return value;
-        }
-    }
+    vcpu(0).time()
 }
 
 /// System time in nanoseconds.
 pub fn now() -> u64 {
-    // SAFETY: reading the counter has no effect.
-    read().system_time_at(unsafe { _rdtsc() })
+    pv_probe::time::now()
 }

@@ -5,7 +5,7 @@ use paravane_abi::hypercall::HYPERVISOR_SCHED_OP;
 use paravane_abi::sched::SCHEDOP_BLOCK;
 use pv_probe::guard::{Caught, EVENT, guarded};
 use pv_probe::hypercall::raw;
-use pv_probe::time::{self, MILLISECOND};
+use pv_probe::time::{self, MILLISECOND, SLACK};
 use pv_probe::{events, memory, vcpus};
 
 use crate::case::{Case, Row, Stop, Verdict};
@@ -66,13 +66,12 @@ fn unmasks(t: &mut Trial) -> Verdict {
 fn by_timer(t: &mut Trial) -> Verdict {
     events::settle();
     let port = got("bind", events::bind_virq(paravane_abi::event::VIRQ_TIMER, 0))?;
-    let end = time::now() + 5 * MILLISECOND;
+    let end = time::now() + 3 * SLACK;
     t.need("timer", raw(paravane_abi::hypercall::HYPERVISOR_SET_TIMER_OP, [end, 0, 0, 0, 0]))?;
     let caught = blocked();
     let woken = time::now();
     t.raises("block", &caught, EVENT, None);
-    // Xen fires timers that are due within its slop, 50 microseconds, together.
-    t.holds("not-before", woken + MILLISECOND >= end);
+    t.holds("not-before", woken + SLACK >= end);
     t.holds("soon", woken < end + 500 * MILLISECOND);
     t.holds("pending", events::is_pending(port));
     close_all(t, &[port]);

@@ -10,7 +10,7 @@ use paravane_abi::errno::Errno;
 use paravane_abi::mmu::DOMID_SELF;
 use paravane_abi::sched::{SCHEDOP_POLL, SchedPoll};
 use pv_probe::guard::{EVENT, guarded};
-use pv_probe::time::{self, MILLISECOND};
+use pv_probe::time::{self, MILLISECOND, SLACK};
 use pv_probe::{events, memory, vcpus};
 
 use super::{call, unreadable};
@@ -83,11 +83,10 @@ fn pending(t: &mut Trial) -> Verdict {
 fn timeout(t: &mut Trial) -> Verdict {
     events::settle();
     let port = got("bind", events::bind_ipi(0))?;
-    let end = time::now() + 5 * MILLISECOND;
+    let end = time::now() + 3 * SLACK;
     t.succeeds("poll", poll(&[port], end));
     let now = time::now();
-    // Xen fires timers that are due within its slop, 50 microseconds, together.
-    t.holds("not-before", now + MILLISECOND >= end);
+    t.holds("not-before", now + SLACK >= end);
     t.holds("soon", now < end + 500 * MILLISECOND);
     close_all(t, &[port]);
     Ok(())
@@ -105,9 +104,11 @@ fn passed(t: &mut Trial) -> Verdict {
 
 fn no_ports(t: &mut Trial) -> Verdict {
     events::settle();
-    let end = time::now() + 5 * MILLISECOND;
+    let end = time::now() + 3 * SLACK;
     t.succeeds("poll", poll(&[], end));
-    t.holds("not-before", time::now() + MILLISECOND >= end);
+    // Every event of the domain's ends such a poll, a masked one too: whoever serves the console raises some.
+    let early = (0..).take_while(|_| time::now() + SLACK < end && poll(&[], end) == 0).take(20).count();
+    t.holds("waits", early < 20);
     Ok(())
 }
 
@@ -137,8 +138,10 @@ fn first_counts(t: &mut Trial) -> Verdict {
 
 /// Polls a port with events unmasked.
 extern "C" fn poll_unmasked(port: u64) -> u64 {
+    // Where the counter is emulated, reading it is an entry as well.
+    let end = late();
     memory::mask_events(false);
-    let result = poll(&[port as u32], time::now() + 10_000 * MILLISECOND);
+    let result = poll(&[port as u32], end);
     memory::mask_events(true);
     result as u64
 }

@@ -6,7 +6,7 @@
 use paravane_abi::errno::Errno;
 use paravane_abi::vcpu::VCPUOP_STOP_SINGLESHOT_TIMER;
 use pv_probe::events;
-use pv_probe::time::{self, MILLISECOND};
+use pv_probe::time::{self, SLACK};
 
 use super::{call, set_singleshot_timer, with_timer};
 use crate::case::{Case, Row, Verdict};
@@ -26,10 +26,10 @@ pub const ROW: Row = Row::operation(
 
 fn stops(t: &mut Trial) -> Verdict {
     with_timer(t, |t, port| {
-        t.succeeds("set", set_singleshot_timer::set(0, time::now() + 10 * MILLISECOND, 0));
+        t.succeeds("set", set_singleshot_timer::set(0, time::now() + 4 * SLACK, 0));
         t.succeeds("stop", call(VCPUOP_STOP_SINGLESHOT_TIMER, 0, 0));
         t.holds("not-yet", !events::is_pending(port));
-        time::wait(20 * MILLISECOND);
+        time::wait(6 * SLACK);
         t.holds("quiet", !events::is_pending(port));
     })
 }

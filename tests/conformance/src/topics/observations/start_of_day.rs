@@ -35,6 +35,7 @@ pub const CASE: Case = super::observation(
     Explained { value: "tables.start_info.0", reason: because::SERVED },
     Explained { value: "tables.padding.0", reason: because::SERVED },
     Explained { value: "tables.order", reason: because::BUILDER },
+    Explained { value: "maps.p2m.frame", reason: because::BUILDER },
     Explained { value: "features.0", reason: because::PRIVILEGE },
 ]);
 
