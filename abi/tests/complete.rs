@@ -42,8 +42,6 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("XEN_X86_EMU_", "for tools: what is emulated for an HVM domain"),
     ("XEN_X86_MSR_RELAXED", "for tools: a domain's configuration"),
     ("XEN_X86_MISC_FLAGS_MAX", "for tools: a domain's configuration"),
-    ("xen_arch_domainconfig", "for tools: a domain's configuration"),
-    ("XEN_CPUID_NO_SUBLEAF", "for tools: a domain's CPUID policy"),
     ("XEN_HVM_", "HVM domains"),
     ("xenctl_bitmap", "for tools"),
     ("EVTCHNOP_reset_cont", "the hypervisor's own continuation"),

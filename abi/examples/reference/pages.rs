@@ -24,6 +24,7 @@ const SHARED: &[(&str, &str)] = &[
     ("grant", "Grant tables"),
     ("memory", "Lists of memory"),
     ("pmu", "Performance counters"),
+    ("domctl", "What tools pass by `domctl`"),
 ];
 
 /// Modules whose structs and constants two domains share.
