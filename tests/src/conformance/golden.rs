@@ -150,12 +150,11 @@ fn changed(then: &[(String, String)], now: &[(String, String)]) -> Vec<String> {
     lines
 }
 
-/// Writes what a run on Xen showed in place of what is there of its cases; those of cases that are gone go. Cases that failed
-/// have no golden. The files that changed.
+/// Writes what a run on Xen showed in place of what is there of its cases; those of cases that are gone go. Of a case
+/// that failed what is there stays: what it showed this time is not known to be right. The files that changed.
 pub fn bless(folder: &Path, report: &Report, all: &[Entry]) -> Result<Vec<PathBuf>> {
     let mut goldens = read(folder)?;
     for judged in &report.cases {
-        goldens.remove(&judged.entry.name());
         if let Some(golden) = of(judged).filter(|golden| !golden.outcome.is_bad()) {
             goldens.insert(judged.entry.name(), golden);
         }
@@ -270,6 +269,7 @@ mod tests {
             judged("good", Outcome::Success, &[("a", "2")]),
             judged("explained", Outcome::Failure, &[]),
             judged("dies-too", Outcome::Success, &[]),
+            judged("refused", Outcome::Crash, &[]),
         ]);
         let written = bless(&folder, &run, &all).unwrap();
         assert_eq!(written.len(), 3, "{written:?}");
