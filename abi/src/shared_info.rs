@@ -49,8 +49,12 @@ pub struct VcpuTimeInfo {
 
 impl VcpuTimeInfo {
     /// System time in nanoseconds at TSC value `tsc`. A `tsc` before the stamp counts as the stamp.
+    ///
+    /// The stamp may be a negative number: where Xen emulates the TSC, it counts from the domain's beginning, and the first
+    /// stamp is from before it.
     pub const fn system_time_at(&self, tsc: u64) -> u64 {
-        let delta = tsc.saturating_sub(self.tsc_timestamp);
+        let delta = tsc.wrapping_sub(self.tsc_timestamp);
+        let delta = if (delta as i64) < 0 { 0 } else { delta };
         let shift = self.tsc_shift.unsigned_abs() as u32;
         let shifted = match (self.tsc_shift < 0, shift < 64) {
             (_, false) => 0,
@@ -214,6 +218,12 @@ mod tests {
     fn time_never_runs_before_the_stamp() {
         assert_eq!(clock(1_000_000_000).system_time_at(0), 5);
         assert_eq!(clock(1_000_000_000).system_time_at(1000), 5);
+    }
+
+    #[test]
+    fn a_stamp_may_be_from_before_the_counter_began() {
+        let time = VcpuTimeInfo { tsc_timestamp: 500u64.wrapping_neg(), ..clock(1_000_000_000) };
+        assert!(time.system_time_at(500).abs_diff(1005) <= 1, "{}", time.system_time_at(500));
     }
 
     #[test]

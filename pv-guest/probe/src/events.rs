@@ -145,9 +145,10 @@ pub fn acknowledge(number: usize) {
     vcpu(number).pending_sel.store(0, Ordering::SeqCst);
 }
 
-/// Makes vcpu 0 quiet: the ports of console and xenstore are masked, nothing is pending, events are masked.
+/// Makes vcpu 0 quiet: the ports of console and xenstore are masked and no other is, nothing is pending, events are masked.
 pub fn settle() {
     vcpu(0).mask_upcalls();
+    page().evtchn_mask.iter().for_each(|word| word.store(0, Ordering::SeqCst));
     let info = &start().info;
     for port in [info.store_evtchn, info.console_evtchn] {
         if port != 0 {

@@ -23,10 +23,20 @@ pub fn now() -> u64 {
     vcpu(0).time().system_time_at(ticks())
 }
 
+/// System time in nanoseconds by another vcpu's parameters, which fit the ticks of the processor that it runs on.
+pub fn now_on(number: usize) -> u64 {
+    vcpu(number).time().system_time_at(ticks())
+}
+
 /// Waits so many nanoseconds.
 pub fn wait(nanoseconds: u64) {
-    let end = now() + nanoseconds;
-    while now() < end {
+    wait_on(0, nanoseconds);
+}
+
+/// Waits so many nanoseconds, on another vcpu.
+pub fn wait_on(number: usize, nanoseconds: u64) {
+    let end = now_on(number) + nanoseconds;
+    while now_on(number) < end {
         yield_now();
     }
 }

@@ -58,8 +58,8 @@ fn connected(t: &mut Trial) -> Result<(u32, u32), Stop> {
         own = got("a port bound to it", events::bind_interdomain(peer(), other))?;
         send(side, own.into())?;
     }
-    events::set_mask(own, true);
     events::settle();
+    events::set_mask(own, true);
     meet(side)?;
     Ok((own, other))
 }

@@ -115,10 +115,10 @@ pub fn own_number() -> Result<u16, Stop> {
 pub fn connected() -> Result<(u32, u32), Stop> {
     let first = got("a port for oneself", events::alloc_unbound(DOMID_SELF))?;
     let second = got("a port bound to it", events::bind_interdomain(DOMID_SELF, first))?;
+    events::settle();
     for port in [first, second] {
         events::set_mask(port, true);
     }
-    events::settle();
     Ok((first, second))
 }
 

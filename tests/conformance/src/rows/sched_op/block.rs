@@ -1,7 +1,7 @@
 //! `SCHEDOP_block` (sched.h): unmasks the vcpu's events and sleeps until one is to be delivered, both in one step, so that none is
 //! lost in between. With one pending the vcpu does not sleep at all.
 
-use paravane_abi::hypercall::HYPERVISOR_SCHED_OP;
+use paravane_abi::hypercall::{HYPERVISOR_SCHED_OP, HYPERVISOR_SET_TIMER_OP};
 use paravane_abi::sched::SCHEDOP_BLOCK;
 use pv_probe::guard::{Caught, EVENT, guarded};
 use pv_probe::hypercall::raw;
@@ -10,6 +10,7 @@ use pv_probe::{events, memory, vcpus};
 
 use crate::case::{Case, Row, Stop, Verdict};
 use crate::rows::event_channel_op::{close_all, got, needs_vcpu};
+use crate::rows::vcpu_op::with_timer;
 use crate::trial::Trial;
 
 /// The row.
@@ -64,23 +65,22 @@ fn unmasks(t: &mut Trial) -> Verdict {
 }
 
 fn by_timer(t: &mut Trial) -> Verdict {
-    events::settle();
-    let port = got("bind", events::bind_virq(paravane_abi::event::VIRQ_TIMER, 0))?;
-    let end = time::now() + 3 * SLACK;
-    t.need("timer", raw(paravane_abi::hypercall::HYPERVISOR_SET_TIMER_OP, [end, 0, 0, 0, 0]))?;
-    let caught = blocked();
-    let woken = time::now();
-    t.raises("block", &caught, EVENT, None);
-    t.holds("not-before", woken + SLACK >= end);
-    t.holds("soon", woken < end + 500 * MILLISECOND);
-    t.holds("pending", events::is_pending(port));
-    close_all(t, &[port]);
-    Ok(())
+    // No other timer runs meanwhile.
+    with_timer(t, |t, port| {
+        let end = time::now() + 3 * SLACK;
+        t.succeeds("set", raw(HYPERVISOR_SET_TIMER_OP, [end, 0, 0, 0, 0]));
+        let caught = blocked();
+        let woken = time::now();
+        t.raises("block", &caught, EVENT, None);
+        t.holds("not-before", woken + SLACK >= end);
+        t.holds("soon", woken < end + 500 * MILLISECOND);
+        t.holds("pending", events::is_pending(port));
+    })
 }
 
 /// Sends, some milliseconds later.
 extern "C" fn send_later(port: u64) -> u64 {
-    time::wait(5 * MILLISECOND);
+    time::wait_on(1, 5 * MILLISECOND);
     events::send(port as u32) as u64
 }
 

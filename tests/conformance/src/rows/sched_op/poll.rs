@@ -161,7 +161,7 @@ fn deliverable(t: &mut Trial) -> Verdict {
 
 /// Sends, some milliseconds later.
 extern "C" fn send_later(port: u64) -> u64 {
-    time::wait(5 * MILLISECOND);
+    time::wait_on(1, 5 * MILLISECOND);
     events::send(port as u32) as u64
 }
 
