@@ -87,7 +87,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "oracle/all", tier: Tier::Ci, run: oracle::all },
     Scenario { name: "conformance/paravane", tier: Tier::Ci, run: conformance::paravane },
     Scenario { name: "conformance/ring1", tier: Tier::Ci, run: conformance::ring1 },
-    Scenario { name: "conformance/xen", tier: Tier::Full, run: conformance::xen },
+    Scenario { name: "conformance/xen", tier: Tier::Ci, run: conformance::xen },
     Scenario { name: "conformance/diff", tier: Tier::Full, run: conformance::diff },
     Scenario { name: "attack/survived", tier: Tier::Ci, run: attack::survived },
     Scenario { name: "attack/fatal", tier: Tier::Ci, run: attack::fatal },
