@@ -58,6 +58,8 @@ fn lent(t: &mut Trial, flags: u32) -> Result<(u64, u64, u64, u32), crate::case::
 
 fn unmaps(t: &mut Trial) -> Verdict {
     let (address, there, frame, handle) = lent(t, 0)?;
+    // So that the processor knows the page, and has to forget it.
+    t.equal("there", try_write(there).vector, RETURNED);
     t.same("unmap", unmap(handle, there, 0), (0, GNTST_OKAY));
     t.raises("gone", &try_write(there), vector::PF.into(), Some(WRITE_FAULT & !1));
     t.same("not-in-use", uses(REFERENCE), (false, false));

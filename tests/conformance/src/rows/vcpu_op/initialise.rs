@@ -5,13 +5,17 @@
 //! that is too long or not at a page's start or in the hypervisor's range, more GDT entries than 14 frames have or frames that cannot
 //! be descriptors, no root of page tables, and user mode without a root of its own (`EINVAL`).
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use paravane_abi::errno::Errno;
-use paravane_abi::vcpu::{VCPUOP_INITIALISE, VGCF_IN_KERNEL, VcpuGuestContext, mfn_to_cr3};
+use paravane_abi::vcpu::{
+    VCPUOP_DOWN, VCPUOP_INITIALISE, VCPUOP_IS_UP, VGCF_IN_KERNEL, VGCF_ONLINE, VcpuGuestContext, mfn_to_cr3,
+};
 use pv_probe::memory::{l1_for, mfn, take};
 use pv_probe::{boot, vcpus};
 
-use super::{spare, unusable};
-use crate::case::{Case, Rings, Row, Verdict};
+use super::{call, spare, unusable};
+use crate::case::{Case, Rings, Row, Stop, Verdict};
 use crate::rows::pointers;
 use crate::trial::Trial;
 
@@ -100,12 +104,44 @@ pub const ROW: Row = Row::operation(
             "what a refused context named can be given another use",
             frames_are_free,
         ),
+        Case::good("online", "a context that says so is of a vcpu that is up", online),
         Case::refusal("pointers", "contexts that cannot be read", |t| {
             unusable(t, VCPUOP_INITIALISE);
             Ok(())
         }),
     ],
 );
+
+/// Whether the vcpu that came up by its context may go.
+static MAY_GO: AtomicBool = AtomicBool::new(false);
+
+/// What that vcpu does: nothing, so that it is seen to be up.
+extern "C" fn stays_up() -> ! {
+    while !MAY_GO.load(Ordering::SeqCst) {
+        core::hint::spin_loop();
+    }
+    loop {
+        call(VCPUOP_DOWN, ONLINE, 0);
+    }
+}
+
+/// The vcpu for it; the spare one, which other cases need, is the last.
+const ONLINE: u32 = 2;
+
+fn online(t: &mut Trial) -> Verdict {
+    if !vcpus::exists(ONLINE) || vcpus::is_initialised(ONLINE) {
+        return Err(Stop::Skip("no vcpu of the domain is left for it"));
+    }
+    let mut context = vcpus::context(ONLINE);
+    context.flags |= VGCF_ONLINE;
+    context.user_regs.rip = stays_up as *const () as u64;
+    t.result("down", call(VCPUOP_IS_UP, ONLINE, 0), 0);
+    t.succeeds("initialise", vcpus::initialise(ONLINE, &mut context));
+    // Xen lets it run when something wakes it for the first time, so that it is up is all that can be asked.
+    t.result("up", call(VCPUOP_IS_UP, ONLINE, 0), 1);
+    MAY_GO.store(true, Ordering::SeqCst);
+    Ok(())
+}
 
 /// Changes a context.
 type Change = fn(&mut VcpuGuestContext);

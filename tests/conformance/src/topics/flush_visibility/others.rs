@@ -1,17 +1,21 @@
 //! On another vcpu, which looks at the page all the while.
 
+use paravane_abi::grant::{GNTST_OKAY, GNTTABOP_UNMAP_GRANT_REF, GnttabUnmapGrantRef};
 use paravane_abi::hypercall::HYPERVISOR_UPDATE_VA_MAPPING;
 use paravane_abi::mmu::{
     MMUEXT_INVLPG_ALL, MMUEXT_INVLPG_MULTI, MMUEXT_PIN_L1_TABLE, MMUEXT_TLB_FLUSH_ALL,
     MMUEXT_TLB_FLUSH_MULTI, MMUEXT_UNPIN_TABLE, UVMF_ALL, UVMF_INVLPG, UVMF_TLB_FLUSH,
 };
 use paravane_abi::pte;
+use pv_probe::grants;
 use pv_probe::guard::{Caught, RETURNED};
 use pv_probe::hypercall::{mmuext, raw, set_entry};
 use pv_probe::memory::{DATA, NX, READ, peek, root};
 
 use super::watch::{WRITTEN, Watch};
 use crate::case::{Case, Row, Stop, Verdict};
+use crate::rows::event_channel_op::own_number;
+use crate::rows::grant_table_op::{self, REFERENCE};
 use crate::rows::tables::{Mapped, entry, filled, frame, hierarchy, place, places};
 use crate::trial::Trial;
 
@@ -41,6 +45,7 @@ pub const ROW: Row = Row::call(
         Case::good("operation-page-multi", "MMUEXT_INVLPG_MULTI", |t| operation(t, MMUEXT_INVLPG_MULTI, 2)),
         Case::good("unmapped", "a page that is taken away faults at once", unmapped),
         Case::good("read-only", "a page that is made read-only faults at the next write", read_only),
+        Case::good("grant-unmapped", "a lent page that is given back faults at once", grant_unmapped),
         Case::good("l2-cleared", "an L2 entry that is cleared needs no flush", |t| upper_cleared(t, 2)),
         Case::good("l3-cleared", "an L3 entry that is cleared needs no flush", |t| upper_cleared(t, 3)),
         Case::good("l4-cleared", "an L4 entry that is cleared needs no flush", |t| upper_cleared(t, 4)),
@@ -98,6 +103,23 @@ fn unmapped(t: &mut Trial) -> Verdict {
     let watch = Watch::reader(page.address())?;
     t.succeeds("unmap", update(page.address(), 0, UVMF_INVLPG | UVMF_ALL));
     ended(t, "end", watch.ends_by_itself(), 14, Some(0))
+}
+
+fn grant_unmapped(t: &mut Trial) -> Verdict {
+    grants::prepare();
+    let own = own_number()?;
+    let (address, frame) = grant_table_op::page(0, 5);
+    grants::permit(REFERENCE, own, frame, false);
+    let there = grant_table_op::place(1);
+    let mapped = grants::map_reference(own, REFERENCE, there, 0);
+    t.need("map", mapped.status.into())?;
+    let watch = Watch::reader(there)?;
+    let mut request = GnttabUnmapGrantRef { host_addr: there, handle: mapped.handle, ..Default::default() };
+    t.succeeds("unmap", grant_table_op::one(GNTTABOP_UNMAP_GRANT_REF, &mut request));
+    t.equal("status", request.status as u64, GNTST_OKAY as u64);
+    ended(t, "end", watch.ends_by_itself(), 14, Some(0))?;
+    grant_table_op::clear(REFERENCE);
+    grant_table_op::drop_page(t, address)
 }
 
 fn read_only(t: &mut Trial) -> Verdict {
