@@ -1,11 +1,13 @@
 //! `GNTTABOP_set_version` (grant_table.h, `struct gnttab_set_version`): the form of the table's entries, 1 or 2. A change clears all entries but
 //! the first eight. The version that there is afterwards is told even by a refusal.
 //!
-//! Refused: other versions (`EINVAL`), while an entry past the first eight is in use (`EBUSY`), a struct that cannot be read (`EFAULT`).
+//! Refused: other versions (`EINVAL`), while an entry past the first eight is in use (`EBUSY`), version 1 while one of the first eight
+//! lends a frame whose number has more than 32 bits, or what another domain has lent (`ERANGE`), a struct that cannot be read (`EFAULT`).
 
 use paravane_abi::errno::Errno;
 use paravane_abi::grant::{
-    GNTST_OKAY, GNTTABOP_SET_VERSION, GTF_PERMIT_ACCESS, GnttabSetVersion, GrantEntryV1, GrantEntryV2,
+    GNTST_OKAY, GNTTABOP_SET_VERSION, GTF_PERMIT_ACCESS, GTF_TRANSITIVE, GnttabSetVersion, GrantEntryV1,
+    GrantEntryV2,
 };
 use pv_probe::grants;
 
@@ -28,6 +30,11 @@ pub const ROW: Row = Row::operation(
             no_version,
         ),
         Case::refusal("in-use", "while an entry is in use", in_use),
+        Case::refusal(
+            "not-representable",
+            "back to 1 while one of the first eight lends what version 1 cannot say",
+            not_representable,
+        ),
         Case::refusal("pointers", "structs that cannot be read", |t| {
             unreadable(t, GNTTABOP_SET_VERSION);
             Ok(())
@@ -108,4 +115,25 @@ fn in_use(t: &mut Trial) -> Verdict {
     t.same("unmap", grants::unmap(mapped.handle, place(1)), GNTST_OKAY);
     clear(REFERENCE);
     drop_page(t, address)
+}
+
+fn not_representable(t: &mut Trial) -> Verdict {
+    grants::prepare();
+    let kept = grants::read(7);
+    t.same("to-2", set(2), (0, 2));
+    for (name, flags, frame) in [("far-frame", GTF_PERMIT_ACCESS, 1 << 32), ("transitive", GTF_TRANSITIVE, 0)]
+    {
+        let mut lent = GrantEntryV2 { frame, ..Default::default() };
+        (lent.hdr.flags, lent.hdr.domid) = (flags, 5);
+        // SAFETY: the frame is mapped, and entries of version 2 have 16 bytes.
+        unsafe { entry(7).write_volatile(lent) };
+        let (result, told) = t.unchanged(name, || set(1));
+        t.fails(name, result, Errno::ERANGE);
+        t.equal(format_args!("{name}.told"), told.into(), 2);
+    }
+    // SAFETY: as above.
+    unsafe { entry(7).write_volatile(GrantEntryV2::default()) };
+    t.same("to-1", set(1), (0, 1));
+    grants::write(7, kept);
+    Ok(())
 }
