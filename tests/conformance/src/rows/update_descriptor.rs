@@ -20,12 +20,19 @@ use crate::trial::Trial;
 
 const RING3: Rings = Rings::Three("in ring 1 a kernel's segments have level 1, and there are no gates");
 
+const RING1: Rings =
+    Rings::One("in ring 3 a kernel's segments have level 3, and any code is as good as another");
+
 /// The row.
 pub const ROW: Row = Row::call(
     "update_descriptor",
     &[
         Case::good("data", "a data segment of level 3 is kept", data),
         Case::good("level", "levels become the kernel's", level).rings(RING3),
+        Case::good("level-ring1", "levels become the kernel's, but data of level 3 stays", level_ring1)
+            .rings(RING1),
+        Case::refusal("code-ring1", "code that is not 64-bit, is conforming or of level 3", code_ring1)
+            .rings(RING1),
         Case::good("not-present", "what is not present is kept as it is", not_present),
         Case::good("call-gate", "a call gate is kept with level 0", call_gate).rings(RING3),
         Case::good("in-use", "a table in use shows it at once", in_use),
@@ -67,6 +74,37 @@ fn level(t: &mut Trial) -> Verdict {
         let code = 0x0020_9b00_0000_0000 | level << 45;
         t.succeeds(format_args!("code.{level}"), update(frame, level, code));
         t.equal(format_args!("code.{level}.read"), peek(frame, level as usize), code | 3 << 45);
+    }
+    Ok(())
+}
+
+/// 64-bit code, accessed, of level 0.
+const CODE64: u64 = 0x0020_9b00_0000_0000;
+
+fn level_ring1(t: &mut Trial) -> Verdict {
+    let frame = frame();
+    for (level, kept) in [(0, 1), (1, 1), (2, 1), (3, 3)] {
+        t.succeeds(format_args!("data.{level}"), update(frame, level, segment(level)));
+        t.equal(format_args!("data.{level}.read"), peek(frame, level as usize), segment(kept));
+    }
+    for level in 0..3 {
+        t.succeeds(format_args!("code.{level}"), update(frame, level, CODE64 | level << 45));
+        t.equal(format_args!("code.{level}.read"), peek(frame, level as usize), CODE64 | 1 << 45);
+    }
+    Ok(())
+}
+
+fn code_ring1(t: &mut Trial) -> Verdict {
+    let frame = frame();
+    for (name, descriptor) in [
+        ("16-bit", CODE64 & !(1 << 53)),
+        ("32-bit", CODE64 & !(1 << 53) | 1 << 54),
+        ("64-and-32-bit", CODE64 | 1 << 54),
+        ("conforming", CODE64 | 1 << 42),
+        ("level-3", CODE64 | 3 << 45),
+    ] {
+        t.refused(name, Errno::EINVAL, || update(frame, 0, descriptor));
+        t.equal(format_args!("{name}.read"), peek(frame, 0), 0);
     }
     Ok(())
 }
