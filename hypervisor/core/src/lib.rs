@@ -41,6 +41,7 @@ pub mod machine;
 pub mod memory;
 pub mod msr;
 pub mod pagetable;
+pub mod platform;
 pub mod sched;
 pub mod shootdown;
 pub mod time;
