@@ -257,7 +257,7 @@ impl Cmos {
     /// A number below 100 as the clock counts it.
     fn digits(&self, number: u64) -> u8 {
         let number = (number % 100) as u8;
-        if self.register(B) & BINARY != 0 { number } else { number / 10 << 4 | number % 10 }
+        if self.register(B) & BINARY != 0 { number } else { ((number / 10) << 4) | (number % 10) }
     }
 
     fn decoded(&self, byte: u8) -> u64 {
