@@ -30,6 +30,7 @@ pub mod fake_machine;
 pub mod flush;
 pub mod fpu;
 pub mod frame;
+pub mod full;
 pub mod grant;
 pub mod guest;
 pub mod guest_memory;

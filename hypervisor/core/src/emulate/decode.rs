@@ -96,6 +96,32 @@ pub enum Form {
     Int(u8),
     /// `iretq`.
     Iretq,
+    /// `iret` with words of two or four bytes.
+    NarrowIret(u8),
+    Sysenter,
+    /// `retf`, `jmp` and `call` to another segment.
+    FarReturn,
+    FarJump,
+    FarCall,
+    /// `mov` to a segment register.
+    LoadSegment(Segment),
+    /// `pop` of FS or GS.
+    PopSegment(Segment),
+    /// `lss`, `lfs`, `lgs`.
+    LoadPointer(Segment),
+    /// `mov` from a segment register.
+    StoreSegment(Segment),
+    /// `rdfsbase` and its like.
+    Base {
+        segment: Segment,
+        write: bool,
+    },
+    Popf,
+    Pushf,
+    Lar,
+    Lsl,
+    Verr,
+    Verw,
     /// Anything else that decodes.
     Other,
 }
@@ -111,14 +137,14 @@ pub struct Decoded {
 
 /// Why bytes are no instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NoInstruction {
+pub(crate) enum NoInstruction {
     /// The bytes end within it; the next one could not be fetched.
     Truncated,
     /// An invalid encoding, or longer than a CPU accepts.
     Invalid,
 }
 
-pub(super) fn raw(bytes: &[u8], bits: CodeBits, rip: u64) -> Result<Instruction, NoInstruction> {
+pub(crate) fn raw(bytes: &[u8], bits: CodeBits, rip: u64) -> Result<Instruction, NoInstruction> {
     let bytes = &bytes[..bytes.len().min(MAX_LENGTH)];
     let mut decoder = Decoder::with_ip(bits.number(), bytes, rip, DecoderOptions::NONE);
     let instruction = decoder.decode();
@@ -141,7 +167,7 @@ pub fn decode(bytes: &[u8], bits: CodeBits, rip: u64) -> Option<Decoded> {
     raw(bytes, bits, rip).ok().map(|instruction| classify(&instruction))
 }
 
-pub(super) fn classify(instruction: &Instruction) -> Decoded {
+pub(crate) fn classify(instruction: &Instruction) -> Decoded {
     Decoded { form: form(instruction), length: instruction.len() as u8 }
 }
 
@@ -188,6 +214,45 @@ fn form(instruction: &Instruction) -> Form {
         Mnemonic::Int1 => Form::Int(1),
         Mnemonic::Into => Form::Int(4),
         Mnemonic::Iretq => Form::Iretq,
+        Mnemonic::Iretd => Form::NarrowIret(4),
+        Mnemonic::Iret => Form::NarrowIret(2),
+        _ => of_segments(instruction),
+    }
+}
+
+/// What names segments, or flags that a ring-1 kernel cannot have as it wants.
+fn of_segments(instruction: &Instruction) -> Form {
+    let base = |segment, write| Form::Base { segment, write };
+    match instruction.mnemonic() {
+        Mnemonic::Sysenter => Form::Sysenter,
+        Mnemonic::Retf => Form::FarReturn,
+        Mnemonic::Jmp | Mnemonic::Call => far(instruction),
+        Mnemonic::Pop => match instruction.op0_register() {
+            register @ (Register::FS | Register::GS) => Form::PopSegment(segment(register)),
+            _ => Form::Other,
+        },
+        Mnemonic::Lss => Form::LoadPointer(Segment::Ss),
+        Mnemonic::Lfs => Form::LoadPointer(Segment::Fs),
+        Mnemonic::Lgs => Form::LoadPointer(Segment::Gs),
+        Mnemonic::Rdfsbase => base(Segment::Fs, false),
+        Mnemonic::Rdgsbase => base(Segment::Gs, false),
+        Mnemonic::Wrfsbase => base(Segment::Fs, true),
+        Mnemonic::Wrgsbase => base(Segment::Gs, true),
+        Mnemonic::Popf | Mnemonic::Popfd | Mnemonic::Popfq => Form::Popf,
+        Mnemonic::Pushf | Mnemonic::Pushfd | Mnemonic::Pushfq => Form::Pushf,
+        Mnemonic::Lar => Form::Lar,
+        Mnemonic::Lsl => Form::Lsl,
+        Mnemonic::Verr => Form::Verr,
+        Mnemonic::Verw => Form::Verw,
+        _ => Form::Other,
+    }
+}
+
+/// Jumps and calls through a far pointer; near ones are nobody's concern.
+fn far(instruction: &Instruction) -> Form {
+    match instruction.code() {
+        Code::Jmp_m1616 | Code::Jmp_m1632 | Code::Jmp_m1664 => Form::FarJump,
+        Code::Call_m1616 | Code::Call_m1632 | Code::Call_m1664 => Form::FarCall,
         _ => Form::Other,
     }
 }
@@ -195,6 +260,12 @@ fn form(instruction: &Instruction) -> Form {
 fn moves(instruction: &Instruction) -> Form {
     let (first, second) = (instruction.op0_register(), instruction.op1_register());
     match instruction.code() {
+        Code::Mov_Sreg_rm16 | Code::Mov_Sreg_r32m16 | Code::Mov_Sreg_r64m16 => {
+            Form::LoadSegment(segment(first))
+        }
+        Code::Mov_rm16_Sreg | Code::Mov_r32m16_Sreg | Code::Mov_r64m16_Sreg => {
+            Form::StoreSegment(segment(second))
+        }
         Code::Mov_r64_cr | Code::Mov_r32_cr => match (control(second), Gpr::of(first)) {
             (Some(cr), Some(to)) => Form::ReadCr { cr, to },
             _ => Form::Other,
@@ -263,7 +334,7 @@ fn string_port(instruction: &Instruction, direction: Direction) -> Form {
     Form::StringPort { direction, width, repeat, address_width, segment }
 }
 
-pub(super) fn segment(register: Register) -> Segment {
+pub(crate) fn segment(register: Register) -> Segment {
     match register {
         Register::ES => Segment::Es,
         Register::CS => Segment::Cs,

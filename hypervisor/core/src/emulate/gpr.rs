@@ -24,6 +24,8 @@ impl Gpr {
     pub const RDX: Gpr = Gpr::whole(2);
     /// RBX.
     pub const RBX: Gpr = Gpr::whole(3);
+    /// RSP.
+    pub const RSP: Gpr = Gpr::whole(4);
     /// RSI.
     pub const RSI: Gpr = Gpr::whole(6);
     /// RDI.
@@ -85,7 +87,7 @@ impl Gpr {
 }
 
 /// All ones in the low `width` bytes.
-pub(super) const fn mask(width: u8) -> u64 {
+pub(crate) const fn mask(width: u8) -> u64 {
     if width >= 8 { u64::MAX } else { (1 << (width as u32 * 8)) - 1 }
 }
 

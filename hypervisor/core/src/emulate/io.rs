@@ -42,7 +42,7 @@ fn breakpoints(cpu: &impl VirtualCpu, port: u16, width: u8) -> u32 {
 }
 
 /// `in` and `out`.
-pub(super) fn port(
+pub(crate) fn port(
     cpu: &impl VirtualCpu,
     regs: &CpuUserRegs,
     length: u8,
@@ -93,7 +93,7 @@ pub struct StringIo {
 }
 
 /// The operands of a string instruction.
-pub(super) struct StringForm {
+pub(crate) struct StringForm {
     pub direction: Direction,
     pub width: u8,
     pub repeat: bool,
@@ -103,7 +103,7 @@ pub(super) struct StringForm {
 }
 
 /// `ins` and `outs`.
-pub(super) fn string(cpu: &impl VirtualCpu, regs: &CpuUserRegs, form: StringForm) -> Emulated {
+pub(crate) fn string(cpu: &impl VirtualCpu, regs: &CpuUserRegs, form: StringForm) -> Emulated {
     let StringForm { direction, width, repeat, address_width, segment, length } = form;
     let port = regs.rdx as u16;
     if let Err(fault) = permitted(cpu, port, width) {

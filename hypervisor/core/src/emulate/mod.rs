@@ -16,6 +16,12 @@ mod soft_int;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use decode::{NoInstruction, classify, raw};
+pub(crate) use gpr::mask;
+pub(crate) use io::{StringForm, port, string};
+pub(crate) use privileged::{joined, xsetbv};
+pub(crate) use ptwrite::effective_address;
+
 pub use decode::{Decoded, Direction, Form, Port, TableOp, decode, prepare};
 pub use forced::forced;
 pub use gpr::{Gpr, RegisterWrites};
@@ -296,7 +302,7 @@ fn advance(regs: &mut CpuUserRegs, length: u8, bits: CodeBits) -> u32 {
     if regs.rflags & flag::TF != 0 { DR6_SINGLE_STEP } else { 0 }
 }
 
-fn next_rip(rip: u64, length: u8, bits: CodeBits) -> u64 {
+pub(crate) fn next_rip(rip: u64, length: u8, bits: CodeBits) -> u64 {
     let next = rip.wrapping_add(length as u64);
     match bits {
         CodeBits::Bits64 => next,

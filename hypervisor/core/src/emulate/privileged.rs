@@ -93,7 +93,10 @@ fn effect(cpu: &impl VirtualCpu, regs: &CpuUserRegs, retire: Retire, form: Form)
         }
         Form::Rdtsc => split(retire, cpu.tsc()),
         Form::Rdtscp => split(retire, cpu.tsc()).write(Gpr::RCX, cpu.msrs().tsc_aux as u64),
-        Form::Xsetbv => retire.effect(Effect::WriteXcr0(xsetbv(cpu, regs)?)),
+        Form::Xsetbv => {
+            let value = xsetbv(cpu.cr4(), cpu.xcr0_mask(), regs).map_err(Refused::With)?;
+            retire.effect(Effect::WriteXcr0(value))
+        }
         Form::Wbinvd | Form::Wbnoinvd => retire.effect(Effect::FlushCaches),
         // Xen emulates none of these for a PV guest: `hlt`, `invlpg`, `swapgs`, `sysret`, table loads and
         // stores, CR8 and counters have hypercalls or no meaning.
@@ -105,7 +108,8 @@ fn split(retire: Retire, value: u64) -> Retire {
     retire.write(Gpr::RAX, value & 0xffff_ffff).write(Gpr::RDX, value >> 32)
 }
 
-fn joined(regs: &CpuUserRegs) -> u64 {
+/// EDX:EAX.
+pub(crate) fn joined(regs: &CpuUserRegs) -> u64 {
     (regs.rax & 0xffff_ffff) | (regs.rdx << 32)
 }
 
@@ -149,15 +153,14 @@ fn read_msr(cpu: &impl VirtualCpu, index: u32) -> Result<u64, Refused> {
         .map_err(|_| Refused::With(Fault::PROTECTION))
 }
 
-/// XCR0 takes what the policy shows, in sets that the processor takes.
-fn xsetbv(cpu: &impl VirtualCpu, regs: &CpuUserRegs) -> Result<u64, Refused> {
-    let mask = cpu.xcr0_mask();
-    if cpu.cr4() & CR4_OSXSAVE == 0 || mask == 0 {
-        return Err(Refused::With(Fault::INVALID_OPCODE));
+/// XCR0 takes what the policy shows (`mask`), in sets that the processor takes.
+pub(crate) fn xsetbv(cr4: u64, mask: u64, regs: &CpuUserRegs) -> Result<u64, Fault> {
+    if cr4 & CR4_OSXSAVE == 0 || mask == 0 {
+        return Err(Fault::INVALID_OPCODE);
     }
     let value = joined(regs);
     if regs.rcx as u32 != 0 || value & !mask != 0 || !fpu::valid_xcr0(value) {
-        return Err(Refused::With(Fault::PROTECTION));
+        return Err(Fault::PROTECTION);
     }
     Ok(value)
 }

@@ -115,7 +115,7 @@ pub fn page_table_write(
         }
     })?;
     let operand = operand(&instruction, regs).ok_or(NotEmulated::Unhandled)?;
-    let target = effective_address(&instruction, regs, bases)
+    let target = effective_address(&instruction, 0, regs, bases)
         .map(|base| base.wrapping_add_signed(operand.displacement));
     let aligned = address & (operand.width as u64 - 1) == 0;
     if target != Some(address) || !aligned {
@@ -136,9 +136,14 @@ pub fn page_table_write(
     })
 }
 
-/// The memory operand is always the first one.
-fn effective_address(instruction: &Instruction, regs: &CpuUserRegs, bases: SegmentBases) -> Option<u64> {
-    instruction.virtual_address(0, 0, |register, _, _| match register {
+/// The linear address of a memory operand; segments but FS and GS have base 0.
+pub(crate) fn effective_address(
+    instruction: &Instruction,
+    operand: u32,
+    regs: &CpuUserRegs,
+    bases: SegmentBases,
+) -> Option<u64> {
+    instruction.virtual_address(operand, 0, |register, _, _| match register {
         Register::ES | Register::CS | Register::SS | Register::DS => Some(0),
         Register::FS | Register::GS => Some(match segment(register) {
             Segment::Fs => bases.fs,
