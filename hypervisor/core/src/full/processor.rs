@@ -16,7 +16,9 @@ use super::step::{Effect, Refused, Step};
 use super::{Host, table};
 use crate::addr::VirtAddr;
 use crate::descriptor::CodeBits;
-use crate::emulate::{Fault, Form, MAX_LENGTH, Mode, NoInstruction, Segment, classify, mask, raw, vector};
+use crate::emulate::{
+    Fault, Form, MAX_LENGTH, Mode, NoInstruction, Segment, classify, flag, mask, raw, vector,
+};
 use crate::iret::exit_flags;
 use arrayvec::ArrayVec;
 use iced_x86::Instruction;
@@ -167,7 +169,7 @@ impl<M: GuestLinear, G: RealGdt, H: Host> Processor<'_, M, G, H> {
         }
         self.gdt.set_user_code(self.real, self.cpu.mode == Mode::User);
         (self.regs.cs, self.regs.ss) = self.gdt.real_selectors(self.cpu, self.regs.rip, self.real);
-        self.regs.rflags = exit_flags(self.regs.rflags);
+        self.regs.rflags = exit_flags(self.regs.rflags & !(flag::VIF | flag::VIP));
         Entry::Enter
     }
 
@@ -255,7 +257,8 @@ impl<M: GuestLinear, G: RealGdt, H: Host> Processor<'_, M, G, H> {
         match effect {
             Effect::None => Outcome::Resume,
             Effect::LoadSegment { segment, selector } => {
-                let selector = if self.gdt.can_load(self.real, selector) { selector } else { 0 };
+                let fresh = self.gdt.resync(self.cpu, self.mem, self.real, selector).is_ok();
+                let selector = if fresh && self.gdt.can_load(self.real, selector) { selector } else { 0 };
                 let slot = match segment {
                     Segment::Fs => &mut self.regs.fs,
                     Segment::Gs => &mut self.regs.gs,

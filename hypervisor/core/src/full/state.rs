@@ -299,6 +299,11 @@ impl FullCpu {
         self.interrupts && self.shadow.is_none()
     }
 
+    /// Whether an NMI may be delivered now.
+    pub const fn takes_nmi(&self) -> bool {
+        !self.nmi_blocked && self.shadow.is_none()
+    }
+
     /// Holds interrupts back for the instruction at `rip`.
     pub(super) fn shade(&mut self, rip: u64) {
         self.shadow = Some(Shadow { rip, patience: Shadow::PATIENCE });

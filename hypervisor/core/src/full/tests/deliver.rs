@@ -209,9 +209,11 @@ fn delivery_wakes_the_processor() {
     let mut world = World::kernel();
     world.cpu.halted = true;
     world.cpu.shade(CODE);
-    assert!(!world.cpu.takes_interrupts());
+    assert!(!world.cpu.takes_interrupts() && !world.cpu.takes_nmi());
+    world.cpu.shadow = None;
+    assert!(world.cpu.takes_nmi());
     assert_eq!(world.deliver(Event::NMI), Delivery::Entered);
-    assert!(world.cpu.nmi_blocked && !world.cpu.halted && world.cpu.shadow.is_none());
+    assert!(!world.cpu.takes_nmi() && world.cpu.nmi_blocked && !world.cpu.halted);
 }
 
 /// Volume 2, SYSCALL.

@@ -155,7 +155,7 @@ fn bad_sites_are_reported() {
         .patches
         .install(&mut world.mem, &list, |site, result| results.push((site.address, site.length, result)));
     assert_eq!(results, sites);
-    assert_eq!(world.mem.number_at(CODE, 5), 0xfa90_c88c_f4);
+    assert_eq!(world.mem.number_at(CODE, 5), 0xfa_90c8_8cf4);
     assert_eq!(world.patches.patches().len(), 1);
     assert_eq!(world.patches.patches()[0].original(), POPFQ);
 }
