@@ -65,6 +65,15 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const NOTE_OWNER: &str = "Paravane";
 /// Note type: the modes the kernel can run in, a u64 of `MODE_*` bits.
 pub const NOTE_TYPE_MODES: u32 = 1;
+/// Note type: the kernel can also start on a bare machine, and in 64-bit mode; a u64, the physical address of the entry.
+///
+/// The kernel is loaded at its segments' physical addresses. CPL 0 as far as it sees, long mode with CR0.PE, CR0.PG, CR4.PAE,
+/// EFER.LME and EFER.LMA, a flat 64-bit CS, CR3 = tables of the loader's below 4 GiB that map the first GiB where it is,
+/// writable; RFLAGS.IF and RFLAGS.DF 0; RBX = physical address of [`HvmStartInfo`](crate::pvh::HvmStartInfo), version 1 or
+/// later, with the memory map, its parts and the first module (the initramfs) below the first hole above 1 MiB, and below
+/// 4 GiB. RSP and all other registers are undefined. By [`XEN_ELFNOTE_PHYS32_ENTRY`](crate::elfnote::XEN_ELFNOTE_PHYS32_ENTRY)
+/// the same kernel starts in 32-bit mode.
+pub const NOTE_TYPE_PHYS64_ENTRY: u32 = 2;
 /// In the modes note: the kernel can run in ring 1 (`pv-ring1`).
 pub const MODE_PV_RING1: u64 = 1 << 0;
 

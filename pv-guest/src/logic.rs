@@ -9,6 +9,8 @@ extern crate alloc;
 pub mod area;
 #[path = "mm/backing.rs"]
 pub mod backing;
+#[path = "cpu_ops/native/calendar.rs"]
+pub mod calendar;
 #[path = "fs/cpio.rs"]
 pub mod cpio;
 #[path = "cpu/set.rs"]
@@ -24,6 +26,8 @@ pub mod flow;
 pub mod layout;
 #[path = "tty/line.rs"]
 pub mod line;
+#[path = "mm/memory_map.rs"]
+pub mod memory_map;
 pub mod options;
 #[path = "fs/pages.rs"]
 pub mod pages;

@@ -39,7 +39,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 /// Reports and ends the domain as crashed.
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
-    use cpu_ops::{CpuOps, StopReason, machine};
+    use cpu_ops::{StopReason, machine};
     static PANICKING: AtomicBool = AtomicBool::new(false);
     // A panic inside the report would repeat for ever.
     if !PANICKING.swap(true, Ordering::SeqCst) {

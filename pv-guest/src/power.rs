@@ -2,7 +2,7 @@
 
 use crate::console;
 use crate::cpu_ops::hypercall::iret_after_pushes;
-use crate::cpu_ops::{CpuOps, StopReason, machine};
+use crate::cpu_ops::{StopReason, machine};
 
 /// Ends the run well.
 pub fn power_off() -> ! {

@@ -1,6 +1,6 @@
 //! Clocks.
 
-use crate::cpu_ops::{CpuOps, machine};
+use crate::cpu_ops::machine;
 
 /// Nanoseconds since the machine started.
 pub fn monotonic_ns() -> u64 {

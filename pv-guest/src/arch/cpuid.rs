@@ -1,6 +1,19 @@
-//! `cpuid` as the hypervisor shows it.
+//! `cpuid`, as the processor has it and as a hypervisor shows it.
 
 use core::arch::asm;
+
+use crate::cpu_ops::facts;
+
+/// EAX, EBX, ECX and EDX of a leaf, as this kernel is to see it.
+pub fn shown(leaf: u32, subleaf: u32) -> [u32; 4] {
+    (facts().cpuid)(leaf, subleaf)
+}
+
+/// The instruction itself.
+pub fn plain(leaf: u32, subleaf: u32) -> [u32; 4] {
+    let found = core::arch::x86_64::__cpuid_count(leaf, subleaf);
+    [found.eax, found.ebx, found.ecx, found.edx]
+}
 
 /// EAX, EBX, ECX and EDX of a leaf, by the forced-emulation prefix: executed as it is, the instruction would tell what
 /// the processor has, much of which no kernel of this kind may use.

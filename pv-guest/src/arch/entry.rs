@@ -155,6 +155,7 @@ global_asm!(
     "    push rsi",
     "    mov esi, {vector_event}",
     // Falls through. RDI and RSI are saved and hold the error code and the vector.
+    ".global trap_common",
     "trap_common:",
     "    push rdx",
     "    push r10",

@@ -10,6 +10,11 @@ use spin::Once;
 use super::cpuid;
 use crate::errno::{Errno, Result};
 
+/// What is offered of XCR0 and known here.
+pub fn offered() -> u64 {
+    u64::from(cpuid::shown(0xd, 0)[0] & KNOWN)
+}
+
 /// How state is saved on this machine.
 struct Method {
     /// Components that XSAVE handles, or `None` for FXSAVE.
@@ -42,16 +47,19 @@ pub fn xcr0() -> Option<u64> {
     method().xcr0
 }
 
-/// Lets programs on this CPU use all that the hypervisor offers. Until then they find x87 and SSE in XCR0, whatever
+/// Components of XCR0 that hold nothing but registers of programs: x87, SSE, AVX, and the three of AVX-512.
+const KNOWN: u32 = 0xe7;
+
+/// Lets programs on this CPU use all that the machine offers. Until then they find x87 and SSE in XCR0, whatever
 /// `cpuid` tells them; to be called on every CPU before its first program runs.
 pub fn enable() {
     const XSAVE: u32 = 1 << 26;
     const CR4_OSXSAVE: u64 = 1 << 18;
-    if cpuid::forced(1, 0)[2] & XSAVE == 0 {
+    if cpuid::shown(1, 0)[2] & XSAVE == 0 {
         return;
     }
-    let [low, _, _, high] = cpuid::forced(0xd, 0);
-    // SAFETY: the hypervisor emulates all three; programs' state is saved by what XCR0 holds.
+    let low = cpuid::shown(0xd, 0)[0] & KNOWN;
+    // SAFETY: executed in ring 0, and emulated elsewhere, all three; programs' state is saved by what XCR0 holds.
     unsafe {
         asm!(
             "mov {cr4}, cr4",
@@ -62,7 +70,7 @@ pub fn enable() {
             osxsave = const CR4_OSXSAVE,
             in("ecx") 0,
             in("eax") low,
-            in("edx") high,
+            in("edx") 0,
             options(nostack)
         );
     }

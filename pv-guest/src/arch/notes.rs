@@ -37,6 +37,12 @@ global_asm!(
     "    .asciz \"Paravane\"",
     "    .balign 4",
     "    .quad {ring1}",
+    // The entries of a bare machine, at their physical addresses.
+    "    XEN_NOTE_QUAD {phys32}, native_start32 + {physical}",
+    "    .long 9, 8, {phys64}",
+    "    .asciz \"Paravane\"",
+    "    .balign 4",
+    "    .quad native_start64 + {physical}",
     ".popsection",
     // int3 until the hypervisor has filled it, so that a hypercall on the wrong machine stops at once.
     ".pushsection .text.hypercall_page, \"ax\", @progbits",
@@ -58,4 +64,7 @@ global_asm!(
     features = const elfnote::XEN_ELFNOTE_FEATURES,
     modes = const ring1::NOTE_TYPE_MODES,
     ring1 = const ring1::MODE_PV_RING1,
+    phys32 = const elfnote::XEN_ELFNOTE_PHYS32_ENTRY,
+    phys64 = const ring1::NOTE_TYPE_PHYS64_ENTRY,
+    physical = const 0u64.wrapping_sub(VIRT_BASE) as i64,
 );

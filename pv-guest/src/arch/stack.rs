@@ -93,7 +93,7 @@ pub fn info() -> &'static StackInfo {
 }
 
 /// The block of the stack that holds an address.
-const fn info_of(address: u64) -> *const StackInfo {
+pub const fn info_of(address: u64) -> *const StackInfo {
     ((address & !(STACK_SIZE as u64 - 1)) + (STACK_SIZE - size_of::<StackInfo>()) as u64) as *const StackInfo
 }
 

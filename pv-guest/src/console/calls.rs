@@ -6,7 +6,7 @@ use paravane_abi::event::{EVTCHNOP_BIND_VIRQ, EvtchnBindVirq, VIRQ_CONSOLE};
 
 use super::Backend;
 use crate::cpu_ops::hypercall::{check, console_io};
-use crate::cpu_ops::{CpuOps, machine};
+use crate::cpu_ops::machine;
 use crate::event::{self, Port};
 
 /// Nothing but calls.

@@ -1,7 +1,8 @@
-//! The console: the PV ring shared with its backend, or the hypervisor's own console, and before it is known which the
-//! emergency console.
+//! The console: the PV ring shared with its backend, or the hypervisor's own console, or a serial port; and before it is
+//! known which the emergency console.
 
 mod calls;
+mod port;
 mod ring;
 
 use core::fmt::{self, Write};
@@ -12,7 +13,7 @@ use calls::Calls;
 use ring::Ring;
 use spin::Once;
 
-use crate::cpu_ops::{CpuOps, machine};
+use crate::cpu_ops::machine;
 use crate::event::{self, Port};
 use crate::mm::addr::Pfn;
 
@@ -48,6 +49,12 @@ pub fn init(page: Option<Pfn>, port: u32) {
     event::handle(port, on_event);
 }
 
+/// Starts using the first serial port.
+pub fn init_serial() {
+    BACKEND.call_once(|| &port::SerialPort);
+    port::init();
+}
+
 /// Sets who gets input. The hook runs in the upcall: it stores the bytes, wakes whom they concern, and does not wait.
 pub fn set_input_hook(hook: fn(&[u8])) {
     INPUT_HOOK.store(hook as usize, Ordering::Relaxed);
@@ -55,7 +62,8 @@ pub fn set_input_hook(hook: fn(&[u8])) {
     on_event();
 }
 
-fn on_event() {
+/// Takes input that has come.
+pub fn on_event() {
     let Some(backend) = BACKEND.get() else { return };
     let hook = INPUT_HOOK.load(Ordering::Relaxed);
     if hook == 0 {

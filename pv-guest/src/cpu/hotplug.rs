@@ -20,13 +20,16 @@ use crate::arch::boot as image;
 use crate::arch::fpu;
 use crate::arch::stack::KernelStack;
 use crate::cpu_ops::hypercall::{self, check};
-use crate::cpu_ops::{CpuOps, Refused, VcpuState, machine};
+use crate::cpu_ops::{Refused, VcpuState, facts, machine, pv};
 use crate::errno::{Errno, Result};
 use crate::mm::addr::{PAGE, Pfn};
 use crate::process::sched;
 use crate::{boot, mm};
 
 fn vcpu_op<T>(command: u32, id: u32, argument: *mut T) -> core::result::Result<u64, Refused> {
+    if !facts().hypercalls {
+        return Err(Refused(crate::errno::to_ret(Err(Errno::ENOSYS))));
+    }
     // SAFETY: each caller passes the command's own struct, which lives until the call returns, or memory that lives
     // for good.
     check(unsafe { hypercall::vcpu_op(command, id, argument.cast()) })
@@ -74,7 +77,7 @@ impl Cpu {
         self.state.store(VcpuState::shared_slot(id), Ordering::Relaxed);
         self.register();
         let mut context =
-            machine().vcpu_context(image::cpu_start_address(), self.stack().top(), mm::kernel_roots());
+            pv::vcpu_context(image::cpu_start_address(), self.stack().top(), mm::kernel_roots());
         vcpu_op(VCPUOP_INITIALISE, id, &raw mut *context).map_err(|_| Errno::EINVAL)?;
         self.set_root(mm::kernel_root().mfn());
         KNOWN.fetch_or(CpuSet::one(id).0, Ordering::SeqCst);
@@ -166,8 +169,11 @@ pub fn down(id: u32) -> Result<()> {
     Ok(())
 }
 
-/// The first CPU's share: moves its shared state, gives it its ports.
+/// The first CPU's share: moves its shared state, gives it its ports. On a bare machine it has neither.
 pub fn init_first() {
+    if !facts().hypercalls {
+        return;
+    }
     let cpu = get(0);
     cpu.register();
     cpu.bind_ports();
@@ -215,7 +221,7 @@ pub fn command(text: &str) -> Result<()> {
         "down" => down(id),
         "interrupt" => {
             let cpu = valid(id)?;
-            if !online().contains(id) {
+            if !online().contains(id) || !facts().hypercalls {
                 return Err(Errno::ENODEV);
             }
             ipi::send(cpu, Ipi::Reschedule);

@@ -8,7 +8,7 @@ use paravane_abi::event::{
 };
 
 use super::{Cpu, CpuSet, get, lock, online, this};
-use crate::cpu_ops::{CpuOps, machine};
+use crate::cpu_ops::machine;
 use crate::event::{self, Port};
 use crate::process;
 

@@ -1,10 +1,12 @@
 //! Every privileged act of this kernel, behind one trait.
 //!
-//! `pv` implements [`CpuOps`] by asking a hypervisor. The machines on which it does are each described in a file of their
-//! own, so that the files can be read side by side: [`ring1`], Paravane's extension, and [`ring3`], Xen's own ABI. The
-//! kernel finds out which it is on before it does anything else; whatever depends on the machine asks its [`Facts`].
+//! `native` implements [`CpuOps`] by the processor's own instructions, `pv` by asking a hypervisor. The machines on which it
+//! asks are each described in a file of their own, so that the files can be read side by side: [`ring1`], Paravane's
+//! extension, and [`ring3`], Xen's own ABI. The kernel finds out which it is on before it does anything else: a bare machine
+//! and a hypervisor enter it at different places. Whatever depends on the machine asks its [`Facts`].
 
 pub mod hypercall;
+pub mod native;
 pub mod pv;
 mod ring1;
 mod ring3;
@@ -20,7 +22,6 @@ use crate::arch;
 use crate::cpu::CpuSet;
 use crate::mm::addr::Mfn;
 
-pub use pv::Pv;
 pub use shared::{EVENT_WORDS, Shared, VcpuState};
 
 /// The machine refused; the number it gave.
@@ -113,10 +114,7 @@ pub enum StopReason {
 
 /// What a machine does for the kernel. The calls that can be refused by a machine that checks return [`Refused`];
 /// those that cannot be refused to a correct kernel panic instead.
-pub trait CpuOps {
-    /// What is so on this machine.
-    fn facts(&self) -> &'static Facts;
-
+pub trait CpuOps: Sync {
     /// Loads root tables.
     fn load_base(&self, roots: Roots);
     /// Loads root tables, kernel stack and segment bases of the next process, together.
@@ -152,6 +150,12 @@ pub trait CpuOps {
     fn set_segment_base(&self, which: SegmentBase, base: u64) -> Result<(), Refused>;
     /// Lets the FPU be used again after a device-not-available fault.
     fn enable_fpu(&self);
+    /// Has the next use of the FPU raise that fault.
+    fn take_fpu(&self);
+    /// Sets a debug register.
+    fn set_debug_register(&self, number: u32, value: u64) -> Result<(), Refused>;
+    /// Handles an interrupt, or the upcall that stands for those that are pending; `vector` is the frame's.
+    fn interrupt(&self, vector: u64);
 
     /// Nanoseconds since the machine started.
     fn system_time(&self) -> u64;
@@ -177,6 +181,8 @@ pub struct Selectors {
 
 /// Where programs enter the kernel, and how it returns to whatever a frame describes.
 pub struct Entries {
+    /// The stub of an exception.
+    pub trap: fn(usize) -> u64,
     /// The entry of `syscall`.
     pub syscall: unsafe extern "C" fn(),
     /// The entry of `int 0x80`.
@@ -195,6 +201,12 @@ pub struct Facts {
     pub selectors: Selectors,
     /// What frames show of them when they interrupted this kernel, and what a return to it asks for.
     pub shown: Selectors,
+    /// The selectors programs run with.
+    pub user: Selectors,
+    /// There is a hypervisor that takes hypercalls: event channels, grants, further vcpus, memory to be given and taken.
+    pub hypercalls: bool,
+    /// The machine checks what is in page tables, so nobody else may write them.
+    pub checked_tables: bool,
     /// Programs run on a root table of their own, because paging does not keep them from the kernel's half.
     pub user_roots: bool,
     /// Every entry must mask events: otherwise what interrupts a program leaves them unmasked.
@@ -203,6 +215,8 @@ pub struct Facts {
     pub entries: Entries,
     /// Done once, before anything else is asked of the machine.
     pub start: fn(),
+    /// `cpuid` of a leaf and subleaf as this kernel is to see it: EAX, EBX, ECX, EDX.
+    pub cpuid: fn(u32, u32) -> [u32; 4],
     /// The hypervisor's counts of what it did for this guest, where it counts.
     pub counters: Option<fn() -> Ring1Counters>,
     /// Pages of the hypervisor's that no program may touch, by name.
@@ -213,27 +227,54 @@ pub struct Facts {
     pub not_applicable: &'static [(&'static str, &'static str)],
 }
 
-static MACHINE: AtomicPtr<Pv> = AtomicPtr::new(ptr::from_ref(&ring1::MACHINE).cast_mut());
+impl Facts {
+    /// Why a part of the self-test is not applicable; `None` when it is.
+    pub fn why_not(&self, part: &str) -> Option<&'static str> {
+        self.not_applicable.iter().find(|(name, _)| *name == part).map(|(_, why)| *why)
+    }
+}
 
-/// Finds out on which machine this kernel runs: the ring that the hypervisor put it into says so. Called once, before
-/// anything else.
+/// A machine: its acts, and what is so on it.
+pub struct Machine {
+    ops: &'static dyn CpuOps,
+    facts: &'static Facts,
+}
+
+static MACHINE: AtomicPtr<Machine> = AtomicPtr::new(ptr::from_ref(&ring1::MACHINE).cast_mut());
+
+/// Finds out on which machine this kernel runs that a hypervisor has started: the ring that it was put into says so.
+/// Called once, before anything else.
 pub fn choose() {
-    let machine =
-        if arch::current_ring() == ring1::MACHINE.facts().ring { &ring1::MACHINE } else { &ring3::MACHINE };
+    let ring1 = arch::current_ring() == ring1::MACHINE.facts.ring;
+    set(if ring1 { &ring1::MACHINE } else { &ring3::MACHINE });
+}
+
+/// This kernel was entered on a bare machine. Called once, before anything else.
+pub fn choose_native() {
+    set(&native::MACHINE);
+}
+
+/// Names the machine, once, before anything else.
+fn set(machine: &'static Machine) {
     MACHINE.store(ptr::from_ref(machine).cast_mut(), Ordering::Relaxed);
-    arch::entry::set_exit(machine.facts().entries.exit);
-    (machine.facts().start)();
+    arch::entry::set_exit(machine.facts.entries.exit);
+    (machine.facts.start)();
+}
+
+#[inline(always)]
+fn chosen() -> &'static Machine {
+    // SAFETY: the pointer is that of one of the statics.
+    unsafe { &*MACHINE.load(Ordering::Relaxed) }
 }
 
 /// The machine.
 #[inline(always)]
-pub fn machine() -> &'static Pv {
-    // SAFETY: the pointer is that of one of the statics.
-    unsafe { &*MACHINE.load(Ordering::Relaxed) }
+pub fn machine() -> &'static dyn CpuOps {
+    chosen().ops
 }
 
 /// What is so on the machine.
 #[inline(always)]
 pub fn facts() -> &'static Facts {
-    machine().facts()
+    chosen().facts
 }

@@ -32,15 +32,13 @@ use paravane_abi::vcpu::{
 
 use super::hypercall::{self, check, raw_null_hypercall};
 use super::shared::Shared;
-use super::{Context, CpuOps, Facts, MapOp, Refused, Roots, SegmentBase, StopReason, TrapEntry};
+use super::{Context, CpuOps, MapOp, Refused, Roots, SegmentBase, StopReason, TrapEntry, facts};
 use crate::arch::{self, entry};
 use crate::cpu::{self, CpuSet};
-use crate::trap;
+use crate::{event, trap};
 
 /// A machine with a hypervisor that speaks the PV ABI.
-pub struct Pv {
-    facts: &'static Facts,
-}
+pub struct Pv;
 
 /// Calls in one multicall; Linux's limit too.
 const BATCH_CALLS: usize = 32;
@@ -175,74 +173,62 @@ pub fn map_shared_page(machine_address: u64) {
         .expect("start_info names a page this domain may map");
 }
 
-impl Pv {
-    /// The machine of which these are the facts.
-    pub const fn new(facts: &'static Facts) -> Self {
-        Self { facts }
-    }
-
-    /// Adds what loads root tables.
-    fn add_base(&self, batch: &mut Batch, roots: Roots) {
-        batch.ext(MMUEXT_NEW_BASEPTR, roots.kernel.0, 0);
-        if self.facts.user_roots {
-            // Without a program there is none, and the one loaded before may be about to go.
-            batch.ext(MMUEXT_NEW_USER_BASEPTR, roots.user.map_or(0, |root| root.0), 0);
-        }
-    }
-
-    fn trap_info(&self, trap: &TrapEntry) -> TrapInfo {
-        TrapInfo {
-            vector: trap.vector,
-            flags: trap.dpl | if self.facts.entries_mask { TI_MASK_EVENTS } else { 0 },
-            cs: self.facts.selectors.code,
-            address: trap.address,
-            ..Default::default()
-        }
-    }
-
-    /// The state in which a vcpu starts: at an address, on a stack, with the first CPU's handlers.
-    pub fn vcpu_context(&self, start: u64, stack: u64, roots: Roots) -> Box<VcpuGuestContext> {
-        let selectors = self.facts.selectors;
-        let mut context = Box::new(VcpuGuestContext::default());
-        context.flags = VGCF_IN_KERNEL | VGCF_FAILSAFE_DISABLES_EVENTS;
-        if self.facts.entries_mask {
-            context.flags |= VGCF_SYSCALL_DISABLES_EVENTS;
-        }
-        context.user_regs.rip = start;
-        context.user_regs.cs = selectors.code;
-        context.user_regs.ss = selectors.stack;
-        context.user_regs.rsp = stack;
-        context.user_regs.rflags = 0x202;
-        for trap in trap::table() {
-            context.trap_ctxt[usize::from(trap.vector)] = self.trap_info(&trap);
-        }
-        context.kernel_ss = u64::from(selectors.stack);
-        context.kernel_sp = stack;
-        context.ctrlreg[3] = mfn_to_cr3(roots.kernel.0);
-        context.event_callback_eip = entry::event_entry_address();
-        context.failsafe_callback_eip = entry::failsafe_entry_address();
-        context.syscall_callback_eip = self.facts.entries.syscall as *const () as u64;
-        context
+/// Adds what loads root tables.
+fn add_base(batch: &mut Batch, roots: Roots) {
+    batch.ext(MMUEXT_NEW_BASEPTR, roots.kernel.0, 0);
+    if facts().user_roots {
+        // Without a program there is none, and the one loaded before may be about to go.
+        batch.ext(MMUEXT_NEW_USER_BASEPTR, roots.user.map_or(0, |root| root.0), 0);
     }
 }
 
-impl CpuOps for Pv {
-    #[inline(always)]
-    fn facts(&self) -> &'static Facts {
-        self.facts
+fn trap_info(trap: &TrapEntry) -> TrapInfo {
+    TrapInfo {
+        vector: trap.vector,
+        flags: trap.dpl | if facts().entries_mask { TI_MASK_EVENTS } else { 0 },
+        cs: facts().selectors.code,
+        address: trap.address,
+        ..Default::default()
     }
+}
 
+/// The state in which a vcpu starts: at an address, on a stack, with the first CPU's handlers.
+pub fn vcpu_context(start: u64, stack: u64, roots: Roots) -> Box<VcpuGuestContext> {
+    let selectors = facts().selectors;
+    let mut context = Box::new(VcpuGuestContext::default());
+    context.flags = VGCF_IN_KERNEL | VGCF_FAILSAFE_DISABLES_EVENTS;
+    if facts().entries_mask {
+        context.flags |= VGCF_SYSCALL_DISABLES_EVENTS;
+    }
+    context.user_regs.rip = start;
+    context.user_regs.cs = selectors.code;
+    context.user_regs.ss = selectors.stack;
+    context.user_regs.rsp = stack;
+    context.user_regs.rflags = 0x202;
+    for trap in trap::table() {
+        context.trap_ctxt[usize::from(trap.vector)] = trap_info(&trap);
+    }
+    context.kernel_ss = u64::from(selectors.stack);
+    context.kernel_sp = stack;
+    context.ctrlreg[3] = mfn_to_cr3(roots.kernel.0);
+    context.event_callback_eip = entry::event_entry_address();
+    context.failsafe_callback_eip = entry::failsafe_entry_address();
+    context.syscall_callback_eip = facts().entries.syscall as *const () as u64;
+    context
+}
+
+impl CpuOps for Pv {
     fn load_base(&self, roots: Roots) {
         let mut batch = Batch::new();
-        self.add_base(&mut batch, roots);
+        add_base(&mut batch, roots);
         batch.run().expect("pinned roots can be loaded");
         cpu::this().set_root(roots.kernel);
     }
 
     fn switch_context(&self, next: &Context) {
         let mut batch = Batch::new();
-        batch.call(nr::HYPERVISOR_STACK_SWITCH, &[u64::from(self.facts.selectors.stack), next.kernel_stack]);
-        self.add_base(&mut batch, next.roots);
+        batch.call(nr::HYPERVISOR_STACK_SWITCH, &[u64::from(facts().selectors.stack), next.kernel_stack]);
+        add_base(&mut batch, next.roots);
         for (which, base) in [(SEGBASE_FS, next.fs_base), (SEGBASE_GS_USER, next.gs_base)] {
             if let Some(base) = base {
                 batch.call(nr::HYPERVISOR_SET_SEGMENT_BASE, &[u64::from(which), base]);
@@ -254,7 +240,7 @@ impl CpuOps for Pv {
 
     fn set_kernel_stack(&self, top: u64) {
         // SAFETY: ring 3 enters at `top`, which is the end of the current process's kernel stack.
-        let result = unsafe { hypercall::stack_switch(u64::from(self.facts.selectors.stack), top) };
+        let result = unsafe { hypercall::stack_switch(u64::from(facts().selectors.stack), top) };
         check(result).expect("the hypervisor takes a stack of this kernel's");
     }
 
@@ -318,7 +304,7 @@ impl CpuOps for Pv {
     }
 
     fn set_traps(&self, traps: &[TrapEntry]) {
-        let mut table: ArrayVec<TrapInfo, 64> = traps.iter().map(|trap| self.trap_info(trap)).collect();
+        let mut table: ArrayVec<TrapInfo, 64> = traps.iter().map(trap_info).collect();
         // An entry with address 0 ends the table.
         table.push(TrapInfo::default());
         // SAFETY: the table lives until the call returns; its addresses are entry stubs.
@@ -329,7 +315,7 @@ impl CpuOps for Pv {
     fn set_entries(&self, event: u64, failsafe: u64, syscall: u64) {
         register_callback(CALLBACKTYPE_EVENT, 0, event);
         register_callback(CALLBACKTYPE_FAILSAFE, CALLBACKF_MASK_EVENTS, failsafe);
-        let flags = if self.facts.entries_mask { CALLBACKF_MASK_EVENTS } else { 0 };
+        let flags = if facts().entries_mask { CALLBACKF_MASK_EVENTS } else { 0 };
         register_callback(CALLBACKTYPE_SYSCALL, flags, syscall);
     }
 
@@ -346,6 +332,21 @@ impl CpuOps for Pv {
         // SAFETY: clears the virtual task-switched flag.
         let result = unsafe { hypercall::fpu_taskswitch(0) };
         check(result).expect("fpu_taskswitch cannot fail");
+    }
+
+    fn set_debug_register(&self, number: u32, value: u64) -> Result<(), Refused> {
+        // SAFETY: the hypervisor lets no breakpoint be set on itself, and this kernel's own are the caller's to handle.
+        check(unsafe { hypercall::set_debugreg(number as _, value) }).map(drop)
+    }
+
+    fn take_fpu(&self) {
+        // SAFETY: sets the virtual task-switched flag.
+        let result = unsafe { hypercall::fpu_taskswitch(1) };
+        check(result).expect("fpu_taskswitch cannot fail");
+    }
+
+    fn interrupt(&self, _: u64) {
+        event::upcall();
     }
 
     fn system_time(&self) -> u64 {

@@ -1,5 +1,6 @@
-//! The first lesson: six effects a kernel needs, each brought about in the paravirtual way and by the instruction a
-//! kernel in ring 0 would use, which faults here and is emulated. Each is checked to have happened, and counted.
+//! The first lesson: six effects a kernel needs, each brought about in the paravirtual way and by the instruction that a
+//! kernel in ring 0 uses, which faults elsewhere and is emulated. Each is checked to have happened, and counted. On a bare
+//! machine there is the instruction alone.
 
 mod acts;
 pub mod measure;
@@ -11,13 +12,14 @@ use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use paravane_abi::pte;
 
 use crate::cpu::CpuSet;
-use crate::cpu_ops::{CpuOps, MapOp, Roots, SegmentBase, Shared, machine};
+use crate::cpu_ops::{MapOp, Roots, SegmentBase, Shared, facts, machine, native};
 use crate::errno::{Errno, Result};
 use crate::mm::addr::Pfn;
 use crate::mm::table::{KERNEL_RW, Leaf, Root};
 use crate::mm::{frames, kernel_root};
 use crate::process;
 use crate::selftest::{is_readable, set_iopl};
+use crate::time::monotonic_ns;
 use measure::{Act, Cost, cost};
 
 /// A user address far from what programs map.
@@ -76,43 +78,62 @@ impl Stage {
     }
 }
 
-/// Counts one way of doing something. `prepare` sets the stage before each repetition, `check` tells after the last
-/// whether the effect is there.
-fn way(act: Act, a: u64, b: u64, prepare: impl FnMut(), check: impl FnOnce() -> bool) -> Option<Cost> {
-    acts::result();
-    let cost = cost(act, a, b, prepare);
-    check().then_some(cost)
+/// How one way of doing something went.
+#[derive(Clone, Copy)]
+enum Tried {
+    /// The machine has no such way.
+    NotHere,
+    /// It had no effect.
+    Lost,
+    /// What it cost.
+    Counted(Cost),
 }
 
-fn base_load(stage: &Stage) -> [Option<Cost>; 2] {
+/// By hypercall, and by instruction.
+type Ways = [Tried; 2];
+
+/// The same by hypercall, where there are any.
+fn by_call(act: Act, a: u64, b: u64, prepare: impl FnMut(), check: impl FnOnce() -> bool) -> Tried {
+    if facts().hypercalls { way(act, a, b, prepare, check) } else { Tried::NotHere }
+}
+
+/// Counts one way of doing something. `prepare` sets the stage before each repetition, `check` tells after the last
+/// whether the effect is there.
+fn way(act: Act, a: u64, b: u64, prepare: impl FnMut(), check: impl FnOnce() -> bool) -> Tried {
+    acts::result();
+    let cost = cost(act, a, b, prepare);
+    if check() { Tried::Counted(cost) } else { Tried::Lost }
+}
+
+fn base_load(stage: &Stage) -> Ways {
     let (own, other) = (own_roots(), stage.other.pfn().mfn().0);
     let home = || machine().load_base(own);
     let arrived = || word_at_place() == WORD_B && acts::result() == 0;
     let ways = [
-        way(acts::load_base_call, other, 0, home, arrived),
+        by_call(acts::load_base_call, other, 0, home, arrived),
         way(acts::load_base_trap, other, 0, home, arrived),
     ];
     home();
-    ways.map(|cost| cost.filter(|_| word_at_place() == WORD_A))
+    if word_at_place() == WORD_A { ways } else { [Tried::Lost; 2] }
 }
 
-fn control_register() -> [Option<Cost>; 2] {
+fn control_register() -> Ways {
     // A fault at an address of our choosing gives CR2 a value to find.
     const FAULTS: u64 = 0xffff_ff00_0000_0000;
     let fault = || {
         is_readable(FAULTS);
     };
     let found = || acts::result() == FAULTS;
-    [way(acts::read_cr2_call, 0, 0, fault, found), way(acts::read_cr2_trap, 0, 0, fault, found)]
+    [by_call(acts::read_cr2_call, 0, 0, fault, found), way(acts::read_cr2_trap, 0, 0, fault, found)]
 }
 
-fn msr_base() -> [Option<Cost>; 2] {
+fn msr_base() -> Ways {
     let word = WORD_A;
     let base = &raw const word as u64;
     let zero = || machine().set_segment_base(SegmentBase::Fs, 0).expect("0 is a base");
     let points_at_word = || acts::read_fs() == WORD_A && acts::result() == 0;
     let ways = [
-        way(acts::fs_base_call, base, 0, zero, points_at_word),
+        by_call(acts::fs_base_call, base, 0, zero, points_at_word),
         way(acts::fs_base_trap, base, 0, zero, points_at_word),
     ];
     let own = process::current().fs_base();
@@ -120,12 +141,33 @@ fn msr_base() -> [Option<Cost>; 2] {
     ways
 }
 
+/// On a bare machine `cli` alone: an interrupt that is due does not come.
+fn interrupts_off() -> Ways {
+    const DUE: u64 = 100_000;
+    let held = || {
+        let (before, now) = (native::interrupts(), monotonic_ns());
+        machine().set_timer(Some(now + DUE));
+        while monotonic_ns() < now + 3 * DUE {
+            core::hint::spin_loop();
+        }
+        native::interrupts() == before
+    };
+    let was_masked = machine().mask_events();
+    let by_cli = way(acts::mask_trap, 0, 0, || machine().unmask_events(), held);
+    machine().mask_events();
+    machine().restore_events(was_masked);
+    [Tried::NotHere, by_cli]
+}
+
 /// `cli` is the odd one out: the ABI accepts it (given I/O privilege) and does nothing, because `popf`, its counterpart,
 /// cannot be made to trap. What is checked is that the store masks and that `cli` leaves the mask alone.
-fn masking() -> [Option<Cost>; 2] {
+fn masking() -> Ways {
+    if !facts().hypercalls {
+        return interrupts_off();
+    }
     let masked = || Shared::mask().load(SeqCst) == 1;
     let was_masked = machine().mask_events();
-    let by_store = way(acts::mask_call, 0, 0, || machine().unmask_events(), masked);
+    let by_store = by_call(acts::mask_call, 0, 0, || machine().unmask_events(), masked);
     machine().mask_events();
     set_iopl(1);
     let by_cli = way(acts::mask_trap, 0, 0, || (), masked);
@@ -136,13 +178,13 @@ fn masking() -> [Option<Cost>; 2] {
 
 /// A domain without devices has no ports: with I/O privilege `out` goes nowhere and `in` reads ones, and the console is
 /// a hypercall away.
-fn port_access() -> [Option<Cost>; 2] {
+fn port_access() -> Ways {
     let accepted = || acts::result() == 0;
     // The repetitions spell a line, so that what reaches the console is seen to.
     let mut text = b"out\n".iter().copied().cycle();
     let byte = AtomicU64::new(0);
     let next = || byte.store(text.next().map_or(0, u64::from), Relaxed);
-    let by_call = way(acts::port_call, byte.as_ptr() as u64, 0, next, accepted);
+    let by_call = by_call(acts::port_call, byte.as_ptr() as u64, 0, next, accepted);
     set_iopl(1);
     let absorbed = || acts::result() == 0 && acts::read_port(PORT) == 0xff;
     let by_out = way(acts::port_trap, u64::from(b'\n'), u64::from(PORT), || (), absorbed);
@@ -150,7 +192,7 @@ fn port_access() -> [Option<Cost>; 2] {
     [by_call, by_out]
 }
 
-fn table_write(stage: &Stage) -> [Option<Cost>; 2] {
+fn table_write(stage: &Stage) -> Ways {
     let leaf = own_leaf();
     let place = leaf.direct_address();
     let (home, target) = (kernel_entry(stage.a), kernel_entry(stage.b));
@@ -162,23 +204,29 @@ fn table_write(stage: &Stage) -> [Option<Cost>; 2] {
         acts::result() == 0 && word_at_place() == WORD_B
     };
     let ways = [
-        way(acts::write_entry_call, PLACE, target, reset, remapped),
+        by_call(acts::write_entry_call, PLACE, target, reset, remapped),
         way(acts::write_entry_trap, place, target, reset, remapped),
     ];
     reset();
     ways
 }
 
-fn line(out: &mut dyn Write, name: &str, [call, trap]: [Option<Cost>; 2]) {
+fn words(tried: Tried) -> &'static str {
+    match tried {
+        Tried::NotHere => "is none",
+        Tried::Lost => "had no effect",
+        Tried::Counted(_) => "worked",
+    }
+}
+
+fn line(out: &mut dyn Write, name: &str, [call, trap]: Ways) {
     // The reader's buffer takes everything.
     let _ = match (call, trap) {
-        (Some(call), Some(trap)) => writeln!(out, "ok lesson.{name} hypercall={call} trap={trap}"),
-        _ => writeln!(
-            out,
-            "FAILED lesson.{name} hypercall {} trap {}",
-            if call.is_some() { "worked" } else { "had no effect" },
-            if trap.is_some() { "worked" } else { "had no effect" },
-        ),
+        (Tried::Counted(call), Tried::Counted(trap)) => {
+            writeln!(out, "ok lesson.{name} hypercall={call} trap={trap}")
+        }
+        (Tried::NotHere, Tried::Counted(cost)) => writeln!(out, "ok lesson.{name} instruction={cost}"),
+        _ => writeln!(out, "FAILED lesson.{name} hypercall {} trap {}", words(call), words(trap)),
     };
 }
 

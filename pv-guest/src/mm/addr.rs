@@ -24,6 +24,8 @@ pub struct Pfn(pub u64);
 pub struct Mfn(pub u64);
 
 static P2M: AtomicPtr<u64> = AtomicPtr::new(ptr::null_mut());
+/// The machine-to-physical table.
+static M2P: AtomicPtr<u64> = AtomicPtr::new(ring1::M2P_VIRT_START as *mut u64);
 static NR_PAGES: AtomicU64 = AtomicU64::new(0);
 
 /// Names the P2M list.
@@ -33,6 +35,16 @@ static NR_PAGES: AtomicU64 = AtomicU64::new(0);
 pub unsafe fn set_p2m(list: *mut u64, nr_pages: u64) {
     NR_PAGES.store(nr_pages, Ordering::Relaxed);
     P2M.store(list, Ordering::Relaxed);
+}
+
+/// Names the list, where every frame's two numbers are the same, as the table for both ways.
+///
+/// # Safety
+/// As for [`set_p2m`], and page tables name no frame past the list.
+pub unsafe fn set_identity(list: *mut u64, nr_pages: u64) {
+    // SAFETY: the caller vouches for the list.
+    unsafe { set_p2m(list, nr_pages) };
+    M2P.store(list, Ordering::Relaxed);
 }
 
 /// Marks an entry of the P2M without a frame (`INVALID_P2M_ENTRY`).
@@ -74,8 +86,8 @@ impl Pfn {
 impl Mfn {
     /// The guest's number for this frame, if it is this guest's.
     pub fn pfn(self) -> Option<Pfn> {
-        let entry = ring1::M2P_VIRT_START as *const u64;
-        // SAFETY: the M2P is mapped read-only for every frame that a page-table entry of this guest can name.
+        let entry = M2P.load(Ordering::Relaxed);
+        // SAFETY: the M2P is mapped for every frame that a page-table entry of this guest can name.
         let pfn = Pfn(unsafe { entry.add(self.0 as usize).read_volatile() });
         (pfn.0 < nr_pages() && pfn.mfn() == self).then_some(pfn)
     }

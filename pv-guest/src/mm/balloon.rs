@@ -8,9 +8,10 @@ use paravane_abi::memory::{MemoryReservation, XENMEM_DECREASE_RESERVATION, XENME
 use paravane_abi::mmu::DOMID_SELF;
 
 use super::addr::{self, Mfn, Pfn};
+use super::table::KERNEL_RW;
 use super::{frames, table};
 use crate::cpu_ops::hypercall::memory_op;
-use crate::cpu_ops::{CpuOps, MapOp, machine};
+use crate::cpu_ops::{MapOp, machine};
 
 /// Frames in one call.
 const BATCH: usize = 256;
@@ -44,7 +45,9 @@ pub fn give(count: usize) -> Vec<Pfn> {
                 addr::set_mfn(pfn, None);
                 given.push(pfn);
             } else {
-                machine().map(&[table::unprotect(pfn)]).expect("a frame kept can be mapped again");
+                machine()
+                    .map(&[table::map_direct(pfn, KERNEL_RW)])
+                    .expect("a frame kept can be mapped again");
                 frames::release(pfn);
             }
         }
@@ -65,7 +68,7 @@ pub fn take(pfns: &[Pfn]) -> usize {
         let mut remap = Vec::with_capacity(done);
         for (&pfn, &mfn) in batch.iter().zip(&extents[..done]) {
             addr::set_mfn(pfn, Some(Mfn(mfn)));
-            remap.push(table::unprotect(pfn));
+            remap.push(table::map_direct(pfn, KERNEL_RW));
         }
         machine().map(&remap).expect("a frame this domain was given can be mapped");
         taken += done;

@@ -8,7 +8,7 @@ use super::space::AddressSpace;
 use super::table::{Leaf, Root};
 use super::{cache, frames, table};
 use crate::cpu::CpuSet;
-use crate::cpu_ops::{CpuOps, machine};
+use crate::cpu_ops::machine;
 use crate::errno::{Errno, Result};
 use crate::process;
 

@@ -7,7 +7,7 @@ use super::addr::Pfn;
 use super::space::{AddressSpace, Changes};
 use super::table::{self, FIRST_KERNEL_SLOT, Leaf, Root, USER_TABLE};
 use super::{frames, kernel_root};
-use crate::cpu_ops::{CpuOps, MapOp, machine};
+use crate::cpu_ops::{MapOp, machine};
 use crate::errno::{Errno, Result};
 
 /// The child's tables: filled as ordinary memory, then made read-only and checked once, as a whole.
@@ -64,7 +64,7 @@ impl Copier {
                 machine().map(&ops).expect("a fresh frame can be made read-only");
                 ops.clear();
             }
-            ops.push(table::protect(table));
+            ops.extend(table::protect(table));
         }
         machine().map(&ops).expect("a fresh frame can be made read-only");
         Root::keep(self.root, self.user_root)

@@ -20,7 +20,7 @@ use crate::cpu_ops::Roots;
 pub use pv_guest_logic::{area, backing, layout};
 
 use addr::Pfn;
-pub use boot::{Boot, take_over};
+pub use boot::{Boot, domain, machine};
 
 static KERNEL_ROOT: Once<Pfn> = Once::new();
 

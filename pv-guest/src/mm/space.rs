@@ -13,7 +13,7 @@ use super::layout::USER_START;
 use super::table::{self, Root};
 use super::{frames, heap};
 use crate::cpu::CpuSet;
-use crate::cpu_ops::{CpuOps, MapOp, machine};
+use crate::cpu_ops::{MapOp, machine};
 use crate::errno::{Errno, Result};
 use crate::process;
 

@@ -7,7 +7,7 @@ use paravane_abi::pte::{self, ENTRIES, PteFlags};
 use super::addr::{DIRECT_SLOT, Mfn, PAGE, Pfn};
 use super::frames;
 use crate::cpu::{self, CpuSet};
-use crate::cpu_ops::{CpuOps, MapOp, Roots, facts, machine};
+use crate::cpu_ops::{MapOp, Roots, facts, machine};
 use crate::errno::{Errno, Result};
 
 /// Flags of an entry that points to a table below the user half.
@@ -59,14 +59,19 @@ pub fn held_frame(entry: u64) -> Option<Pfn> {
     }
 }
 
-/// Makes a frame's direct mapping read-only, which a page table's must be.
-pub fn protect(pfn: Pfn) -> MapOp {
-    MapOp::Mapping { va: pfn.direct(), entry: pte::entry(pfn.mfn().0, KERNEL_RO) }
+/// Makes a frame's direct mapping read-only, which a page table's must be where the machine checks it.
+pub fn protect(pfn: Pfn) -> Option<MapOp> {
+    facts().checked_tables.then(|| map_direct(pfn, KERNEL_RO))
 }
 
 /// Undoes [`protect`].
-pub fn unprotect(pfn: Pfn) -> MapOp {
-    MapOp::Mapping { va: pfn.direct(), entry: pte::entry(pfn.mfn().0, KERNEL_RW) }
+pub fn unprotect(pfn: Pfn) -> Option<MapOp> {
+    facts().checked_tables.then(|| map_direct(pfn, KERNEL_RW))
+}
+
+/// Maps a frame where the direct map has its place.
+pub fn map_direct(pfn: Pfn, flags: PteFlags) -> MapOp {
+    MapOp::Mapping { va: pfn.direct(), entry: pte::entry(pfn.mfn().0, flags) }
 }
 
 /// A last-level entry's place.
@@ -127,7 +132,7 @@ impl Root {
         for slot in FIRST_KERNEL_SLOT..ENTRIES {
             fill(kernel, slot, read(template, slot));
         }
-        let ops: ArrayVec<MapOp, 2> = [kernel].into_iter().chain(user).map(protect).collect();
+        let ops: ArrayVec<MapOp, 2> = [kernel].into_iter().chain(user).filter_map(protect).collect();
         machine().map(&ops).expect("a fresh frame can be made read-only");
         Ok(Self::keep(kernel, user))
     }
@@ -188,7 +193,7 @@ impl Root {
                 return Err(Errno::ENOMEM);
             };
             fill(new, pte::index(va, below), value);
-            ops.push(protect(new));
+            ops.extend(protect(new));
             made.push(new);
             value = pte::entry(new.mfn().0, USER_TABLE);
         }
@@ -270,7 +275,7 @@ impl TableBin {
         if self.frames.is_full() {
             self.empty();
         }
-        self.unprotect.push(unprotect(table));
+        self.unprotect.extend(unprotect(table));
         self.frames.push(table);
     }
 

@@ -7,13 +7,12 @@ use core::arch::x86_64::__cpuid;
 use core::ptr;
 use core::sync::atomic::Ordering;
 
-use paravane_abi::ring1::{USER_CS64, USER_SS};
 use pv_guest_logic::elf::{self, PF_R, PF_W, PF_X, Program, ProgramHeader};
 
 use super::{Process, current, fork};
 use crate::arch::frame::Frame;
 use crate::arch::stack;
-use crate::cpu_ops::{CpuOps, SegmentBase, machine};
+use crate::cpu_ops::{SegmentBase, Selectors, facts, machine};
 use crate::errno::{Errno, Result};
 use crate::fs::Files;
 use crate::mm::addr::{PAGE, page_down, page_up};
@@ -164,14 +163,8 @@ fn load(
 
 /// The registers a program starts with.
 pub fn start_frame(entry: u64, rsp: u64) -> Frame {
-    Frame {
-        rip: entry,
-        cs: u64::from(USER_CS64),
-        rflags: 0x202,
-        rsp,
-        ss: u64::from(USER_SS),
-        ..Frame::default()
-    }
+    let Selectors { code, stack } = facts().user;
+    Frame { rip: entry, cs: u64::from(code), rflags: 0x202, rsp, ss: u64::from(stack), ..Frame::default() }
 }
 
 fn swap_space(process: &Process, space: AddressSpace) -> AddressSpace {

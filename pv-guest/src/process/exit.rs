@@ -4,7 +4,7 @@ use core::sync::atomic::Ordering;
 
 use super::{NOT_ENDED, Process, State, TABLE, all, current, find, futex, sched, signal, thread};
 use crate::cpu;
-use crate::cpu_ops::{CpuOps, StopReason, machine};
+use crate::cpu_ops::{StopReason, machine};
 use crate::errno::{Errno, Result};
 use crate::fs::Files;
 use crate::mm::{self, user};

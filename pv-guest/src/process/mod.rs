@@ -29,7 +29,7 @@ use crate::arch::fpu::FpuState;
 use crate::arch::frame::Frame;
 use crate::arch::stack::{self, KernelStack, PID_OFFSET};
 use crate::cpu::{self, CpuSet};
-use crate::cpu_ops::{CpuOps, SegmentBase, machine};
+use crate::cpu_ops::{SegmentBase, machine};
 use crate::errno::{Errno, Result};
 use crate::fs::Files;
 use crate::hash::Seeded;

@@ -17,7 +17,7 @@ use crate::arch::stack::{self, StackInfo};
 use crate::arch::switch::switch_stack;
 use crate::cpu::ipi::{self, Ipi};
 use crate::cpu::{self, Cpu, CpuSet, lock};
-use crate::cpu_ops::{Context, CpuOps, machine};
+use crate::cpu_ops::{Context, machine};
 use crate::mm;
 use crate::time::monotonic_ns;
 

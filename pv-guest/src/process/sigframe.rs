@@ -4,10 +4,10 @@ use super::current;
 use super::signal::{SA_NODEFER, SA_RESETHAND, SigAction};
 use crate::arch::fpu::FpuState;
 use crate::arch::frame::Frame;
+use crate::cpu_ops::facts;
 use crate::errno::{Errno, Result};
 use crate::mm::addr::USER_END;
 use crate::mm::user;
-use paravane_abi::ring1::{USER_CS64, USER_SS};
 use static_assertions::const_assert_eq;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -106,7 +106,7 @@ pub(super) fn push(frame: &mut Frame, signal: u32, action: &SigAction) -> Result
             rsp: frame.rsp,
             rip: frame.rip,
             rflags: frame.rflags,
-            selectors: u64::from(USER_CS64) | u64::from(USER_SS) << 48,
+            selectors: u64::from(facts().user.code) | u64::from(facts().user.stack) << 48,
             error: frame.error,
             vector: frame.vector,
             old_mask: mask,

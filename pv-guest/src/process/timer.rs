@@ -10,7 +10,7 @@ use spin::Mutex;
 use super::wait::WaitQueue;
 use super::{Process, current_arc, sched};
 use crate::cpu;
-use crate::cpu_ops::{CpuOps, machine};
+use crate::cpu_ops::machine;
 use crate::errno::Result;
 use crate::time::monotonic_ns;
 

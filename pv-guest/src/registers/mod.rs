@@ -17,7 +17,7 @@ use paravane_abi::vcpu::VCPUOP_SEND_NMI;
 
 use crate::arch::fpu::{self, FpuState};
 use crate::arch::{cpuid, extable, stack};
-use crate::cpu_ops::{CpuOps, Selectors, Shared, facts, hypercall, machine};
+use crate::cpu_ops::{Refused, Selectors, Shared, facts, machine};
 use crate::errno::Result;
 use crate::{cpu, trap};
 use trial::{FLAGS, NAMES, R11, RAX, RBX, RCX, RDI, RDX, RFLAGS, RSI, Trial};
@@ -96,7 +96,7 @@ fn regions() -> Vec<(&'static str, Range<usize>)> {
     regions.extend((0..8).map(|n| ("st", 32 + 16 * n..42 + 16 * n)));
     for number in 2..63 {
         if fpu::xcr0().is_some_and(|xcr0| xcr0 >> number & 1 != 0) {
-            let [size, offset, ..] = cpuid::forced(0xd, number);
+            let [size, offset, ..] = cpuid::shown(0xd, number);
             regions.push(("an extended component", offset as usize..(offset + size) as usize));
         }
     }
@@ -248,15 +248,19 @@ fn exception(group: &mut Group<'_>, name: &str, vector: u8, step: Step, r15: u64
     }
 }
 
+fn set_debug_register((number, value): (u32, u64)) -> core::result::Result<(), Refused> {
+    machine().set_debug_register(number, value)
+}
+
 fn exceptions(group: &mut Group<'_>) {
-    // R15 is #DE's divisor, and the selector. No two neighbours have the same vector.
+    // R15 is #DE's divisor, and the selectors. No two neighbours have the same vector.
     let steps: [(&str, u8, Step, u64); 8] = [
         ("#DE", vector::DE, trial::divide, 0),
         ("#BP", vector::BP, trial::breakpoint, 0),
         ("#OF", vector::OF, trial::overflow, 0),
         ("#GP of an address", vector::GP, trial::not_canonical, 0),
         ("#UD", vector::UD, trial::undefined, 0),
-        ("#GP of an instruction", vector::GP, trial::privileged, 0),
+        ("#GP of an instruction", vector::GP, trial::privileged, NO_SELECTOR),
         ("#PF", vector::PF, trial::not_present, 0),
         ("#GP of a selector", vector::GP, trial::selector, NO_SELECTOR),
     ];
@@ -265,14 +269,12 @@ fn exceptions(group: &mut Group<'_>) {
     }
     // #DB, by a breakpoint of the processor's.
     const ENABLE_0: u64 = 1;
-    // SAFETY: a breakpoint at an instruction that is expected to have one.
-    let set =
-        unsafe { hypercall::set_debugreg(0, address(trial::debug)) | hypercall::set_debugreg(7, ENABLE_0) };
+    // At an instruction that is expected to have one.
+    let set = [(0, address(trial::debug)), (7, ENABLE_0)].map(set_debug_register);
     exception(group, "#DB", vector::DB, trial::debug, 0);
-    // SAFETY: no breakpoint.
-    let reset = unsafe { hypercall::set_debugreg(7, 0) | hypercall::set_debugreg(0, 0) };
-    if set != 0 || reset != 0 {
-        group.refute("#DB", format_args!("breakpoints are refused: {set}, {reset}"));
+    let reset = [(7, 0), (0, 0)].map(set_debug_register);
+    if set.iter().chain(&reset).any(|done| done.is_err()) {
+        group.refute("#DB", format_args!("breakpoints are refused: {set:?}, {reset:?}"));
     }
     // #MF, with an exception pending that the next instruction raises which waits.
     group.vectors.set_x87([0x7e, 0x02, 0x81, 0xe9]);
@@ -280,13 +282,10 @@ fn exceptions(group: &mut Group<'_>) {
     group.vectors.set_x87(X87);
 }
 
-/// #NM: the hypervisor has taken floating point away, and gives it back with its contents.
+/// #NM: floating point was taken away, and is given back with its contents.
 fn device_not_available(group: &mut Group<'_>) {
-    let step = trial::slot(nr::HYPERVISOR_FPU_TASKSWITCH);
     group.vectors.pattern.restore();
-    let mut trial = Trial::new();
-    trial.before[RDI] = 1;
-    trial.run(step);
+    machine().take_fpu();
     let mut trial = Trial::new();
     trial.run(address(trial::x87));
     group.vectors.found.save();
@@ -299,7 +298,11 @@ fn device_not_available(group: &mut Group<'_>) {
 fn emulated(group: &mut Group<'_>) {
     let steps: [(&str, Step, u32); 4] = [
         ("mov from cr0", trial::read_cr0, set([RAX])),
-        ("cpuid", trial::forced_cpuid, set([RAX, RBX, RCX, RDX])),
+        (
+            "cpuid",
+            if facts().hypercalls { trial::forced_cpuid } else { trial::plain_cpuid },
+            set([RAX, RBX, RCX, RDX]),
+        ),
         ("rdmsr", trial::rdmsr, set([RAX, RDX])),
         ("wbinvd", trial::wbinvd, 0),
     ];
@@ -384,8 +387,7 @@ const KINDS: [Kind; 7] = [
 
 /// All components that are offered are in use, and looked at.
 fn components(out: &mut dyn Write) {
-    let [low, _, _, high] = cpuid::forced(0xd, 0);
-    let offered = u64::from(high) << 32 | u64::from(low);
+    let offered = fpu::offered();
     let used = fpu::xcr0().unwrap_or(0);
     let verdict = if offered == used { "ok" } else { "FAILED" };
     // The reader's buffer takes everything.
@@ -402,6 +404,10 @@ pub fn report(out: &mut dyn Write) {
     components(out);
     own.save();
     for (name, run, detail) in KINDS {
+        if let Some(why) = facts().why_not(&alloc::format!("registers.{name}")) {
+            let _ = writeln!(out, "n/a registers.{name} {why}");
+            continue;
+        }
         let mut group = Group { out: &mut *out, vectors: &mut vectors, name, kept: 0, lost: 0 };
         run(&mut group);
         group.end(detail);

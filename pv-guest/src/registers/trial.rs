@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use paravane_abi::hypercall::{HYPERVISOR_IRET, SLOT_SIZE};
 use paravane_abi::regs::VGCF_IN_SYSCALL;
 
-use crate::cpu_ops::hypercall;
+use crate::cpu_ops::{facts, hypercall};
 
 /// Names of the general registers, by their number in instructions, and of the flags.
 pub const NAMES: [&str; 17] = [
@@ -50,7 +50,8 @@ impl Trial {
         for (register, value) in before.iter_mut().enumerate().take(RFLAGS) {
             *value = pattern(register);
         }
-        before[RFLAGS] = FLAGS | 0x202;
+        // What `popf` does to IF outside ring 0 is nothing; in ring 0 interrupts stay off.
+        before[RFLAGS] = FLAGS | if facts().ring == 0 { 2 } else { 0x202 };
         Self { before, after: [0; 17] }
     }
 
@@ -162,6 +163,7 @@ steps! {
     /// With TS set: #NM, whose handler clears it.
     x87: "fnop";
     read_cr0: "mov rax, cr0";
+    plain_cpuid: "cpuid";
     forced_cpuid: "ud2", ".ascii \"xen\"", "cpuid";
     rdmsr: "rdmsr";
     wbinvd: "wbinvd";
@@ -178,8 +180,8 @@ faulting! {
     undefined: "2: ud2" => "2b";
     /// #GP of an address.
     not_canonical: "2: cmp byte ptr [rbx], 0" => "2b";
-    /// #GP of an instruction.
-    privileged: "2: hlt" => "2b";
+    /// #GP of an instruction: it is ring 0's, where R15 is no selector for it.
+    privileged: "2: ltr r15w" => "2b";
     /// #GP of a selector, R15.
     selector: "2: mov ds, r15d" => "2b";
     /// #DB, when a debug register says so.

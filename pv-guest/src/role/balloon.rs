@@ -8,7 +8,7 @@ use pv_guest_logic::role::Role;
 
 use super::report;
 use crate::boot;
-use crate::cpu_ops::{CpuOps, machine};
+use crate::cpu_ops::machine;
 use crate::mm::addr::{PAGE, Pfn};
 use crate::mm::{self, balloon, frames};
 use crate::time::monotonic_ns;

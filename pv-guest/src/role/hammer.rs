@@ -14,7 +14,7 @@ use pv_guest_logic::role::Role;
 use super::{duration_ns, report, seconds};
 use crate::cpu::CpuSet;
 use crate::cpu_ops::hypercall::{self, raw_null_hypercall};
-use crate::cpu_ops::{CpuOps, machine};
+use crate::cpu_ops::machine;
 use crate::mm::space::AddressSpace;
 use crate::time::monotonic_ns;
 

@@ -3,7 +3,7 @@
 use pv_guest_logic::role::Role;
 
 use super::{NS_PER_S, duration_ns, report, seconds};
-use crate::cpu_ops::{CpuOps, machine};
+use crate::cpu_ops::machine;
 use crate::power;
 use crate::time::monotonic_ns;
 

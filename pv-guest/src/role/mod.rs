@@ -13,7 +13,7 @@ use core::fmt::Arguments;
 use pv_guest_logic::options;
 use pv_guest_logic::role::Role;
 
-use crate::cpu_ops::{CpuOps, StopReason, machine};
+use crate::cpu_ops::{StopReason, machine};
 use crate::{boot, kprintln, power};
 
 const NS_PER_S: u64 = 1_000_000_000;

@@ -4,7 +4,7 @@ use pv_guest_logic::role::Role;
 use pv_guest_logic::ticks::Ticks;
 
 use super::{NS_PER_S, duration_ns, report, seconds};
-use crate::cpu_ops::{CpuOps, machine};
+use crate::cpu_ops::machine;
 use crate::time::monotonic_ns;
 
 const PERIOD_NS: u64 = NS_PER_S / 100;

@@ -3,6 +3,7 @@
 
 mod attack;
 mod probe;
+mod ring0;
 mod rows;
 mod segments;
 mod xenstore;
@@ -27,8 +28,11 @@ const ENTRY_AREA_SIZE: u64 = 2 * 1024 * 1024;
 /// RFLAGS.IF.
 const INTERRUPT_FLAG: u64 = 1 << 9;
 
-/// Sets the virtual I/O privilege level; false when refused.
+/// Sets the virtual I/O privilege level; false when refused. A bare machine has none: ring 0 is privileged.
 pub fn set_iopl(iopl: u32) -> bool {
+    if !facts().hypercalls {
+        return true;
+    }
     let mut argument = PhysdevSetIopl { iopl };
     // SAFETY: the argument lives until the call returns; the level only decides which instructions are emulated.
     unsafe { physdev_op(PHYSDEVOP_SET_IOPL, (&raw mut argument).cast()) == 0 }
@@ -62,7 +66,10 @@ fn try_row(out: &mut dyn Write, row: &Row) {
     };
     match (good, outcome) {
         (true, Outcome::Fault(vector)) => line(out, true, row.name, format_args!("vector {vector}")),
-        (true, Outcome::Completed) => line(out, true, row.name, format_args!("emulated")),
+        (true, Outcome::Completed) => {
+            let how = if facts().ring == 0 { "completed" } else { "emulated" };
+            line(out, true, row.name, format_args!("{how}"));
+        }
         (false, _) => {
             line(out, false, row.name, format_args!("{outcome:?}, wanted {wanted:?}, rax {:#x}", after.rax));
         }
@@ -88,6 +95,28 @@ fn popf_leaves_if(out: &mut dyn Write) {
     }
     let good = before & INTERRUPT_FLAG != 0 && after & INTERRUPT_FLAG != 0;
     line(out, good, "popf", format_args!("IF stays {}", u8::from(after & INTERRUPT_FLAG != 0)));
+}
+
+/// `popf` with IF set: in ring 0 it switches interrupts on.
+fn popf_sets_if(out: &mut dyn Write) {
+    let (before, after): (u64, u64);
+    // SAFETY: kernel code that holds no lock may be interrupted; interrupts are off again behind it.
+    unsafe {
+        asm!(
+            "pushfq",
+            "mov {before}, [rsp]",
+            "or qword ptr [rsp], {flag}",
+            "popfq",
+            "pushfq",
+            "pop {after}",
+            "cli",
+            before = out(reg) before,
+            after = out(reg) after,
+            flag = const INTERRUPT_FLAG,
+        );
+    }
+    let [was, is] = [before, after].map(|flags| u8::from(flags & INTERRUPT_FLAG != 0));
+    line(out, is == 1, "popf", format_args!("IF was {was}, is {is}"));
 }
 
 /// What is writable in the entry area must be stacks: one for entries, one for each of the vectors that have their own
@@ -167,8 +196,8 @@ fn machine_to_physical(out: &mut dyn Write) {
 /// Looks for the extension as any kernel would: by `cpuid` behind the forced-emulation prefix. Only a kernel in ring 1
 /// may find it.
 fn extension(out: &mut dyn Write) {
-    let signature = cpuid::forced(ring1::CPUID_LEAF_SIGNATURE, 0);
-    let version = cpuid::forced(ring1::CPUID_LEAF_VERSION, 0)[0];
+    let signature = cpuid::shown(ring1::CPUID_LEAF_SIGNATURE, 0);
+    let version = cpuid::shown(ring1::CPUID_LEAF_VERSION, 0)[0];
     let found = ring1::is_signature(signature[1], signature[2], signature[3])
         && signature[0] >= ring1::CPUID_LEAF_VERSION
         && version == ring1::INTERFACE_VERSION;
@@ -182,13 +211,14 @@ fn extension(out: &mut dyn Write) {
 
 /// The privileged instructions, and `popf`.
 fn instructions(out: &mut dyn Write) {
-    for row in ROWS {
+    let ring0 = facts().ring == 0;
+    for row in if ring0 { ring0::ROWS } else { ROWS } {
         try_row(out, row);
     }
     if !set_iopl(0) {
         line(out, false, "iopl", format_args!("cannot be set back"));
     }
-    popf_leaves_if(out);
+    if ring0 { popf_sets_if(out) } else { popf_leaves_if(out) }
 }
 
 /// The ring that CS names is the machine's.
@@ -218,8 +248,8 @@ const PARTS: &[(&str, Part)] = &[
 /// Runs all tests that are about this machine and reports a line for each.
 pub fn report(out: &mut dyn Write) {
     for (name, run) in PARTS {
-        match facts().not_applicable.iter().find(|(part, _)| part == name) {
-            Some((_, why)) => {
+        match facts().why_not(name) {
+            Some(why) => {
                 // The reader's buffer takes everything.
                 let _ = writeln!(out, "n/a {}.{name} {why}", facts().test_prefix);
             }

@@ -88,9 +88,13 @@ probes! {
     wrmsr: "wrmsr";
     invlpg: "invlpg [rdi]";
     wbinvd: "wbinvd";
+    sti_cli: "sti\nnop\ncli";
+    sti_hlt_cli: "sti\nhlt\ncli";
     swapgs: "swapgs";
+    swapgs_twice: "swapgs\nswapgs";
     sysretq: "sysretq";
     stac: "stac";
+    stac_clac: "stac\nclac";
     smsw: "smsw eax";
     xsetbv: "xsetbv";
 }

@@ -9,11 +9,11 @@ use paravane_abi::trap::vector;
 use crate::arch::entry::{self, EXCEPTIONS};
 use crate::arch::extable;
 use crate::arch::frame::{Frame, VECTOR_EVENT};
-use crate::cpu_ops::{CpuOps, TrapEntry, facts, machine};
+use crate::cpu_ops::{TrapEntry, facts, machine};
 use crate::mm::addr::USER_END;
 use crate::mm::fault;
 use crate::process::{self, signal};
-use crate::{cpu, event, fs};
+use crate::{cpu, fs};
 
 const NAMES: [&str; 22] = [
     "divide error",
@@ -42,6 +42,10 @@ const NAMES: [&str; 22] = [
 
 const DEVICE_NOT_AVAILABLE: u64 = 7;
 const NMI: u64 = 2;
+/// A bare machine's interrupts.
+const FIRST_INTERRUPT: u64 = 0x20;
+const LAST_INTERRUPT: u64 = 0x2f;
+const DOUBLE_FAULT: u64 = 8;
 static NMIS: AtomicU64 = AtomicU64::new(0);
 
 /// The handlers of all exceptions, and the two that programs may raise on purpose; and the system call
@@ -50,7 +54,7 @@ pub fn table() -> impl Iterator<Item = TrapEntry> {
     let exceptions = (0..EXCEPTIONS).map(|vector| {
         // Breakpoint and overflow have instructions of their own for ring 3.
         let dpl = if vector == 3 || vector == 4 { 3 } else { 0 };
-        TrapEntry { vector: vector as u8, dpl, address: entry::trap_stub(vector) }
+        TrapEntry { vector: vector as u8, dpl, address: (facts().entries.trap)(vector) }
     });
     exceptions.chain([TrapEntry { vector: 0x80, dpl: 3, address: facts().entries.int80 as *const () as u64 }])
 }
@@ -79,10 +83,12 @@ pub fn name(vector: u64) -> &'static str {
 extern "C" fn trap_dispatch(frame: &mut Frame) {
     let _lock = cpu::lock::enter();
     match frame.vector {
-        VECTOR_EVENT => event::upcall(),
+        VECTOR_EVENT | FIRST_INTERRUPT..=LAST_INTERRUPT => machine().interrupt(frame.vector),
         number if number == u64::from(vector::PF) => page_fault(frame),
         DEVICE_NOT_AVAILABLE => machine().enable_fpu(),
         NMI => _ = NMIS.fetch_add(1, Ordering::Relaxed),
+        // Not a program's: what it did could not be reported to this kernel, which is what is broken.
+        DOUBLE_FAULT => panic!("double fault\n{frame:?}"),
         _ if frame.is_from_user() => user_fault(frame, None),
         _ => kernel_fault(frame, None),
     }

@@ -18,7 +18,7 @@ use pv_guest_logic::role::Role;
 
 use super::{NS_PER_S, report};
 use crate::boot;
-use crate::cpu_ops::{CpuOps, machine};
+use crate::cpu_ops::machine;
 use crate::event::{self, Port};
 use crate::grant::{Failed, Gref};
 use crate::mm::addr::PAGE;

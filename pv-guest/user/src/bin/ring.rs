@@ -25,6 +25,7 @@ fn main(_args: &Args) -> i32 {
     let (cs, ring) = (field_number(&kernel, "cs"), field_number(&kernel, "ring"));
     // Which ring it is depends on the machine the kernel believes to be on.
     let expected = match kernel.lines().next().and_then(|line| line.split_whitespace().last()) {
+        Some("native") => Some(0),
         Some("pv-ring1") => Some(1),
         Some("pv-ring3") => Some(3),
         _ => None,

@@ -1,38 +1,21 @@
-//! From the domain builder's address space to this kernel's: the direct map, then a boot mapping that holds nothing but
-//! the image.
+//! From the domain builder's address space to this kernel's.
 //!
 //! The builder maps the first megabytes of memory at `VIRT_BASE`, page tables read-only among them. The direct map is
 //! built through a window, one page table at a time, because none of these frames may be writable anywhere when the
 //! hypervisor checks them. Afterwards every frame outside the image has exactly one kernel mapping, the direct one, so
 //! turning it into a page table takes one change.
 
-use core::ops::Range;
-
 use arrayvec::ArrayVec;
 use paravane_abi::pte::{self, ENTRIES, PteFlags};
 use paravane_abi::start_info::{SIF_INITDOMAIN, SIF_MOD_START_PFN, StartInfo};
 
-use super::addr::{self, DIRECT_SLOT, Mfn, PAGE, Pfn, page_up};
-use super::table::{self, KERNEL_RO, KERNEL_RW, KERNEL_TABLE, KERNEL_TEXT};
-use super::{frames, heap};
-use crate::arch::{boot as image, notes::VIRT_BASE};
+use super::{Boot, Early, IMAGE_SLOT, Plan, Span, image_flags, pfn_of, window};
+use crate::arch::boot as image;
+use crate::arch::notes::VIRT_BASE;
 use crate::cpu::CpuSet;
-use crate::cpu_ops::{CpuOps, MapOp, machine, pv};
-
-/// The L4 slot of the boot mapping and the image.
-const IMAGE_SLOT: usize = pte::index(VIRT_BASE, 4);
-
-/// A page of the image through which page tables are filled before the direct map exists.
-#[repr(C, align(4096))]
-struct Window(core::cell::UnsafeCell<[u64; ENTRIES]>);
-
-// SAFETY: used by the boot code only, which is one thread.
-unsafe impl Sync for Window {}
-
-#[unsafe(link_section = ".bss.page")]
-static WINDOW: Window = Window(core::cell::UnsafeCell::new([0; ENTRIES]));
-
-type Span = Range<u64>;
+use crate::cpu_ops::{MapOp, machine, pv};
+use crate::mm::addr::{self, DIRECT_SLOT, Mfn, PAGE, Pfn, page_up};
+use crate::mm::table::{self, KERNEL_RW, KERNEL_TABLE};
 
 /// Which frames hold what at the start of the day.
 struct Layout {
@@ -46,10 +29,6 @@ struct Layout {
     store: Option<Pfn>,
     /// The first frame that nothing uses, with all after it.
     end: u64,
-}
-
-fn pfn_of(va: u64) -> u64 {
-    (va - VIRT_BASE) / PAGE
 }
 
 impl Layout {
@@ -87,9 +66,15 @@ impl Layout {
         layout
     }
 
-    fn reserved(&self, pfn: Pfn) -> bool {
-        [&self.image, &self.tables, &self.p2m, &self.initrd].into_iter().any(|span| span.contains(&pfn.0))
-            || [self.console, self.store].contains(&Some(pfn))
+    /// What there is, for what both kinds of machine do alike.
+    fn plan(&self) -> Plan {
+        let page = |pfn: Pfn| pfn.0..pfn.0 + 1;
+        let mut reserved = ArrayVec::new();
+        reserved.extend([&self.image, &self.tables, &self.p2m, &self.initrd].map(Clone::clone));
+        reserved.extend([self.console, self.store].into_iter().flatten().map(page));
+        let mut read_only = ArrayVec::new();
+        read_only.extend([self.tables.clone(), self.initrd.clone()]);
+        Plan { nr_pages: self.nr_pages, reserved, read_only, free: self.end..self.nr_pages }
     }
 }
 
@@ -115,76 +100,27 @@ fn boot_mapping_end(l4: u64) -> u64 {
     pfn_of(va | 0xffff_0000_0000_0000) + 1
 }
 
-/// Hands out frames from the end of the used ones, before there is an allocator.
-struct Bump(u64, u64);
+/// Frames as the hypervisor numbers them, filled by its leave.
+struct Domain;
 
-impl Bump {
-    fn take(&mut self, count: u64) -> Span {
-        let first = self.0;
-        assert!(first + count <= self.1, "this domain has too little memory");
-        self.0 += count;
-        first..self.0
+impl Early for Domain {
+    fn mfn(&self, pfn: u64) -> u64 {
+        Pfn(pfn).mfn().0
     }
-}
 
-/// Fills a frame that is mapped nowhere with table entries.
-fn fill_table(pfn: Pfn, entry: impl Fn(usize) -> u64) {
-    let window = WINDOW.0.get().cast::<u64>();
-    pv::update_va_mapping(window as u64, pte::entry(pfn.mfn().0, KERNEL_RW))
-        .expect("the window can be moved");
-    for index in 0..ENTRIES {
-        // SAFETY: the window maps a frame that nothing else uses.
-        unsafe { window.add(index).write_volatile(entry(index)) };
+    fn open_window(&self, pfn: u64) {
+        pv::update_va_mapping(window() as u64, pte::entry(self.mfn(pfn), KERNEL_RW))
+            .expect("the window can be moved");
     }
-    pv::update_va_mapping(window as u64, 0).expect("the window can be closed");
-}
 
-/// Builds the direct map of all frames in L4 slot 272.
-fn build_direct_map(layout: &Layout, bump: &mut Bump, l4: Pfn) {
-    let l1_count = layout.nr_pages.div_ceil(ENTRIES as u64);
-    let l2_count = l1_count.div_ceil(ENTRIES as u64);
-    let l1s = bump.take(l1_count);
-    let l2s = bump.take(l2_count);
-    let l3 = Pfn(bump.take(1).start);
-    let [_, text_end, rodata_end, _] = image::image();
-    let read_only = |pfn: u64| {
-        layout.tables.contains(&pfn)
-            || (l1s.start..=l3.0).contains(&pfn)
-            || (layout.image.start..pfn_of(rodata_end.max(text_end))).contains(&pfn)
-            || layout.initrd.contains(&pfn)
-    };
-    for (i, l1) in l1s.clone().enumerate() {
-        fill_table(Pfn(l1), |index| {
-            let pfn = (i * ENTRIES + index) as u64;
-            if pfn >= layout.nr_pages {
-                return 0;
-            }
-            pte::entry(Pfn(pfn).mfn().0, if read_only(pfn) { KERNEL_RO } else { KERNEL_RW })
-        });
+    fn close_window(&self) {
+        pv::update_va_mapping(window() as u64, 0).expect("the window can be closed");
     }
-    let points_to = |span: &Span, index: usize| {
-        let pfn = span.start + index as u64;
-        if span.contains(&pfn) { pte::entry(Pfn(pfn).mfn().0, KERNEL_TABLE) } else { 0 }
-    };
-    for (i, l2) in l2s.clone().enumerate() {
-        fill_table(Pfn(l2), |index| points_to(&l1s, i * ENTRIES + index));
-    }
-    fill_table(l3, |index| points_to(&l2s, index));
-    let entry = pte::entry(l3.mfn().0, KERNEL_TABLE);
-    machine()
-        .map(&[MapOp::Entry { at: table::entry_address(l4, DIRECT_SLOT), value: entry }])
-        .expect("the hypervisor accepts the direct map");
 }
 
 /// What the boot mapping keeps at an address: the image, each part with no more rights than it needs.
 fn trimmed(va: u64, entry: u64) -> u64 {
-    let [start, text_end, rodata_end, end] = image::image();
-    let flags = match va {
-        _ if va < start || va >= end => return 0,
-        _ if va < text_end => KERNEL_TEXT,
-        _ if va < rodata_end => KERNEL_RO,
-        _ => KERNEL_RW,
-    };
+    let Some(flags) = image_flags(va) else { return 0 };
     // The address part stays: the shared page does not hold the frame the image was loaded to.
     if entry == 0 { 0 } else { entry & pte::ADDRESS_MASK | flags.bits() }
 }
@@ -217,49 +153,37 @@ fn trim_boot_mapping(l4: Pfn) {
     machine().flush_all(CpuSet::EMPTY);
 }
 
-/// What the rest of the kernel needs to know of the start of the day.
-pub struct Boot {
-    /// The root table that idles and that every process's kernel half is copied from.
-    pub kernel_root: Pfn,
+/// What the domain was given besides memory.
+pub struct Given {
     /// The console ring's frame, if there is a ring.
     pub console: Option<Pfn>,
     /// The frame of the ring to xenstore, if there is one.
     pub store: Option<Pfn>,
-    /// The initramfs.
-    pub initrd: &'static [u8],
 }
 
 /// Takes memory over from the domain builder.
 ///
 /// # Safety
 /// Called once, with the start_info the hypervisor passed, before anything else uses memory.
-pub unsafe fn take_over(info: &StartInfo) -> Boot {
+pub unsafe fn take_over(info: &StartInfo) -> (Boot, Given) {
     // SAFETY: the builder put the P2M there, one entry per page.
     unsafe { addr::set_p2m(info.mfn_list as *mut u64, info.nr_pages) };
     let layout = Layout::read(info);
-    let mut bump = Bump(layout.end, layout.nr_pages);
+    let mut plan = layout.plan();
     let l4 = Pfn(layout.tables.start);
-    build_direct_map(&layout, &mut bump, l4);
+    let l3 = plan.build_direct_map(&Domain);
+    let entry = pte::entry(l3.mfn().0, KERNEL_TABLE);
+    machine()
+        .map(&[MapOp::Entry { at: table::entry_address(l4, DIRECT_SLOT), value: entry }])
+        .expect("the hypervisor accepts the direct map");
     // SAFETY: the same list, now through the direct map.
     unsafe { addr::set_p2m(Pfn(layout.p2m.start).bytes().cast(), info.nr_pages) };
     trim_boot_mapping(l4);
-
-    let record_frames = (info.nr_pages * size_of::<frames::Record>() as u64).div_ceil(PAGE);
-    let records = bump.take(record_frames);
-    let heap_frames = (info.nr_pages / 16).clamp(512, 4096);
-    let arena = bump.take(heap_frames);
-    let early = layout.end..arena.end;
-    // SAFETY: the frames were just taken, the direct map maps them, and records are plain words that start as zeros.
-    let records = unsafe {
-        let start = Pfn(records.start).bytes();
-        start.write_bytes(0, (record_frames * PAGE) as usize);
-        core::slice::from_raw_parts_mut(start.cast(), info.nr_pages as usize)
-    };
-    frames::init(records, |pfn| layout.reserved(pfn) || early.contains(&pfn.0));
-    // SAFETY: the frames were taken for the heap.
-    unsafe { heap::init(Pfn(arena.start).bytes(), (heap_frames * PAGE) as usize) };
+    // SAFETY: this is the one call, and the direct map is there.
+    unsafe { plan.start_allocators() };
     // SAFETY: the builder loaded the module there; its frames are reserved, and mapped read-only.
     let initrd =
         unsafe { core::slice::from_raw_parts(Pfn(layout.initrd.start).bytes(), info.mod_len as usize) };
-    Boot { kernel_root: l4, console: layout.console, store: layout.store, initrd }
+    let boot = Boot { kernel_root: l4, initrd };
+    (boot, Given { console: layout.console, store: layout.store })
 }
