@@ -86,6 +86,7 @@ Examples:
   cargo xtask qemu --guest pv-guest,name=a --guest pv-guest,name=b,cap=20,extra=role=spin
                                                  two domains
   cargo xtask qemu --machine pv-ring3 </dev/null the same kernel by Xen's own ABI, in ring 3
+  cargo xtask qemu --machine native </dev/null   the same kernel without a hypervisor
   cargo xtask qemu --hypervisor xen </dev/null   the same kernel on Debian's Xen 4.17, as its first domain
   cargo xtask qemu --hypervisor xen --domu </dev/null
                                                  and as a domain that a toolstack builds there
@@ -100,7 +101,7 @@ Exit status: 0 good; 1 a check failed; 2 usage; 3 something is missing; 10 guest
 #[derive(Args, Clone, Debug)]
 #[command(after_help = QEMU_EXAMPLES)]
 pub struct Qemu {
-    /// What the guest runs on: pv-ring1 or pv-ring3 [default: what the kernel asks for; on Xen pv-ring3]
+    /// What the guest runs on: native, pv-ring1 or pv-ring3 [default: what the kernel asks for; on Xen pv-ring3]
     #[arg(long)]
     pub machine: Option<String>,
     /// The hypervisor: paravane, or Debian's xen

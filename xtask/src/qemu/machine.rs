@@ -1,6 +1,6 @@
 //! From options to the emulator's command line. Pure, apart from naming files.
 
-use super::{guests, xen};
+use super::{guests, native, xen};
 use crate::cli;
 use crate::stop;
 use anyhow::Result;
@@ -9,8 +9,8 @@ use paravane_core::cmdline::MAX_CPUS;
 use std::ffi::OsString;
 use std::path::Path;
 
-/// The port the hypervisor writes its verdict to; `paravane.exit=` tells it.
-const EXIT_PORT: &str = "0xf4";
+/// The port the hypervisor writes its verdict to, or a kernel without one; `paravane.exit=` and `exit=` tell them.
+pub const EXIT_PORT: &str = "0xf4";
 
 /// What the machine has beyond the guest's memory: the hypervisor, its tables and the modules.
 const HYPERVISOR_MIB: u64 = 256;
@@ -31,7 +31,8 @@ pub fn check(options: &cli::Qemu) -> Result<()> {
         Err(stop::usage(format!("{option} {value} is not available; allowed: {allowed}")))
     };
     one_of("--hypervisor", &options.hypervisor, &["paravane", xen::NAME])?;
-    let machines: &[&str] = if on_xen(options) { &["pv-ring3"] } else { &["pv-ring1", "pv-ring3"] };
+    let machines: &[&str] =
+        if on_xen(options) { &["pv-ring3"] } else { &[native::NAME, "pv-ring1", "pv-ring3"] };
     if let Some(machine) = &options.machine {
         one_of("--machine", machine, machines)?;
     }
@@ -51,7 +52,13 @@ pub fn check(options: &cli::Qemu) -> Result<()> {
     for guest in &guests {
         within("vcpus", guest.config.vcpus, VCPUS_MAX)?;
     }
-    if on_xen(options) { xen::check(options, &guests) } else { Ok(()) }
+    if on_xen(options) {
+        xen::check(options, &guests)
+    } else if native::chosen(options) {
+        native::check(options, &guests)
+    } else {
+        Ok(())
+    }
 }
 
 /// Whether the hypervisor is Debian's Xen.
@@ -117,7 +124,11 @@ pub fn machine_arguments(options: &cli::Qemu, log: &Path) -> Result<Vec<OsString
 /// The same for a machine that has memory for more than the hypervisor and the guests: so many MiB.
 pub fn machine_arguments_beside(options: &cli::Qemu, log: &Path, beside: u64) -> Result<Vec<OsString>> {
     let guests: u64 = guests::all(options)?.iter().map(|guest| guest.config.maxmem_kib / 1024).sum();
-    let memory = guests + HYPERVISOR_MIB + beside;
+    Ok(machine_arguments_of(options, log, guests + HYPERVISOR_MIB + beside))
+}
+
+/// The same for a machine of so many MiB.
+pub fn machine_arguments_of(options: &cli::Qemu, log: &Path, memory: u64) -> Vec<OsString> {
     let exit_device = format!("isa-debug-exit,iobase={EXIT_PORT},iosize=0x04");
     let memory = format!("{memory}M");
     let smp = options.smp.to_string();
@@ -156,7 +167,7 @@ pub fn machine_arguments_beside(options: &cli::Qemu, log: &Path, beside: u64) ->
         args.extend(["-d".into(), OsString::from(items)]);
         args.extend(["-D".into(), log.as_os_str().to_owned()]);
     }
-    Ok(args)
+    args
 }
 
 #[cfg(test)]
@@ -179,6 +190,12 @@ mod tests {
             ("--machine svm", "pv-ring1, pv-ring3"),
             ("--hypervisor kvm", "paravane, xen"),
             ("--hypervisor xen --machine pv-ring1", "pv-ring3"),
+            ("--hypervisor xen --machine native", "pv-ring3"),
+            ("--machine native --vcpus 2", "--vcpus 1"),
+            ("--machine native --smp 2", "--smp 1"),
+            ("--machine native --guest pv-guest --guest pv-guest", "one --guest"),
+            ("--machine native --guest debian", "--guest pv-guest"),
+            ("--machine native --checked", "pv-ring1, pv-ring3"),
             ("--hypervisor xen --guest pv-guest --guest pv-guest,cap=20", "cap"),
             ("--hypervisor xen --domu --guest pv-guest,cpus=0", "cpus"),
             ("--hypervisor xen --checked", "--hypervisor paravane"),
@@ -198,6 +215,7 @@ mod tests {
         assert!(check(&options("")).is_ok());
         assert!(check(&options("--machine pv-ring1 --smp 4 --icount")).is_ok());
         assert!(check(&options("--machine pv-ring3")).is_ok());
+        assert!(check(&options("--machine native --icount --memory 64M")).is_ok());
         assert!(check(&options("--hypervisor xen --machine pv-ring3 --smp 2 --vcpus 2")).is_ok());
         assert!(check(&options("--hypervisor xen --domu --vcpus 2")).is_ok());
         assert!(check(&options("--hypervisor xen --guest pv-guest --guest pv-guest")).is_ok());
@@ -238,6 +256,25 @@ mod tests {
         assert!(text("--guest pv-guest --guest pv-guest,memory=64M --smp 4").contains("-m 448M -smp 4"));
         assert!(text("-vv").contains("loglvl=all guest_loglvl=all"));
         assert!(text("--hypervisor-append x=y").ends_with("paravane.exit=0xf4 x=y"));
+    }
+
+    #[test]
+    fn a_bare_machine_boots_the_kernel_itself() {
+        let options = options("--machine native --memory 64M --icount");
+        let mut guest = guests::all(&options).unwrap().remove(0);
+        guest.complete(&options, true);
+        let files = (Path::new("/i/kernel.elf"), Path::new("/i/bundle.cpio"));
+        let args = native::qemu_arguments(&options, &guest, files.0, files.1);
+        let text = args.iter().map(|arg| arg.to_string_lossy()).collect::<Vec<_>>().join(" ");
+        for part in [
+            "-cpu max",
+            "-m 64M",
+            "-kernel /i/kernel.elf -initrd /i/bundle.cpio -append exit=0xf4 demo",
+            "isa-debug-exit,iobase=0xf4,iosize=0x04",
+            "-icount shift=0,sleep=off",
+        ] {
+            assert!(text.contains(part), "no {part} in {text}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod bzimage;
 mod guests;
 mod machine;
 mod monitor;
+mod native;
 mod public;
 mod script;
 mod session;
@@ -65,7 +66,10 @@ pub fn command(project: &Project, options: &cli::Qemu) -> Result<Status> {
     if machine::on_xen(options) {
         return on_xen(project, options, &built, &qemu, mode);
     }
-    let bundle = Bundle::write(project, &bundle(project, options, &built, mode)?)?;
+    if native::chosen(options) {
+        return on_bare_machine(project, options, &built, &qemu, mode);
+    }
+    let bundle = Bundle::write(project, "bundle", "cpio", &bundle(project, options, &built, mode)?)?;
     let mut command = qemu.command();
     command.args(machine::qemu_arguments(options, &built.hypervisor, &bundle.path)?);
     run(command, options, mode)
@@ -98,6 +102,25 @@ fn on_xen(
     let modules = xen::Modules::write(project, &packed, &first)?;
     let mut command = qemu.command();
     command.current_dir(modules.folder()).args(xen::qemu_arguments(options, &first, &modules)?);
+    run(command, options, mode)
+}
+
+/// Runs the guest without a hypervisor.
+fn on_bare_machine(
+    project: &Project,
+    options: &cli::Qemu,
+    built: &Built,
+    qemu: &setup::qemu::Qemu,
+    mode: Mode,
+) -> Result<Status> {
+    let mut guest = guests::all(options)?.remove(0);
+    guest.complete(options, mode == Mode::Demonstration);
+    let (kernel, ramdisk) = read(project, Bring::from_options(&options.setup), &guest, built)?;
+    // By this name a run's emulator is found.
+    let ramdisk = Bundle::write(project, "bundle", "cpio", &ramdisk.unwrap_or_default())?;
+    let kernel = Bundle::write(project, "kernel", "elf", &kernel)?;
+    let mut command = qemu.command();
+    command.args(native::qemu_arguments(options, &guest, &kernel.path, &ramdisk.path));
     run(command, options, mode)
 }
 
@@ -198,16 +221,16 @@ pub fn bundle(project: &Project, options: &cli::Qemu, built: &Built, mode: Mode)
     Ok(build::pack_bundle(&domains))
 }
 
-/// The boot archive of one run; dropped with it.
+/// A file that one run boots from; dropped with it.
 struct Bundle {
     path: PathBuf,
 }
 
 impl Bundle {
-    fn write(project: &Project, bytes: &[u8]) -> Result<Self> {
+    fn write(project: &Project, name: &str, kind: &str, bytes: &[u8]) -> Result<Self> {
         let folder = project.kernel_target().join("images");
         fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-        let path = folder.join(format!("bundle-{}.cpio", std::process::id()));
+        let path = folder.join(format!("{name}-{}.{kind}", std::process::id()));
         fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))?;
         Ok(Self { path })
     }
