@@ -1,5 +1,5 @@
-//! The Paravane guest kernel: a small real kernel for ring 1 or ring 3 of a Xen PV domain, with programs in
-//! ring 3.
+//! The Paravane guest kernel: a small real kernel for ring 1 or ring 3 of a Xen PV domain, or for ring 0 of a bare PC,
+//! with programs in ring 3.
 //!
 //! Start reading at [`boot`]; everything privileged goes through [`cpu_ops`].
 #![no_std]

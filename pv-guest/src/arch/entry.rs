@@ -1,6 +1,7 @@
 //! Every way into the kernel after boot: exceptions and events by bounce frame, `syscall`, and `int 0x80` by direct gate;
 //! and the ways back out, each ending in this kernel's own `iretq` in ring 1; what is different in ring 3 is in
-//! [`entry_ring3`](super::entry_ring3).
+//! [`entry_ring3`](super::entry_ring3), and what is different on a bare machine in
+//! [`cpu_ops::native`](crate::cpu_ops::native).
 //!
 //! Ring 1 leaves the event mask set for good, so nothing interrupts these stubs. FS and GS are never touched.
 //! Between a system call's entry and exit only the registers that Rust code may clobber are saved; handlers that need

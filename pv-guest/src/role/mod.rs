@@ -13,7 +13,7 @@ use core::fmt::Arguments;
 use pv_guest_logic::options;
 use pv_guest_logic::role::Role;
 
-use crate::cpu_ops::{StopReason, machine};
+use crate::cpu_ops::{StopReason, facts, machine};
 use crate::{boot, kprintln, power};
 
 const NS_PER_S: u64 = 1_000_000_000;
@@ -42,11 +42,18 @@ pub fn run_early(command_line: &str) {
     }
 }
 
+fn needs_hypervisor(role: Role) -> bool {
+    matches!(role, Role::CrashIret | Role::Hammer | Role::ExchangeA | Role::ExchangeB | Role::Balloon)
+}
+
 /// Carries out the role that the command line names, and ends the domain; returns when it names none, or one that programs
 /// carry out.
 pub fn run_if_any(has_programs: bool) {
     let Some(name) = options::value(boot::cmdline(), "role") else { return };
     match Role::from_name(name) {
+        Some(role) if needs_hypervisor(role) && !facts().hypercalls => {
+            report(role, false, format_args!("there is no hypervisor"));
+        }
         Some(Role::Spin) => load::spin(),
         Some(Role::Idle) => load::idle(),
         Some(Role::CrashIret) => load::crash_iret(),

@@ -9,6 +9,7 @@ mod domains;
 mod fuzz;
 mod guests;
 mod image;
+mod native;
 mod oracle;
 mod processors;
 mod public;
@@ -60,6 +61,9 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "boot/demonstration", tier: Tier::Ci, run: demonstration::whole },
     Scenario { name: "boot/demonstration-ring3", tier: Tier::Ci, run: demonstration::ring3 },
     Scenario { name: "boot/demonstration-xen", tier: Tier::Ci, run: demonstration::xen },
+    Scenario { name: "boot/native/demonstration", tier: Tier::Ci, run: demonstration::native },
+    Scenario { name: "boot/native/shell", tier: Tier::Ci, run: native::shell },
+    Scenario { name: "boot/native/statuses", tier: Tier::Ci, run: native::statuses },
     Scenario { name: "boot/lesson-repeats", tier: Tier::Ci, run: demonstration::lesson_repeats },
     Scenario { name: "boot/rings", tier: Tier::Ci, run: rings::sampled },
     Scenario { name: "boot/budgets", tier: Tier::Ci, run: budget::round_trips },

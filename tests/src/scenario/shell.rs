@@ -14,8 +14,8 @@ const CTRL_C: &[u8] = b"\x03";
 const LEAVE: &[u8] = b"\x1d";
 
 /// Starts the shell on a terminal and waits for its first prompt.
-fn started(context: &Context, terminal: &Terminal) -> Result<Driver> {
-    let mut driver = terminal.start(context.qemu(&[]))?;
+fn started(context: &Context, terminal: &Terminal, args: &[&str]) -> Result<Driver> {
+    let mut driver = terminal.start(context.qemu(args))?;
     driver.wait_for("the shell's prompt", LIMIT, crate::console::Console::at_prompt)?;
     if !driver.console.lines().iter().any(|line| line.contains("Ctrl-]")) {
         bail!("how to leave is not said at the start:\n{}", driver.tail());
@@ -48,9 +48,14 @@ fn same_settings(before: &Termios, terminal: &Terminal) -> Result<()> {
 
 /// Commands and their output; Ctrl-C ends the program in the foreground; powering off gives the terminal back.
 pub fn terminal(context: &Context) -> Result<Outcome> {
+    on_terminal(context, &[])
+}
+
+/// The same on the machine that the options say.
+pub(super) fn on_terminal(context: &Context, args: &[&str]) -> Result<Outcome> {
     let terminal = Terminal::open()?;
     let before = terminal.settings()?;
-    let mut driver = started(context, &terminal)?;
+    let mut driver = started(context, &terminal, args)?;
     if terminal.settings()?.local_modes == before.local_modes {
         bail!("the terminal is not raw while the guest has it");
     }
@@ -91,7 +96,7 @@ pub fn terminal(context: &Context) -> Result<Outcome> {
 pub fn leave(context: &Context) -> Result<Outcome> {
     let terminal = Terminal::open()?;
     let before = terminal.settings()?;
-    let mut driver = started(context, &terminal)?;
+    let mut driver = started(context, &terminal, &[])?;
     if emulators_of(driver.id()).is_empty() {
         bail!("the running emulator is not found: the search for leftovers would find nothing");
     }
@@ -109,7 +114,7 @@ pub fn leave(context: &Context) -> Result<Outcome> {
 pub fn killed(context: &Context) -> Result<Outcome> {
     let terminal = Terminal::open()?;
     let before = terminal.settings()?;
-    let mut driver = started(context, &terminal)?;
+    let mut driver = started(context, &terminal, &[])?;
     driver.signal(Signal::TERM)?;
     let status = shell_status(driver.finish(LIMIT)?);
     if status != 130 {
@@ -117,7 +122,7 @@ pub fn killed(context: &Context) -> Result<Outcome> {
     }
     same_settings(&before, &terminal)?;
     none_left(driver.id())?;
-    let mut driver = started(context, &terminal)?;
+    let mut driver = started(context, &terminal, &[])?;
     let id = driver.id();
     driver.signal(Signal::KILL)?;
     driver.finish(LIMIT)?;
@@ -127,7 +132,12 @@ pub fn killed(context: &Context) -> Result<Outcome> {
 
 /// Piped lines are typed one for each prompt; the end of the pipe powers off.
 pub fn piped(context: &Context) -> Result<Outcome> {
-    let mut driver = Driver::start(context.qemu(&[]), Stdin::Pipe)?;
+    through_pipe(context, &[])
+}
+
+/// The same on the machine that the options say.
+pub(super) fn through_pipe(context: &Context, args: &[&str]) -> Result<Outcome> {
+    let mut driver = Driver::start(context.qemu(args), Stdin::Pipe)?;
     driver.send(b"echo first line\nbusybox sha256sum /etc/motd\necho last")?;
     driver.close_input();
     let status = shell_status(driver.finish(LIMIT)?);

@@ -30,6 +30,9 @@ pub fn command(project: &Project, options: &cli::Image) -> Result<Status> {
     if options.machine.hypervisor != "paravane" {
         return Err(stop::usage("an image boots Paravane; allowed: --hypervisor paravane"));
     }
+    if qemu::without_hypervisor(&options.machine) {
+        return Err(stop::usage("an image boots Paravane; allowed: --machine pv-ring1, pv-ring3"));
+    }
     let bring = Bring::from_options(&options.machine.setup);
     let built = if options.machine.no_build { build::made(project)? } else { build::all(project, bring)? };
     let grub = {

@@ -21,6 +21,7 @@ use anyhow::{Context, Result};
 use guests::Guest;
 pub use machine::{check, hypervisor_arguments, machine_arguments};
 use monitor::Monitor;
+pub use native::chosen as without_hypervisor;
 use paravane_tests::status::{Expect, Status, verdict};
 use rustix::fs::FileType;
 use session::{Input, Limits, Session};

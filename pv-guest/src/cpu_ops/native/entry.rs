@@ -8,7 +8,14 @@
 use core::arch::global_asm;
 use core::sync::atomic::AtomicU64;
 
+use static_assertions::const_assert;
+
 use crate::arch::entry::{EXCEPTIONS, SYSCALL_SLOTS, SYSCALL_WORK};
+use crate::mm::addr::USER_END;
+
+// Where RCX is not canonical, `sysret` faults in ring 0 on the program's stack (CVE-2012-0217). What it returns to here is what
+// `syscall` left: the address behind an instruction below `USER_END`. Whoever may change a frame returns by `iretq`.
+const_assert!(USER_END < 1 << 47);
 
 /// Interrupt lines with a stub.
 const IRQS: usize = 16;
@@ -108,22 +115,16 @@ global_asm!(
     "    call [SYSCALL_TABLE + rax * 8]",
     "2:  cmp byte ptr [rsp + {syscall_work}], 0",
     "    jne 5f",
-    "    add rsp, 8",
-    "    pop r9",
-    "    pop r8",
-    "    pop r10",
-    "    pop rdx",
-    "    pop rsi",
-    "    pop rdi",
-    // Where RCX is not canonical, `sysret` faults in ring 0 on the program's stack (CVE-2012-0217). The last page of the programs'
-    // half is never mapped, so no `syscall` lies there; it is looked at all the same.
-    "    mov rcx, [rsp]",
-    "    bt rcx, 47",
-    "    jc 3f",
-    "    mov r11, [rsp + 16]",
-    "    mov rsp, [rsp + 24]",
+    "    mov r9, [rsp + 8]",
+    "    mov r8, [rsp + 16]",
+    "    mov r10, [rsp + 24]",
+    "    mov rdx, [rsp + 32]",
+    "    mov rsi, [rsp + 40]",
+    "    mov rdi, [rsp + 48]",
+    "    mov rcx, [rsp + 56]",
+    "    mov r11, [rsp + 72]",
+    "    mov rsp, [rsp + 80]",
     "    sysretq",
-    "3:  iretq",
     "4:  mov rax, -38", // ENOSYS
     "    jmp 2b",
     "5:  mov [rsp], rax",
