@@ -12,6 +12,7 @@ use pv_guest_logic::errno;
 mod arch;
 mod bench;
 mod boot;
+mod compare;
 mod console;
 mod cpu;
 mod cpu_ops;

@@ -26,6 +26,8 @@ pub enum Command {
     Image(Box<Image>),
     /// Boot a small case on real Xen and on Paravane, and show what it saw side by side
     Oracle(Oracle),
+    /// Count what each operation costs on each machine, side by side
+    Compare(Compare),
     /// Run the conformance suite of Xen's PV ABI on Paravane, or on real Xen
     Conformance(Box<Conformance>),
     /// Plant faults in the hypervisor, one at a time, and run the conformance suite on each
@@ -237,6 +239,45 @@ pub struct Oracle {
     /// Show the values alone that differ
     #[arg(long)]
     pub differences: bool,
+    /// Boot the images as they were built last
+    #[arg(long)]
+    pub no_build: bool,
+    #[command(flatten)]
+    pub setup: Setup,
+}
+
+const COMPARE_EXAMPLES: &str = "\
+Examples:
+  cargo xtask compare                          all operations on all machines
+  cargo xtask compare null-syscall int3        two of them
+  cargo xtask compare --machine pv-ring1 --machine xen
+                                               on two machines alone
+  cargo xtask compare --twice                  all twice, and every difference
+  cargo xtask compare --json counts.json       what was counted, for other programs
+  cargo xtask compare --list                   the operations
+
+Exit status: 0 when every cell is counted or has its reason, 1 when one is missing, a machine is, or
+two runs differ.";
+
+/// Options of `compare`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = COMPARE_EXAMPLES)]
+pub struct Compare {
+    /// The operations; all of them when there is none
+    #[arg(value_name = "OPERATION")]
+    pub operations: Vec<String>,
+    /// A machine: native, pv-ring1, pv-ring3, trap or xen. Once for each; all of them when there is none
+    #[arg(long, value_name = "NAME")]
+    pub machine: Vec<String>,
+    /// List the operations
+    #[arg(long)]
+    pub list: bool,
+    /// Count everything twice; status 1 if two runs differ
+    #[arg(long)]
+    pub twice: bool,
+    /// Write what was counted to this file
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
     /// Boot the images as they were built last
     #[arg(long)]
     pub no_build: bool,

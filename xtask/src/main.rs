@@ -3,6 +3,7 @@
 mod bare;
 mod build;
 mod cli;
+mod compare;
 mod conformance;
 mod digest;
 mod image;
@@ -33,6 +34,7 @@ fn dispatch(cli: cli::Cli) -> anyhow::Result<Status> {
         cli::Command::Qemu(options) => qemu::command(&project, &options),
         cli::Command::Image(options) => image::command(&project, &options),
         cli::Command::Oracle(options) => oracle::command(&project, &options),
+        cli::Command::Compare(options) => compare::command(&project, &options),
         cli::Command::Conformance(options) => conformance::command(&project, &options),
         cli::Command::Mutants(options) => mutants::command(&project, &options),
         cli::Command::Test(options) => test::command(&project, &options),

@@ -4,7 +4,7 @@ use super::node::{Kind, Node, mode};
 use crate::cpu_ops::facts;
 use crate::errno::{Errno, Result};
 use crate::process::{self, Process};
-use crate::{bench, boot, cpu, info, lesson, mm, power, registers, role, selftest, time};
+use crate::{bench, boot, compare, cpu, info, lesson, mm, power, registers, role, selftest, time};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -16,12 +16,13 @@ use x86_64::instructions::segmentation::{CS, Segment};
 /// The files of `/proc` itself, by name, with what makes their text.
 type Writer = fn(&mut dyn Write) -> fmt::Result;
 
-const FILES: [(&str, Writer); 17] = [
+const FILES: [(&str, Writer); 18] = [
     ("bench", |out| {
         bench::report(out);
         Ok(())
     }),
     ("cmdline", |out| writeln!(out, "{}", boot::cmdline())),
+    ("compare", compare::report),
     ("counters", counters),
     ("cpus", |out| cpu::hotplug::report(out)),
     ("crash", |out| {

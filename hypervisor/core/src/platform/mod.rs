@@ -5,7 +5,7 @@
 //! guest's own clock. None of them runs: what a counter holds follows from the time, so that any access and any span of
 //! time takes a bounded number of steps. A guest may write anything to any port in any order.
 //!
-//! Told for a student in [`docs/virtual-devices.md`](../../../../../docs/virtual-devices.md).
+//! Told for a student in `docs/virtual-devices.md`.
 
 pub mod cmos;
 pub mod pic;

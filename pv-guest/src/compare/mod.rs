@@ -1,0 +1,157 @@
+//! The kernel's part of `cargo xtask compare`: operations that a kernel does, each counted on the machine it runs on. The
+//! names are those of the list in `tests/src/compare/operations.rs`; the rest of that list is counted by a program.
+
+mod acts;
+mod measure;
+
+use alloc::vec::Vec;
+use core::fmt::{self, Write};
+use core::sync::atomic::Ordering;
+
+use paravane_abi::pte;
+
+use crate::arch::cpuid;
+use crate::cpu::{self, CpuSet};
+use crate::cpu_ops::hypercall::raw_null_hypercall;
+use crate::cpu_ops::{CpuOps, MapOp, machine};
+use crate::errno::{Errno, Result};
+use crate::mm::addr::{PAGE, Pfn};
+use crate::mm::table::{KERNEL_RW, Root};
+use crate::mm::{frames, kernel_root};
+use crate::process;
+use crate::selftest::{is_readable, set_iopl};
+use measure::line;
+
+/// A user address far from what programs map, where a table has room for a batch.
+const PLACE: u64 = 0x6100_0000_0000;
+/// Entries of a batch.
+const BATCH: u64 = 128;
+/// An address of the kernel's half at which nothing is mapped.
+const NOTHING: u64 = 0xffff_ff00_0000_0000;
+/// A port behind which no machine has a device.
+const PORT: u16 = 0x2e9;
+/// What stands for a timer that was asked for and did not come yet.
+const ASKED: u64 = 1;
+
+/// Pages to be mapped, and another address space to go to.
+struct Stage {
+    frame: Pfn,
+    other: Root,
+}
+
+impl Stage {
+    fn set() -> Result<Self> {
+        let frame = frames::alloc_zeroed().ok_or(Errno::ENOMEM)?;
+        let other = Root::new(kernel_root())?;
+        let space = process::current().space.lock();
+        for n in 0..BATCH {
+            space.root().map(PLACE + n * PAGE, pte::entry(frame.mfn().0, KERNEL_RW))?;
+        }
+        Ok(Self { frame, other })
+    }
+
+    /// The changes that set the first entries of the batch to a value.
+    fn changes(count: u64, entry: u64) -> Vec<MapOp> {
+        let space = process::current().space.lock();
+        let leaf = |n| space.root().leaf(PLACE + n * PAGE).expect("the stage mapped it");
+        (0..count).map(|n| leaf(n).set(entry)).collect()
+    }
+
+    fn strike(self) {
+        let mut changes = Self::changes(BATCH, 0);
+        changes.push(MapOp::FlushAll(CpuSet::EMPTY));
+        machine().map(&changes).expect("the comparison's own entries");
+        frames::release(self.frame);
+        self.other.destroy();
+    }
+}
+
+/// Exceptions of the kernel's own, from the instruction to the handler and back.
+fn exceptions(out: &mut dyn Write) -> fmt::Result {
+    let mut nothing = || ();
+    line(out, "int3", &mut nothing, &mut acts::breakpoint)?;
+    line(out, "divide-error", &mut nothing, &mut acts::divide_error)?;
+    line(out, "kernel-page-fault", &mut nothing, &mut || {
+        is_readable(NOTHING);
+    })
+}
+
+/// Page tables and what the processor remembers of them.
+fn tables(out: &mut dyn Write, stage: &Stage) -> fmt::Result {
+    let entry = pte::entry(stage.frame.mfn().0, KERNEL_RW);
+    let apply = |changes: &[MapOp]| machine().map(changes).expect("the comparison's own entries");
+    for (name, count) in [("pte-write", 1), ("pte-write-batch", BATCH)] {
+        let (unmap, map) = (Stage::changes(count, 0), Stage::changes(count, entry));
+        line(out, name, &mut || apply(&unmap), &mut || apply(&map))?;
+    }
+    let own = process::current().space.lock().root().mfns();
+    let other = stage.other.mfns();
+    line(out, "address-space-switch", &mut || machine().load_base(own), &mut || machine().load_base(other))?;
+    machine().load_base(own);
+    let mut nothing = || ();
+    line(out, "invlpg", &mut nothing, &mut || machine().flush_one(PLACE, CpuSet::EMPTY))?;
+    line(out, "full-flush", &mut nothing, &mut || machine().flush_all(CpuSet::EMPTY))
+}
+
+/// Instructions that only ring 0 executes.
+fn instructions(out: &mut dyn Write) -> fmt::Result {
+    let mut nothing = || ();
+    // Under a hypervisor a kernel asks for its ports first; without, nobody refuses.
+    set_iopl(1);
+    line(out, "in", &mut nothing, &mut || acts::port_in(PORT))?;
+    line(out, "out", &mut nothing, &mut || acts::port_out(PORT))?;
+    set_iopl(0);
+    let base = acts::read_msr();
+    line(out, "rdmsr", &mut nothing, &mut || {
+        acts::read_msr();
+    })?;
+    line(out, "wrmsr", &mut nothing, &mut || acts::write_msr(base))?;
+    line(out, "cpuid", &mut nothing, &mut || {
+        cpuid::forced(0, 0);
+    })?;
+    let control = acts::read_control();
+    line(out, "cr-read", &mut nothing, &mut || {
+        acts::read_control();
+    })?;
+    line(out, "cr-write", &mut nothing, &mut || acts::write_control(control))
+}
+
+/// Interrupts: masking them, and one of the timer's from asking for it to its end.
+fn interrupts(out: &mut dyn Write) -> fmt::Result {
+    let was_masked = machine().mask_events();
+    let mut nothing = || ();
+    line(out, "interrupts-off-on", &mut || machine().unmask_events(), &mut || {
+        machine().mask_events();
+        machine().unmask_events();
+    })?;
+    machine().mask_events();
+    let armed = &cpu::this().armed;
+    line(out, "timer-interrupt", &mut nothing, &mut || {
+        armed.store(ASKED, Ordering::Relaxed);
+        machine().set_timer(Some(ASKED));
+        // The time is over already; the handler sets another one.
+        while armed.load(Ordering::Relaxed) == ASKED {
+            machine().unmask_events();
+            machine().mask_events();
+        }
+    })?;
+    machine().restore_events(was_masked);
+    Ok(())
+}
+
+/// Counts, a line for each operation.
+pub fn report(out: &mut dyn Write) -> fmt::Result {
+    let stage = match Stage::set() {
+        Ok(stage) => stage,
+        Err(error) => return writeln!(out, "FAILED compare no stage: {error:?}"),
+    };
+    line(out, "null-hypercall", &mut || (), &mut || {
+        raw_null_hypercall();
+    })?;
+    exceptions(out)?;
+    tables(out, &stage)?;
+    instructions(out)?;
+    interrupts(out)?;
+    stage.strike();
+    Ok(())
+}

@@ -1,0 +1,29 @@
+//! What each operation costs on each machine: the list, and how a machine is asked.
+
+pub mod operations;
+pub mod rows;
+
+use crate::driver::{Driver, Stdin};
+use crate::scenario::{Context, LIMIT};
+use anyhow::{Context as _, Result, bail};
+use operations::Machine;
+use rows::Row;
+
+/// Boots a machine and has its guest count everything.
+///
+/// # Errors
+///
+/// There is no such machine yet, its run failed, or its lines cannot be read.
+pub fn observe(context: &Context, machine: Machine) -> Result<Vec<Row>> {
+    let arguments = machine.arguments().with_context(|| format!("{} is not built yet", machine.name()))?;
+    let mut driver = Driver::start(context.qemu(&[arguments, &["--icount"]].concat()), Stdin::Pipe)?;
+    driver.send(b"compare\n")?;
+    driver.close_input();
+    let status = driver.finish(LIMIT)?;
+    let lines = driver.console.lines();
+    let done = lines.iter().any(|line| line == rows::DONE);
+    if !status.success() || !done {
+        bail!("{} ended with {status}; printed last:\n{}", machine.name(), driver.tail());
+    }
+    rows::parse(lines, machine)
+}

@@ -1,0 +1,118 @@
+//! `cargo xtask compare`: counts what each operation costs on each machine, and shows it side by side.
+
+mod json;
+mod table;
+
+use crate::project::Project;
+use crate::setup::{self, Bring, fixtures};
+use crate::{build, cli, run, stop};
+use anyhow::{Context, Result};
+use paravane_tests::compare::operations::{Machine, OPERATIONS, Operation, named};
+use paravane_tests::compare::rows::{self, Row};
+use paravane_tests::status::Status;
+use paravane_tests::{compare, scenario};
+
+/// Runs `compare`.
+pub fn command(project: &Project, options: &cli::Compare) -> Result<Status> {
+    if options.list {
+        OPERATIONS.iter().for_each(|operation| println!("{:<22}{}", operation.name, operation.about));
+        return Ok(Status::Good);
+    }
+    let operations = chosen_operations(&options.operations)?;
+    let machines = chosen_machines(&options.machine)?;
+    let context = prepare(project, options, &machines)?;
+    let (mut counted, mut faults) = run_all(&context, &machines);
+    if options.twice {
+        let (again, other_faults) = run_all(&context, &machines);
+        faults
+            .extend(rows::differences(&counted, &again).into_iter().map(|line| format!("two runs: {line}")));
+        faults.extend(other_faults.into_iter().filter(|fault| !faults.contains(fault)).collect::<Vec<_>>());
+    }
+    counted.retain(|row| operations.iter().any(|operation| operation.name == row.operation));
+    // A machine that did not run is one fault, not one for each of its cells.
+    let ran: Vec<Machine> = machines
+        .iter()
+        .copied()
+        .filter(|machine| counted.iter().any(|row| row.machine == *machine))
+        .collect();
+    faults.extend(rows::faults(&counted, &operations, &ran));
+    println!("{}", table::of(&counted, &operations, &machines));
+    table::reasons(&operations, &machines).iter().for_each(|line| println!("{line}"));
+    if let Some(path) = &options.json {
+        std::fs::write(path, json::of(&counted)?).with_context(|| format!("writing {}", path.display()))?;
+    }
+    faults.iter().for_each(|fault| println!("to settle: {fault}"));
+    Ok(if faults.is_empty() { Status::Good } else { Status::CheckFailed })
+}
+
+fn chosen_operations(names: &[String]) -> Result<Vec<&'static Operation>> {
+    if names.is_empty() {
+        return Ok(OPERATIONS.iter().collect());
+    }
+    let all = || OPERATIONS.iter().map(|operation| operation.name).collect::<Vec<_>>().join(", ");
+    let find = |name: &String| {
+        named(name).ok_or_else(|| stop::usage(format!("no operation is named {name}; there are: {}", all())))
+    };
+    names.iter().map(find).collect()
+}
+
+fn chosen_machines(names: &[String]) -> Result<Vec<Machine>> {
+    if names.is_empty() {
+        return Ok(Machine::ALL.to_vec());
+    }
+    let all = Machine::ALL.map(Machine::name).join(", ");
+    let find = |name: &String| {
+        Machine::named(name)
+            .ok_or_else(|| stop::usage(format!("no machine is named {name}; there are: {all}")))
+    };
+    names.iter().map(find).collect()
+}
+
+/// Builds and brings what the machines need.
+fn prepare(project: &Project, options: &cli::Compare, machines: &[Machine]) -> Result<scenario::Context> {
+    let bring = Bring::from_options(&options.setup);
+    if options.no_build {
+        build::made(project)?;
+    } else {
+        build::all(project, bring)?;
+    }
+    {
+        let _lock = setup::lock(project)?;
+        setup::qemu::need(project, bring)?;
+        if machines.contains(&Machine::Xen) {
+            fixtures::xen(project, bring)?;
+        }
+    }
+    let scratch = project.kernel_target().join("scratch");
+    std::fs::create_dir_all(&scratch)?;
+    let xtask = std::env::current_exe().context("finding this program")?;
+    Ok(scenario::Context { xtask, images: build::images(project), scratch })
+}
+
+/// Boots each machine once: what was counted, and what kept a machine from counting.
+fn run_all(context: &scenario::Context, machines: &[Machine]) -> (Vec<Row>, Vec<String>) {
+    let (mut counted, mut faults) = (Vec::new(), Vec::new());
+    for &machine in machines {
+        run::say(format_args!("counting on {}", machine.name()));
+        match compare::observe(context, machine) {
+            Ok(rows) => counted.extend(rows),
+            Err(error) => faults.push(format!("{error:#}")),
+        }
+    }
+    (counted, faults)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_choose() {
+        assert_eq!(chosen_operations(&[]).unwrap().len(), OPERATIONS.len());
+        assert_eq!(chosen_operations(&["int3".into()]).unwrap()[0].name, "int3");
+        assert_eq!(stop::status_of(&chosen_operations(&["tea".into()]).unwrap_err()), Status::Usage);
+        assert_eq!(chosen_machines(&[]).unwrap(), Machine::ALL);
+        assert_eq!(chosen_machines(&["xen".into()]).unwrap(), [Machine::Xen]);
+        assert_eq!(stop::status_of(&chosen_machines(&["vax".into()]).unwrap_err()), Status::Usage);
+    }
+}
