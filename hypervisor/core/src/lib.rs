@@ -44,6 +44,7 @@ pub mod msr;
 pub mod pagetable;
 pub mod platform;
 pub mod sched;
+pub mod shadow;
 pub mod shootdown;
 pub mod time;
 pub mod trace;
