@@ -147,8 +147,14 @@ fn programs_need_iopl_or_the_bitmap() {
     granted.cpu.tr.limit = 0x67 + 0x10;
     granted.mem.poke(TSS + 0x66, &[0x68, 0]);
     granted.mem.poke(TSS + 0x68 + 0xc, &[0b1111_1110, 0xff]);
-    let Outcome::Port(access) = granted.run(&[0xe4, 0x60]) else { panic!("no port") };
+    let Outcome::Port(access) = granted.clone().run(&[0xe4, 0x60]) else { panic!("no port") };
     assert_eq!(access.port, 0x60);
+    // The byte of the port's bit and the one behind it lie within the limit, or there is no grant.
+    granted.cpu.tr.limit = 0x68 + 0xc + 1;
+    assert!(matches!(granted.clone().run(&[0xe4, 0x60]), Outcome::Port(_)));
+    granted.cpu.tr.limit -= 1;
+    granted.refuses(&[0xe4, 0x60], 13, Some(0));
+    granted.cpu.tr.limit = 0x67 + 0x10;
     granted.refuses(&[0xe5, 0x60], 13, Some(0));
     granted.refuses(&[0xe4, 0x61], 13, Some(0));
     granted.regs.rdx = 0x200;

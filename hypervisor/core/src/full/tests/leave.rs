@@ -163,6 +163,24 @@ fn selectors_without_descriptors_still_return() {
     }
 }
 
+/// The real `iretq` of ring 0 would raise #GP for a RIP beyond the limit of a segment that is not of 64 bits; `sysret`
+/// asks no limit.
+#[test]
+fn a_limit_does_not_fault_the_hypervisors_return() {
+    use crate::descriptor::USER_CS32;
+    for (rip, cs) in [(0xfff, 0x33), (0x1000, USER_CS32)] {
+        let mut world = World::kernel();
+        world.cpu.gdtr.limit = 0x3f;
+        world.mem.poke_word(GDT + 0x30, 0x0040_fa00_0000_0fff);
+        world.gdt.load(&world.cpu, &mut world.mem, &mut world.real);
+        world.cpu.star = 0x33 << 48;
+        (world.regs.rcx, world.regs.r11) = (rip, 0);
+        assert_eq!(world.run(&SYSRETQ[1..]), Outcome::Resume);
+        assert_eq!(world.resume(), Entry::Enter);
+        assert_eq!((world.regs.rip, world.regs.cs), (rip, cs));
+    }
+}
+
 /// Volume 2, SYSENTER and SYSEXIT.
 #[test]
 fn sysenter_and_sysexit() {

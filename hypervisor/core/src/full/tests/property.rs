@@ -224,6 +224,8 @@ fn assert_safe(world: &World, context: &str) {
             assert!(entry & PRESENT != 0 && dpl(entry) == ring, "{selector:#x} {entry:#x} {context}");
             assert_eq!((entry >> 43 & 3) == 3, code, "{selector:#x} {entry:#x} {context}");
             let long = entry >> 53 & 1 == 1;
+            let within = regs.rip <= crate::full::table::limit(entry);
+            assert!(!code || within || world.cpu.cs.bits == CodeBits::Bits64, "{context}");
             assert!(!code || user || (long && world.cpu.cs.bits == CodeBits::Bits64), "{context}");
         } else {
             assert!(!user, "a null SS in ring 3: {context}");
