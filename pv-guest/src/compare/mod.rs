@@ -13,7 +13,7 @@ use paravane_abi::pte;
 use crate::arch::cpuid;
 use crate::cpu::{self, CpuSet};
 use crate::cpu_ops::hypercall::raw_null_hypercall;
-use crate::cpu_ops::{CpuOps, MapOp, machine};
+use crate::cpu_ops::{MapOp, facts, machine};
 use crate::errno::{Errno, Result};
 use crate::mm::addr::{PAGE, Pfn};
 use crate::mm::table::{KERNEL_RW, Root};
@@ -97,17 +97,22 @@ fn tables(out: &mut dyn Write, stage: &Stage) -> fmt::Result {
 fn instructions(out: &mut dyn Write) -> fmt::Result {
     let mut nothing = || ();
     // Under a hypervisor a kernel asks for its ports first; without, nobody refuses.
-    set_iopl(1);
+    let asks = facts().hypercalls;
+    if asks {
+        set_iopl(1);
+    }
     line(out, "in", &mut nothing, &mut || acts::port_in(PORT))?;
     line(out, "out", &mut nothing, &mut || acts::port_out(PORT))?;
-    set_iopl(0);
+    if asks {
+        set_iopl(0);
+    }
     let base = acts::read_msr();
     line(out, "rdmsr", &mut nothing, &mut || {
         acts::read_msr();
     })?;
     line(out, "wrmsr", &mut nothing, &mut || acts::write_msr(base))?;
     line(out, "cpuid", &mut nothing, &mut || {
-        cpuid::forced(0, 0);
+        cpuid::shown(0, 0);
     })?;
     let control = acts::read_control();
     line(out, "cr-read", &mut nothing, &mut || {
@@ -145,9 +150,11 @@ pub fn report(out: &mut dyn Write) -> fmt::Result {
         Ok(stage) => stage,
         Err(error) => return writeln!(out, "FAILED compare no stage: {error:?}"),
     };
-    line(out, "null-hypercall", &mut || (), &mut || {
-        raw_null_hypercall();
-    })?;
+    if facts().hypercalls {
+        line(out, "null-hypercall", &mut || (), &mut || {
+            raw_null_hypercall();
+        })?;
+    }
     exceptions(out)?;
     tables(out, &stage)?;
     instructions(out)?;

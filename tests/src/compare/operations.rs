@@ -44,10 +44,11 @@ impl Machine {
     #[must_use]
     pub const fn arguments(self) -> Option<&'static [&'static str]> {
         match self {
+            Self::Native => Some(&["--machine", "native"]),
             Self::PvRing1 => Some(&["--machine", "pv-ring1"]),
             Self::PvRing3 => Some(&["--machine", "pv-ring3"]),
             Self::Xen => Some(&["--hypervisor", "xen"]),
-            Self::Native | Self::Trap => None,
+            Self::Trap => None,
         }
     }
 

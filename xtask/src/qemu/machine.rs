@@ -156,6 +156,8 @@ pub fn machine_arguments_of(options: &cli::Qemu, log: &Path, memory: u64) -> Vec
     args.extend(["-device".into(), exit_device.into()]);
     if let Some(shift) = options.icount {
         args.extend(["-icount".into(), format!("shift={shift},sleep=off").into()]);
+        // Runs repeat only if the clock does: how long a hypervisor waits for the next second is part of its start.
+        args.extend(["-rtc", "base=2026-01-01T00:00:00,clock=vm"].map(OsString::from));
     }
     if let Some(address) = &options.gdb {
         args.extend(["-gdb".into(), OsString::from(address)]);
@@ -247,7 +249,9 @@ mod tests {
         for absent in ["-icount", "-gdb", "-S", " -d "] {
             assert!(!plain.contains(absent), "{absent} in {plain}");
         }
-        assert!(text("--icount").contains("-icount shift=0,sleep=off"));
+        assert!(
+            text("--icount").contains("-icount shift=0,sleep=off -rtc base=2026-01-01T00:00:00,clock=vm")
+        );
         assert!(text("--icount=3").contains("-icount shift=3,sleep=off"));
         assert!(text("--gdb").contains("-gdb tcp::1234"));
         assert!(text("--gdb=unix:/tmp/s,server=on,wait=off").contains("-gdb unix:/tmp/s,server=on,wait=off"));
