@@ -62,8 +62,10 @@ pub fn run_if_any(has_programs: bool) {
         Some(Role::ExchangeB) => exchange::consume(),
         Some(Role::Balloon) => balloon::run(),
         Some(Role::Ticker) => ticker::run(),
-        Some(Role::Parallel) if has_programs => return,
-        Some(Role::Parallel) => report(Role::Parallel, false, format_args!("there are no programs")),
+        Some(Role::Parallel | Role::Compare) if has_programs => return,
+        Some(role @ (Role::Parallel | Role::Compare)) => {
+            report(role, false, format_args!("there are no programs"));
+        }
         Some(Role::Reboot) => unreachable!("the domain ended early"),
         None => kprintln!("FAILED role {name} is not known"),
     }

@@ -17,6 +17,8 @@ pub enum Role {
     Idle,
     /// Has the first program divide a job among threads.
     Parallel,
+    /// Has the first program count what operations cost.
+    Compare,
     /// Lends frames to another domain and sends a stream through them.
     ExchangeA,
     /// Takes that stream.
@@ -26,7 +28,7 @@ pub enum Role {
 }
 
 /// All of them, by name.
-const NAMES: [(&str, Role); 10] = [
+const NAMES: [(&str, Role); 11] = [
     ("spin", Role::Spin),
     ("hammer", Role::Hammer),
     ("crash-iret", Role::CrashIret),
@@ -34,6 +36,7 @@ const NAMES: [(&str, Role); 10] = [
     ("reboot", Role::Reboot),
     ("idle", Role::Idle),
     ("parallel", Role::Parallel),
+    ("compare", Role::Compare),
     ("exchange-a", Role::ExchangeA),
     ("exchange-b", Role::ExchangeB),
     ("balloon", Role::Balloon),

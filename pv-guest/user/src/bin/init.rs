@@ -1,5 +1,6 @@
 //! The first process: runs the demonstration when the kernel's command line has `demo`, the parallel job when it has
-//! `role=parallel`, else a shell on the console, and powers the machine off when that ends.
+//! `role=parallel`, the comparison when it has `role=compare`, else a shell on the console, and powers the machine off when
+//! that ends.
 #![no_std]
 #![no_main]
 
@@ -17,6 +18,8 @@ fn main(args: &Args) -> i32 {
     };
     let words: &[&str] = if has("role=parallel") {
         &["/bin/parallel", "", PARALLEL_TIMES]
+    } else if has("role=compare") {
+        &["/bin/compare"]
     } else if has("demo") {
         &["/bin/demo"]
     } else {
