@@ -11,11 +11,11 @@ use paravane_abi::memory::{E820_RAM, E820Entry};
 use paravane_abi::regs::CpuUserRegs;
 
 use crate::addr::{DomainId, Level, Mfn, Pfn};
-use crate::build::plan::Plan;
+use crate::build::plan::{Arrangement, Plan, Start};
 use crate::build::populate::{Filling, Populate, RingPorts, StartOfDay, shared_info};
 use crate::console::LineBuffer;
 use crate::descriptor::Policy;
-use crate::domain::{Domain, Life, RingPlace, Shutdown, Vcpu};
+use crate::domain::{Domain, Life, RingPlace, SharedPages, Shutdown, Vcpu};
 use crate::event::{Backend, Port, PortTable};
 use crate::frame::{AllocError, FrameTable};
 use crate::grant::{GrantLimits, GrantTable};
@@ -23,6 +23,7 @@ use crate::hypervisor::{Hypervisor, Leave};
 use crate::lifecycle::{Destruction, Job, Step};
 use crate::machine::Machine;
 use crate::pagetable::{Budget, DomainMemory, OpError, Paging, VcpuPaging};
+use crate::pc::{self, Pc, PcFrames, PcMemory};
 use crate::sched;
 use crate::time::TimePublisher;
 
@@ -129,9 +130,11 @@ struct Filled {
     store: RingPlace,
     ports: PortTable,
     grants: GrantTable,
-    start: StartOfDay,
+    start: Start,
     memory: DomainMemory,
     paging: VcpuPaging,
+    /// A PC's memory, and what else it takes.
+    pc: Option<(PcMemory, Option<PcFrames>)>,
 }
 
 impl Construction {
@@ -141,15 +144,22 @@ impl Construction {
     }
 
     /// Frames that it takes: the domain's memory, its `shared_info`, and its grant table.
-    pub(crate) const fn frames(plan: &Plan<'_>) -> u64 {
-        plan.layout.nr_pages + 1 + GrantTable::FIRST_FRAMES
+    pub(crate) fn frames(plan: &Plan<'_>) -> u64 {
+        let own = match plan.arrangement {
+            Arrangement::Pv(_) => 0,
+            Arrangement::Pc(_) => pc::FRAMES,
+        };
+        plan.nr_pages() + own + 1 + GrantTable::FIRST_FRAMES
     }
 
     /// The first L4 once it is written, and before it is checked.
     #[cfg(test)]
     pub(crate) fn unchecked_l4(&self) -> Option<Mfn> {
         match &self.stage {
-            Stage::Tables(filled) => Some(filled.start.l4),
+            Stage::Tables(filled) => match filled.start {
+                Start::Pv(start) => Some(start.l4),
+                Start::Pc(_) => None,
+            },
             Stage::Begin | Stage::Frames(..) | Stage::Contents(_) => None,
         }
     }
@@ -197,7 +207,7 @@ impl<M: Machine> Hypervisor<M> {
         Ok(Progress::Again(match stage {
             Stage::Begin => Stage::Frames(self.admit_domain(plan, restarts)?, Vec::new()),
             Stage::Frames(id, mut mfns) => {
-                let wanted = plan.layout.nr_pages;
+                let wanted = plan.nr_pages();
                 let step = wanted.min(mfns.len() as u64 + FRAMES_A_STEP);
                 mfns.reserve_exact(wanted as usize - mfns.len());
                 for pfn in mfns.len() as u64..step {
@@ -247,7 +257,7 @@ impl<M: Machine> Hypervisor<M> {
         if self.frames.free_frames() < Construction::frames(plan) {
             return Err(AllocError::OutOfMemory.into());
         }
-        let max = plan.layout.nr_pages.max(plan.config.maxmem_kib / 4) + SLACK_FRAMES;
+        let max = plan.nr_pages().max(plan.config.maxmem_kib / 4) + SLACK_FRAMES;
         if !self.frames.open_account(id, max) {
             return Err(ConstructError::Exists);
         }
@@ -325,9 +335,19 @@ impl<M: Machine> Hypervisor<M> {
             }
             Ok(start) => {
                 let Furnished { id, mfns, shared, ports, port, grants, .. } = *furnished;
-                let ring = |pfn: Pfn, port| RingPlace { frame: mfns[pfn.get() as usize], port, held: false };
-                let console = ring(start.console, port.console);
-                let store = ring(start.xenstore, port.store);
+                // A PC has no rings: their place is one that nothing is held of, for good.
+                let ring = |pfn: Option<Pfn>, port| RingPlace {
+                    frame: pfn.map_or(shared, |pfn| mfns[pfn.get() as usize]),
+                    port,
+                    held: false,
+                };
+                let rings = match start {
+                    Start::Pv(start) => [Some(start.console), Some(start.xenstore)],
+                    Start::Pc(_) => [None; 2],
+                };
+                let [console, store] = rings;
+                let (console, store) = (ring(console, port.console), ring(store, port.store));
+                let pc = matches!(start, Start::Pc(_)).then(|| (PcMemory::new(mfns), None));
                 let memory = DomainMemory::new(id, plan.machine.paging(), plan.config.vcpus);
                 let paging = VcpuPaging::new();
                 Stage::Tables(Box::new(Filled {
@@ -340,6 +360,7 @@ impl<M: Machine> Hypervisor<M> {
                     start,
                     memory,
                     paging,
+                    pc,
                 }))
             }
         }
@@ -359,7 +380,18 @@ impl<M: Machine> Hypervisor<M> {
     /// Pins the initial L4, as Linux expects, makes it the first vcpu's, and holds the rings' pages as writable.
     /// Whether all of it is done.
     fn load_tables(&mut self, filled: &mut Filled) -> Result<bool, ConstructError> {
-        let Filled { console, store, start, memory, paging, .. } = filled;
+        let Filled { id, console, store, start, memory, paging, pc, .. } = filled;
+        let start = match (start, pc) {
+            (Start::Pv(start), _) => start,
+            (Start::Pc(_), Some((memory, frames))) => {
+                if frames.is_none() {
+                    let taken = PcFrames::take(&mut self.frames, &self.machine);
+                    *frames = Some(taken.ok_or(AllocError::OutOfMemory)?);
+                }
+                return memory.hold(&mut self.frames, &self.machine, *id).map_err(ConstructError::Tables);
+            }
+            (Start::Pc(_), None) => return Ok(true),
+        };
         let mut paging = Paging::at_rest(&mut self.frames, &self.machine, memory, paging, Budget::HYPERCALL);
         let pinned = paging.frames().info(start.l4).is_some_and(|info| info.pinned());
         let step = match pinned {
@@ -398,11 +430,29 @@ impl<M: Machine> Hypervisor<M> {
 
     fn enlist(&mut self, plan: &Arc<Plan<'static>>, restarts: u32, filled: Filled) -> &mut Domain {
         let now = self.now();
-        let Filled { id, shared, console, store, ports, grants, start, memory, paging } = filled;
+        let Filled { id, shared, console, store, ports, grants, start, memory, paging, pc } = filled;
         let fpu = self.processor.xstate.initial();
         let mut vcpus: Vec<Vcpu> =
             (0..plan.config.vcpus).map(|number| Vcpu::new(number, shared, now, fpu.clone())).collect();
-        first_state(&mut vcpus[0], plan.machine.policy(), &start, paging);
+        let pc = match start {
+            Start::Pv(start) => {
+                first_state(&mut vcpus[0], plan.machine.policy(), &start, paging);
+                None
+            }
+            Start::Pc(start) => pc.and_then(|(memory, frames)| {
+                let known = (&self.frames, &self.machine);
+                let model = self.pc_model();
+                let (seconds, nanoseconds) = self.wallclock;
+                // The board's time is the hypervisor's, from its start.
+                let wall = seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds.into());
+                let chance = (self.machine.tsc(), wall);
+                let vcpu = &mut vcpus[0];
+                (vcpu.initialised, vcpu.up) = (true, true);
+                // Every return is to be looked at.
+                SharedPages::new(&self.frames, &self.machine, id).set_upcall_pending(vcpu.info);
+                Some(Box::new(Pc::new(known, memory, frames?, (&start, model), chance, vcpu)))
+            }),
+        };
         self.domains.push(Domain {
             id,
             name: plan.config.name.clone(),
@@ -424,6 +474,7 @@ impl<M: Machine> Hypervisor<M> {
             plan: Arc::clone(plan),
             watchdogs: Default::default(),
             eoi_page: None,
+            pc,
             memory_map: Vec::from([E820Entry {
                 addr: 0,
                 size: plan.config.maxmem_kib << 10,

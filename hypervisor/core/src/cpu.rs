@@ -24,6 +24,8 @@ pub(crate) struct Cpu {
     pub info: InfoPlace,
     /// The next return must look whom to run: something has changed since the last one.
     pub attention: bool,
+    /// The vcpu that runs, or ran last, is a PC's.
+    pub pc: bool,
     /// Whether ring-3 code segments are marked present (invariant 8).
     pub user_code_present: bool,
     /// When the scheduler wants to be asked again, in system time.
@@ -44,6 +46,7 @@ impl Cpu {
             resident: None,
             info: InfoPlace { frame: Mfn::new(0), offset: 0, registered: false },
             attention: true,
+            pc: false,
             user_code_present: true,
             slice_end: None,
             armed: None,

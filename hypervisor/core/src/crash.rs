@@ -48,6 +48,8 @@ pub enum Reason {
     },
     /// The guest asked for it (`SHUTDOWN_crash`).
     Requested,
+    /// A PC's processor found no way to deliver an exception, nor a double fault.
+    TripleFault,
     /// An exception that nothing of the guest's can explain.
     Unexpected {
         /// The vector.
@@ -115,6 +117,7 @@ impl fmt::Display for Reason {
                     "grant mapping {handle:#x} has lost its page-table entry, and its domain d{domain} is gone"
                 )
             }
+            Reason::TripleFault => write!(f, "triple fault: nothing of its own handles its exceptions"),
             Reason::Requested => write!(f, "crash requested by the guest"),
             Reason::Unexpected { vector, error_code } => {
                 write!(

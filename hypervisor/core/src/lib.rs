@@ -42,6 +42,7 @@ pub mod machine;
 pub mod memory;
 pub mod msr;
 pub mod pagetable;
+mod pc;
 pub mod platform;
 pub mod sched;
 pub mod shadow;

@@ -93,6 +93,9 @@ pub trait Processor {
     /// Installs a gate that leads from ring 3 to ring 1 directly, or takes it away.
     fn set_direct_gate(&mut self, vector: u8, gate: Option<Gate>);
 
+    /// Says whether ring 1 makes hypercalls. Without, the interrupt they are made by is refused to it like any other.
+    fn set_hypercall_gate(&mut self, open: bool);
+
     /// Shows the vcpu's descriptor frames in the first pages of the GDT.
     fn show_gdt(&mut self, frames: &[Option<Mfn>; GUEST_GDT_PAGES]);
 

@@ -14,6 +14,7 @@ use paravane_core::descriptor::{LDT_ENTRIES, USER_CODE_ENTRIES, set_user_code_pr
 use spin::Once;
 
 use crate::boot::memory_map::FRAME_SIZE;
+use crate::cpu::interrupts::VECTOR_HYPERCALL;
 use crate::entry::area::{CPU_PAGE, CpuPage, GUEST_GDT_PAGES};
 
 unsafe extern "C" {
@@ -51,12 +52,17 @@ fn words(start: u64, end: u64) -> impl Iterator<Item = u64> {
     (start..end).step_by(8).map(|address| unsafe { (address as *const u64).read_volatile() })
 }
 
+/// Bits 45 and 46 of a gate: the ring that may use it.
+const GATE_LEVEL: u64 = 3 << 45;
+
+/// The gates that no guest chooses. Who may use that of hypercalls depends on the guest.
 fn gates() -> u64 {
     let table = ENTRY_AREA + ENTRY_IDT_OFFSET;
     let direct = u64::from(DIRECT_GATE_FIRST)..=u64::from(DIRECT_GATE_LAST);
     fold((0..256).filter(|vector| !direct.contains(vector)).flat_map(|vector| {
         let gate = table + vector * 16;
-        words(gate, gate + 16)
+        let level = if vector == u64::from(VECTOR_HYPERCALL) { GATE_LEVEL } else { 0 };
+        words(gate, gate + 16).enumerate().map(move |(index, raw)| if index == 0 { raw | level } else { raw })
     }))
 }
 

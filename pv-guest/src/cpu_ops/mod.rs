@@ -195,8 +195,10 @@ pub struct Entries {
 pub struct Facts {
     /// Its name in the design's table.
     pub name: &'static str,
-    /// The ring this kernel runs in.
+    /// The ring this kernel runs in, as far as it can be made to believe it.
     pub ring: u32,
+    /// The ring that its code selector tells, whatever it is made to believe: reading CS traps nowhere.
+    pub shown_ring: u32,
     /// The selectors this kernel runs with.
     pub selectors: Selectors,
     /// What frames show of them when they interrupted this kernel, and what a return to it asks for.
@@ -249,9 +251,10 @@ pub fn choose() {
     set(if ring1 { &ring1::MACHINE } else { &ring3::MACHINE });
 }
 
-/// This kernel was entered on a bare machine. Called once, before anything else.
+/// This kernel was entered on a bare machine, or on what is meant to look like one. Called once, before anything else.
 pub fn choose_native() {
-    set(&native::MACHINE);
+    let machine = &native::MACHINE;
+    set(if arch::current_ring() == machine.facts.shown_ring { machine } else { &native::EMULATED });
 }
 
 /// Names the machine, once, before anything else.

@@ -17,6 +17,7 @@ pub static MACHINE: Machine = Machine { ops: &Pv, facts: &FACTS };
 static FACTS: Facts = Facts {
     name: "pv-ring1",
     ring: 1,
+    shown_ring: 1,
     selectors: SELECTORS,
     shown: SELECTORS,
     user: Selectors { code: USER_CS64, stack: USER_SS },

@@ -20,6 +20,7 @@ pub static MACHINE: Machine = Machine { ops: &Pv, facts: &FACTS };
 static FACTS: Facts = Facts {
     name: "pv-ring3",
     ring: 3,
+    shown_ring: 3,
     selectors: Selectors { code: FLAT_RING3_CS64, stack: FLAT_RING3_SS64 },
     shown: SHOWN,
     user: Selectors { code: USER_CS64, stack: USER_SS },

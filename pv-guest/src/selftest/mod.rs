@@ -224,7 +224,7 @@ fn instructions(out: &mut dyn Write) {
 /// The ring that CS names is the machine's.
 fn selectors(out: &mut dyn Write) {
     let ring = arch::current_ring();
-    line(out, ring == facts().ring, "cs", format_args!("ring {ring}"));
+    line(out, ring == facts().shown_ring, "cs", format_args!("ring {ring}"));
 }
 
 /// Reports a part's lines.

@@ -29,6 +29,11 @@ impl Refused {
     pub const fn too_little_memory() -> Self {
         Self { what: "populate_physmap", result: Errno::ENOMEM.to_ret() }
     }
+
+    /// A kernel that needs a PC: Xen has such domains by hardware alone.
+    pub const fn no_pc() -> Self {
+        Self { what: "trap", result: Errno::EOPNOTSUPP.to_ret() }
+    }
 }
 
 impl fmt::Display for Refused {

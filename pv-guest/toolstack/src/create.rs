@@ -119,19 +119,21 @@ fn build(plan: &Plan<'_>, domain: u16) -> Result<Created, Refused> {
     let mfns = allocate(domain, plan.config.nr_pages())?;
     let shared = domain_info(domain).map_or(0, |info| info.shared_info_frame);
     let mut frames = Frames { domain, mfns: &mfns, window: Window::new(), failure: None };
+    let layout = plan.arrangement.pv().ok_or(Refused::no_pc())?;
     let start = plan.populate(Mfn::new(shared), ports, &mut frames);
+    let start = start.pv().ok_or(Refused::no_pc())?;
     let Frames { mut window, failure, .. } = frames;
     failure.map_or(Ok(()), Err)?;
     // A page table may not be mapped writable anywhere.
     window.hide();
     let mfn = |pfn: Pfn| mfns[pfn.get() as usize];
-    if let Some(page) = plan.image.notes.hypercall_page.and_then(|va| plan.layout.pfn_at(va)) {
+    if let Some(page) = plan.image.notes.hypercall_page.and_then(|va| layout.pfn_at(va)) {
         let page = HypercallInit { gmfn: mfn(page) };
         domctl("hypercall_init", XEN_DOMCTL_HYPERCALL_INIT, domain, &page)?;
     }
     mmuext("pin_l4_table", MMUEXT_PIN_L4_TABLE, start.l4.get(), domain)?;
     clear_shared_info(&mut window, domain, shared)?;
-    set_context(domain, &start)?;
+    set_context(domain, start)?;
     seed_grants(&mut window, domain, mfn(start.console), mfn(start.xenstore))?;
     let serve = |pfn: Pfn, port: u32| -> Result<Ring, Refused> {
         let mut page = Window::new();

@@ -128,6 +128,9 @@ const NATIVE: Machine = Machine {
     untried: &["sysretq"],
 };
 
+/// Where the kernel finds nothing to be other than on a bare machine, but its code selector.
+const TRAP: Machine = Machine { name: "trap", ring: 1, ..NATIVE };
+
 /// What the kernel asks of xenstore. Paravane has one for every domain; Xen's first domain would have to bring it.
 const XENSTORE: [&str; 4] = ["xenstore", "xenstore-write", "xenstore-watch", "xenstore-transaction"];
 
@@ -225,6 +228,17 @@ pub fn native(context: &Context) -> Result<Outcome> {
     exact(&driver, &[GATE, "ok priv.ring0.cli completed", "ok priv.ring0.popf IF was 0, is 1"])?;
     same_kernel(context, &driver)?;
     judge(&driver, &NATIVE, false)
+}
+
+/// The same kernel on a hypervisor that pretends to be such a machine.
+pub fn trap(context: &Context) -> Result<Outcome> {
+    let args = ["--machine", "trap", "-v", "--hypervisor-append", "paravane.audit"];
+    let driver = context.demonstrate(&args)?;
+    audited(&driver)?;
+    // `cli` is refused by the processor and done by the hypervisor; `popf` is neither, and switches nothing.
+    exact(&driver, &[GATE, "ok priv.ring0.cli completed"])?;
+    same_kernel(context, &driver)?;
+    judge(&driver, &TRAP, false)
 }
 
 /// The hypervisor recounted everything when the guest was gone.

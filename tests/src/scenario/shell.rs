@@ -51,6 +51,33 @@ pub fn terminal(context: &Context) -> Result<Outcome> {
     on_terminal(context, &[])
 }
 
+/// Ctrl-C ends the program in the foreground. A key that comes while the shell is still about to start it belongs to the
+/// shell, which forgets the line: then it is typed again.
+fn interrupted(driver: &mut Driver) -> Result<()> {
+    const LINES: usize = 10;
+    const KEYS: usize = 5;
+    for _ in 0..LINES {
+        let lines = driver.console.lines().len();
+        driver.send(b"echo started; sleep 1000; echo status $?\r")?;
+        driver.wait_for("the line before the program", COMMAND, |console| {
+            console.lines()[lines..].iter().any(|line| line == "started")
+        })?;
+        for _ in 0..KEYS {
+            driver.send(CTRL_C)?;
+            for _ in 0..10 {
+                driver.read_some(Duration::from_millis(100))?;
+            }
+            if driver.console.lines()[lines..].iter().any(|line| line.contains("status 130")) {
+                return Ok(());
+            }
+            if driver.console.at_prompt() {
+                break;
+            }
+        }
+    }
+    bail!("Ctrl-C did not end the program in the foreground:\n{}", driver.tail());
+}
+
 /// The same on the machine that the options say.
 pub(super) fn on_terminal(context: &Context, args: &[&str]) -> Result<Outcome> {
     let terminal = Terminal::open()?;
@@ -62,25 +89,7 @@ pub(super) fn on_terminal(context: &Context, args: &[&str]) -> Result<Outcome> {
     command(&mut driver, "echo to and fro", "to and fro")?;
     command(&mut driver, "busybox uname -m", "x86_64")?;
     command(&mut driver, "cat /etc/motd", "Paravane")?;
-    driver.send(b"sleep 1000; echo status $?\r")?;
-    driver.wait_for("the echo of the typed line", COMMAND, |console| {
-        console.lines().last().is_some_and(|line| line.contains("sleep 1000"))
-    })?;
-    // The program starts a moment after its line was echoed; a key before that belongs to the shell. So the
-    // key is pressed until the shell goes on.
-    let lines = driver.console.lines().len();
-    for _ in 0..50 {
-        driver.send(CTRL_C)?;
-        for _ in 0..10 {
-            driver.read_some(Duration::from_millis(100))?;
-        }
-        if driver.console.lines()[lines..].iter().any(|line| line.contains("status 130")) {
-            break;
-        }
-    }
-    if !driver.console.lines()[lines..].iter().any(|line| line.contains("status 130")) {
-        bail!("Ctrl-C did not end the program in the foreground:\n{}", driver.tail());
-    }
+    interrupted(&mut driver)?;
     command(&mut driver, "echo alive", "alive")?;
     driver.send(b"poweroff\r")?;
     let status = shell_status(driver.finish(LIMIT)?);

@@ -216,6 +216,10 @@ impl Guest {
                 Kernel::Own | Kernel::File(_) => machine::guest_arguments(options, demonstration),
             };
         }
+        if self.config.machine == Some(MachineKind::Trap) {
+            // What a boot loader would say on a bare machine.
+            self.config.cmdline = machine::bare_arguments(&self.config.cmdline);
+        }
         demonstrates
     }
 

@@ -32,7 +32,7 @@ pub fn check(options: &cli::Qemu) -> Result<()> {
     };
     one_of("--hypervisor", &options.hypervisor, &["paravane", xen::NAME])?;
     let machines: &[&str] =
-        if on_xen(options) { &["pv-ring3"] } else { &[native::NAME, "pv-ring1", "pv-ring3"] };
+        if on_xen(options) { &["pv-ring3"] } else { &[native::NAME, "pv-ring1", "pv-ring3", "trap"] };
     if let Some(machine) = &options.machine {
         one_of("--machine", machine, machines)?;
     }
@@ -127,6 +127,11 @@ pub fn machine_arguments_beside(options: &cli::Qemu, log: &Path, beside: u64) ->
     Ok(machine_arguments_of(options, log, guests + HYPERVISOR_MIB + beside))
 }
 
+/// The command line of a kernel that believes itself on a bare machine.
+pub fn bare_arguments(words: &str) -> String {
+    format!("exit={EXIT_PORT} {words}").trim_end().to_owned()
+}
+
 /// The same for a machine of so many MiB.
 pub fn machine_arguments_of(options: &cli::Qemu, log: &Path, memory: u64) -> Vec<OsString> {
     let exit_device = format!("isa-debug-exit,iobase={EXIT_PORT},iosize=0x04");
@@ -189,7 +194,7 @@ mod tests {
     #[test]
     fn what_cannot_be_names_what_can() {
         for (words, allowed) in [
-            ("--machine svm", "pv-ring1, pv-ring3"),
+            ("--machine svm", "native, pv-ring1, pv-ring3, trap"),
             ("--hypervisor kvm", "paravane, xen"),
             ("--hypervisor xen --machine pv-ring1", "pv-ring3"),
             ("--hypervisor xen --machine native", "pv-ring3"),

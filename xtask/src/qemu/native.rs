@@ -44,7 +44,6 @@ pub fn qemu_arguments(options: &cli::Qemu, guest: &Guest, kernel: &Path, ramdisk
     let mut args = machine::machine_arguments_of(options, &log, guest.config.memory_kib / 1024);
     args.extend(["-kernel".into(), kernel.as_os_str().to_owned()]);
     args.extend(["-initrd".into(), ramdisk.as_os_str().to_owned()]);
-    let words = format!("exit={} {}", machine::EXIT_PORT, guest.config.cmdline);
-    args.extend(["-append".into(), words.trim_end().into()]);
+    args.extend(["-append".into(), machine::bare_arguments(&guest.config.cmdline).into()]);
     args
 }

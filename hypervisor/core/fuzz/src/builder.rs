@@ -143,8 +143,9 @@ fn fill(plan: &Plan<'_>) {
     let pages = plan.config.nr_pages();
     if pages <= FILLED_PAGES {
         let start = plan.populate(Mfn::new(0x77), RingPorts { store: 4, console: 5 }, &mut Bounds(pages));
+        let (Some(start), Some(layout)) = (start.pv(), plan.arrangement.pv()) else { return };
         assert!(start.l4_pfn.get() < pages && start.console.get() < pages && start.xenstore.get() < pages);
-        assert!(plan.layout.pfn_at(start.rsp - 8).is_some(), "no stack at {:#x}", start.rsp);
+        assert!(layout.pfn_at(start.rsp - 8).is_some(), "no stack at {:#x}", start.rsp);
     }
 }
 

@@ -38,13 +38,15 @@ pub enum MachineKind {
     PvRing1,
     /// Xen's ABI: the kernel in ring 3.
     PvRing3,
+    /// A PC with everything it takes to deceive a kernel written for ring 0: the kernel in ring 1, by trap and emulation.
+    Trap,
 }
 
 impl MachineKind {
     /// Where its kernel runs.
     pub const fn policy(self) -> Policy {
         match self {
-            Self::PvRing1 => Policy::Ring1,
+            Self::PvRing1 | Self::Trap => Policy::Ring1,
             Self::PvRing3 => Policy::Ring3,
         }
     }
@@ -52,7 +54,7 @@ impl MachineKind {
     /// What its page tables may say.
     pub const fn paging(self) -> PagingPolicy {
         match self {
-            Self::PvRing1 => PagingPolicy::Ring1,
+            Self::PvRing1 | Self::Trap => PagingPolicy::Ring1,
             Self::PvRing3 => PagingPolicy::Ring3,
         }
     }
@@ -62,12 +64,13 @@ impl MachineKind {
         match self {
             Self::PvRing1 => "pv-ring1",
             Self::PvRing3 => "pv-ring3",
+            Self::Trap => "trap",
         }
     }
 
     /// The kind with that name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::PvRing1, Self::PvRing3].into_iter().find(|kind| kind.name() == name)
+        [Self::PvRing1, Self::PvRing3, Self::Trap].into_iter().find(|kind| kind.name() == name)
     }
 }
 

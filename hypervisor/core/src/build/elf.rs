@@ -102,6 +102,8 @@ pub struct KernelNotes {
     pub guest_version: String,
     /// Paravane's MODES note; 0 without it.
     pub modes: u64,
+    /// Paravane's PC_ENTRY note: where a kernel of a PC is entered in 64-bit mode.
+    pub pc_entry: Option<u64>,
     /// First virtual address of the loaded image.
     pub virt_start: u64,
     /// First virtual address past the loaded image.
@@ -222,6 +224,8 @@ impl Found {
                 self.note(&note)?;
             } else if note.is_paravane() && note.kind == ring1::NOTE_TYPE_MODES {
                 self.notes.modes = number(&note)?;
+            } else if note.is_paravane() && note.kind == ring1::NOTE_TYPE_PHYS64_ENTRY {
+                self.notes.pc_entry = Some(number(&note)?);
             }
         }
         Ok(())

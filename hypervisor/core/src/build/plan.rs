@@ -8,6 +8,7 @@ use super::bundle::{self, BundleError};
 use super::devicetree::{self, ConfigError, DomainConfig, MachineKind};
 use super::elf::{ElfError, KernelImage};
 use super::layout::{Layout, LayoutError};
+use super::pc::{PcError, PcLayout, PcSource, PcStart};
 use super::populate::{Filling, Identity, Populate, RingPorts, Source, StartOfDay};
 use crate::addr::Mfn;
 use crate::boot::Module;
@@ -27,6 +28,8 @@ pub enum BuildError {
     Layout(String, LayoutError),
     /// The device tree asks for ring 1, and the kernel cannot run there.
     NoRing1(String),
+    /// The device tree asks for a PC, and the kernel does not fit one.
+    Pc(String, PcError),
 }
 
 impl fmt::Display for BuildError {
@@ -37,6 +40,7 @@ impl fmt::Display for BuildError {
             Self::Config(error) => error.fmt(f),
             Self::Kernel(name, error) => write!(f, "domain `{name}`: {error}"),
             Self::Layout(name, error) => write!(f, "domain `{name}`: {error}"),
+            Self::Pc(name, error) => write!(f, "domain `{name}`: {error}"),
             Self::NoRing1(name) => {
                 write!(f, "domain `{name}`: its kernel has no note that says it can run in ring 1")
             }
@@ -58,6 +62,44 @@ impl From<ConfigError> for BuildError {
     }
 }
 
+/// Where everything in a domain lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Arrangement {
+    /// As a paravirtual kernel expects it.
+    Pv(Layout),
+    /// As a PC's kernel does.
+    Pc(PcLayout),
+}
+
+/// Where a domain's first vcpu starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// A paravirtual kernel's.
+    Pv(StartOfDay),
+    /// A PC's.
+    Pc(PcStart),
+}
+
+impl Arrangement {
+    /// A paravirtual kernel's.
+    pub const fn pv(&self) -> Option<&Layout> {
+        match self {
+            Self::Pv(layout) => Some(layout),
+            Self::Pc(_) => None,
+        }
+    }
+}
+
+impl Start {
+    /// A paravirtual kernel's.
+    pub const fn pv(&self) -> Option<&StartOfDay> {
+        match self {
+            Self::Pv(start) => Some(start),
+            Self::Pc(_) => None,
+        }
+    }
+}
+
 /// A domain of which everything is decided and nothing is written.
 #[derive(Clone, Debug)]
 pub struct Plan<'a> {
@@ -70,7 +112,7 @@ pub struct Plan<'a> {
     /// The ramdisk; empty when there is none.
     pub ramdisk: &'a [u8],
     /// Where everything lies.
-    pub layout: Layout,
+    pub arrangement: Arrangement,
 }
 
 impl<'a> Plan<'a> {
@@ -106,13 +148,25 @@ impl<'a> Plan<'a> {
             None if can_ring1 => MachineKind::PvRing1,
             None => MachineKind::PvRing3,
         };
-        let layout = Layout::plan(&image.notes, ramdisk.len() as u64, config.nr_pages())
-            .map_err(|error| BuildError::Layout(config.name.clone(), error))?;
-        Ok(Self { config, machine, image, ramdisk, layout })
+        let (name, length, pages) = (|| config.name.clone(), ramdisk.len() as u64, config.nr_pages());
+        let arrangement = match machine {
+            MachineKind::PvRing1 | MachineKind::PvRing3 => Layout::plan(&image.notes, length, pages)
+                .map(Arrangement::Pv)
+                .map_err(|error| BuildError::Layout(name(), error))?,
+            MachineKind::Trap => PcLayout::plan(&image.notes, length, pages)
+                .map(Arrangement::Pc)
+                .map_err(|error| BuildError::Pc(name(), error))?,
+        };
+        Ok(Self { config, machine, image, ramdisk, arrangement })
+    }
+
+    /// Guest frames that the domain starts with.
+    pub fn nr_pages(&self) -> u64 {
+        self.config.nr_pages()
     }
 
     /// Fills the domain's frames, all at once.
-    pub fn populate(&self, shared_info: Mfn, ports: RingPorts, memory: &mut impl Populate) -> StartOfDay {
+    pub fn populate(&self, shared_info: Mfn, ports: RingPorts, memory: &mut impl Populate) -> Start {
         let mut filling = Filling::START;
         loop {
             match self.fill(filling, shared_info, ports, memory) {
@@ -129,10 +183,17 @@ impl<'a> Plan<'a> {
         shared_info: Mfn,
         ports: RingPorts,
         memory: &mut impl Populate,
-    ) -> Result<StartOfDay, Filling> {
+    ) -> Result<Start, Filling> {
         let cmdline = &self.config.cmdline;
-        let identity = Identity { machine: self.machine, shared_info, ports, cmdline };
-        let Self { image, ramdisk, layout, .. } = self;
-        Source { image, ramdisk, layout, identity }.fill(filling, memory)
+        let Self { image, ramdisk, arrangement, .. } = self;
+        match arrangement {
+            Arrangement::Pv(layout) => {
+                let identity = Identity { policy: self.machine.policy(), shared_info, ports, cmdline };
+                Source { image, ramdisk, layout, identity }.fill(filling, memory).map(Start::Pv)
+            }
+            Arrangement::Pc(layout) => {
+                PcSource { image, ramdisk, layout, cmdline }.fill(filling, memory).map(Start::Pc)
+            }
+        }
     }
 }

@@ -10,10 +10,10 @@ use paravane_abi::shared_info::{SharedInfo, VcpuInfo, VcpuTimeInfo, XEN_LEGACY_M
 use paravane_abi::start_info::{StartFlags, StartInfo};
 use zerocopy::IntoBytes;
 
-use super::devicetree::MachineKind;
 use super::elf::KernelImage;
 use super::layout::{Layout, Table};
 use crate::addr::{ENTRIES, Level, Mfn, PAGE_SIZE, Pfn};
+use crate::descriptor::Policy;
 use crate::event::Port;
 use crate::time::TimePublisher;
 
@@ -39,7 +39,7 @@ pub struct RingPorts {
 #[derive(Clone, Copy, Debug)]
 pub struct Identity<'a> {
     /// Where the kernel will run.
-    pub machine: MachineKind,
+    pub policy: Policy,
     /// Machine frame of the shared-info page.
     pub shared_info: Mfn,
     /// The guest's ends of event channels.
@@ -117,37 +117,13 @@ impl Source<'_> {
         let Self { image, ramdisk, layout, identity } = self;
         let pages = (STEP_BYTES / PAGE_SIZE) as u64;
         Err(match filling {
-            Filling::Segment(index, from) if index < image.segments.len() => {
-                let segment = &image.segments[index];
-                let (data, len) = (segment.data, segment.data.len() as u64 + segment.zeros);
-                let end = len.min(from + STEP_BYTES as u64);
-                let filled = data.len() as u64;
-                if from < filled {
-                    write_at(
-                        memory,
-                        layout,
-                        segment.va + from,
-                        &data[from as usize..end.min(filled) as usize],
-                    );
-                }
-                let zeros = from.max(filled);
-                zero_at(memory, layout, segment.va + zeros, end.saturating_sub(zeros));
-                if end < len { Filling::Segment(index, end) } else { Filling::Segment(index + 1, 0) }
+            Filling::Segment(index, from) => {
+                fill_segment(image, index, from, memory, |va| page_at(layout, va))
+                    .unwrap_or(Filling::Ramdisk(0))
             }
-            Filling::Segment(..) => Filling::Ramdisk(0),
             Filling::Ramdisk(first) => {
-                let rest = ramdisk.get(first as usize * PAGE_SIZE..).unwrap_or_default();
-                match layout.ramdisk.filter(|_| !rest.is_empty()) {
-                    Some(place) => {
-                        for (page, pfn) in
-                            rest.chunks(PAGE_SIZE).zip(place.pfn.get() + first..).take(pages as usize)
-                        {
-                            memory.write(Pfn::new(pfn), 0, page);
-                        }
-                        Filling::Ramdisk(first + pages)
-                    }
-                    None => Filling::P2m(0),
-                }
+                let place = layout.ramdisk.map(|ramdisk| ramdisk.pfn);
+                fill_ramdisk(ramdisk, place, first, memory).unwrap_or(Filling::P2m(0))
             }
             Filling::P2m(first) if first * (ENTRIES as u64) < layout.nr_pages => {
                 (first..first + pages).for_each(|page| write_p2m_page(layout, memory, page));
@@ -157,7 +133,7 @@ impl Source<'_> {
             Filling::Tables(first) => {
                 let mut count = 0;
                 for table in layout.tables().skip(first).take(TABLES_A_STEP) {
-                    let contents = table_contents(layout, table, identity.machine, memory);
+                    let contents = table_contents(layout, table, identity.policy, memory);
                     memory.write(table.pfn, 0, contents.as_bytes());
                     count += 1;
                 }
@@ -171,7 +147,7 @@ impl Source<'_> {
     fn finish(&self, memory: &mut impl Populate) -> StartOfDay {
         let Self { image, layout, identity, .. } = self;
         if let Some(va) = image.notes.hypercall_page {
-            write_at(memory, layout, va, &hypercall_page(identity.machine));
+            write_at(memory, layout, va, &hypercall_page(identity.policy));
         }
         let console = page_at(layout, layout.console);
         let xenstore = page_at(layout, layout.xenstore);
@@ -267,17 +243,12 @@ fn write_p2m_page(layout: &Layout, memory: &mut impl Populate, page: u64) {
 /// A table's entries. Page tables are mapped read-only, everything else writable; the pages are the kernel's, which in ring 3
 /// is marked when the tables are checked. All accessed, and in ring 1 dirty, so that the CPU writes to no table at first; in
 /// ring 3 pages are as Xen's tools map them, and the CPU marks those that are written.
-fn table_contents(
-    layout: &Layout,
-    table: Table,
-    machine: MachineKind,
-    memory: &impl Populate,
-) -> [u64; ENTRIES] {
+fn table_contents(layout: &Layout, table: Table, policy: Policy, memory: &impl Populate) -> [u64; ENTRIES] {
     let common = PteFlags::PRESENT | PteFlags::ACCESSED;
-    let flags = match (machine, table.level) {
-        (MachineKind::PvRing1, _) => common | PteFlags::DIRTY,
-        (MachineKind::PvRing3, Level::L1) => common,
-        (MachineKind::PvRing3, _) => common | PteFlags::DIRTY | PteFlags::USER,
+    let flags = match (policy, table.level) {
+        (Policy::Ring1, _) => common | PteFlags::DIRTY,
+        (Policy::Ring3, Level::L1) => common,
+        (Policy::Ring3, _) => common | PteFlags::DIRTY | PteFlags::USER,
     };
     let mut entries = [0; ENTRIES];
     for (index, entry) in entries.iter_mut().enumerate() {
@@ -300,15 +271,15 @@ fn table_contents(
 
 /// The hypercall page. In both forms a slot keeps all registers but RAX, and slot 23 does not return: it pushes what
 /// the `iret` frame has below the flags, RCX, R11 and RAX, and calls.
-pub fn hypercall_page(machine: MachineKind) -> [u8; PAGE_SIZE] {
+pub fn hypercall_page(policy: Policy) -> [u8; PAGE_SIZE] {
     let mut page = [INT3; PAGE_SIZE];
     for (number, slot) in page.chunks_exact_mut(SLOT).enumerate() {
         let [a, b, c, d] = (number as u32).to_le_bytes();
         let number_in_eax = [0xb8, a, b, c, d];
         // SYSCALL clobbers RCX and R11; the interrupt gate clobbers nothing.
-        let (enter, saves): (&[u8], _) = match machine {
-            MachineKind::PvRing1 => (&[0xcd, 0x82], false),
-            MachineKind::PvRing3 => (&[0x0f, 0x05], true),
+        let (enter, saves): (&[u8], _) = match policy {
+            Policy::Ring1 => (&[0xcd, 0x82], false),
+            Policy::Ring3 => (&[0x0f, 0x05], true),
         };
         const PUSH_RCX_R11: &[u8] = &[0x51, 0x41, 0x53];
         const POP_R11_RCX: &[u8] = &[0x41, 0x5b, 0x59];
@@ -328,28 +299,74 @@ pub fn hypercall_page(machine: MachineKind) -> [u8; PAGE_SIZE] {
     page
 }
 
+/// A bounded step of loading the kernel's segments, at the frames that `place` gives for their addresses: how far it came;
+/// None when nothing is left.
+pub(super) fn fill_segment(
+    image: &KernelImage<'_>,
+    index: usize,
+    from: u64,
+    memory: &mut impl Populate,
+    place: impl Fn(u64) -> Pfn,
+) -> Option<Filling> {
+    let segment = image.segments.get(index)?;
+    let (data, len) = (segment.data, segment.data.len() as u64 + segment.zeros);
+    let end = len.min(from + STEP_BYTES as u64);
+    let filled = data.len() as u64;
+    if from < filled {
+        write_by(memory, &place, segment.va + from, &data[from as usize..end.min(filled) as usize]);
+    }
+    let zeros = from.max(filled);
+    zero_by(memory, &place, segment.va + zeros, end.saturating_sub(zeros));
+    Some(if end < len { Filling::Segment(index, end) } else { Filling::Segment(index + 1, 0) })
+}
+
+/// A bounded step of loading the ramdisk, from its page `first` on, at frames from `place` on: how far it came; None when
+/// nothing is left.
+pub(super) fn fill_ramdisk(
+    ramdisk: &[u8],
+    place: Option<Pfn>,
+    first: u64,
+    memory: &mut impl Populate,
+) -> Option<Filling> {
+    let rest = ramdisk.get(first as usize * PAGE_SIZE..).filter(|rest| !rest.is_empty())?;
+    let pages = STEP_BYTES / PAGE_SIZE;
+    for (page, pfn) in rest.chunks(PAGE_SIZE).zip(place?.get() + first..).take(pages) {
+        memory.write(Pfn::new(pfn), 0, page);
+    }
+    Some(Filling::Ramdisk(first + pages as u64))
+}
+
 /// Writes at an address of the initial mapping.
 fn write_at(memory: &mut impl Populate, layout: &Layout, va: u64, bytes: &[u8]) {
-    let mut va = va;
+    write_by(memory, &|va| page_at(layout, va), va, bytes);
+}
+
+fn zero_at(memory: &mut impl Populate, layout: &Layout, va: u64, len: u64) {
+    zero_by(memory, &|va| page_at(layout, va), va, len);
+}
+
+/// Writes at an address, whose frames `place` knows.
+pub(super) fn write_by(memory: &mut impl Populate, place: &impl Fn(u64) -> Pfn, address: u64, bytes: &[u8]) {
+    let mut address = address;
     let mut rest = bytes;
     while !rest.is_empty() {
-        let offset = va as usize % PAGE_SIZE;
+        let offset = address as usize % PAGE_SIZE;
         let (piece, after) = rest.split_at(rest.len().min(PAGE_SIZE - offset));
-        memory.write(page_at(layout, va), offset, piece);
-        va += piece.len() as u64;
+        memory.write(place(address), offset, piece);
+        address += piece.len() as u64;
         rest = after;
     }
 }
 
-fn zero_at(memory: &mut impl Populate, layout: &Layout, va: u64, len: u64) {
+fn zero_by(memory: &mut impl Populate, place: &impl Fn(u64) -> Pfn, address: u64, len: u64) {
     const ZEROS: &[u8; PAGE_SIZE] = &[0; PAGE_SIZE];
-    let end = va + len;
-    let mut va = va;
-    while va < end {
-        let offset = va as usize % PAGE_SIZE;
-        let piece = (PAGE_SIZE - offset).min((end - va) as usize);
-        memory.write(page_at(layout, va), offset, &ZEROS[..piece]);
-        va += piece as u64;
+    let end = address + len;
+    let mut address = address;
+    while address < end {
+        let offset = address as usize % PAGE_SIZE;
+        let piece = (PAGE_SIZE - offset).min((end - address) as usize);
+        memory.write(place(address), offset, &ZEROS[..piece]);
+        address += piece as u64;
     }
 }
 

@@ -8,6 +8,7 @@ use super::*;
 use crate::addr::{ENTRIES, Level, Mfn, PAGE_SIZE, Pfn};
 use crate::boot::Module;
 use crate::build::populate::RingPorts;
+use crate::descriptor::Policy;
 use crate::time::{Clock, TimePublisher};
 use alloc::string::String;
 use alloc::vec;
@@ -101,7 +102,7 @@ fn built(elf: &Elf, ramdisk: &[u8], machine: MachineKind) -> (Frames, StartOfDay
     let plan = Plan::new(config, &file, ramdisk).unwrap();
     let mut frames = Frames::new(4096);
     let start = plan.populate(Mfn::new(0x77), RingPorts { store: 4, console: 5 }, &mut frames);
-    (frames, start, plan.layout.clone())
+    (frames, *start.pv().unwrap(), plan.arrangement.pv().unwrap().clone())
 }
 
 #[test]
@@ -117,7 +118,7 @@ fn a_kernel_is_found_where_its_notes_say() {
         assert!(kernel[..5000].iter().enumerate().all(|(n, &byte)| byte == n as u8 | 1));
         assert!(kernel[5000..].iter().all(|&byte| byte == 0));
         assert_eq!(frames.read(start.l4, BASE + 0x10_3ffe, 12), [[0xaa; 10].as_slice(), &[0; 2]].concat());
-        assert_eq!(frames.read(start.l4, BASE + 0x10_2000, PAGE_SIZE), hypercall_page(machine));
+        assert_eq!(frames.read(start.l4, BASE + 0x10_2000, PAGE_SIZE), hypercall_page(machine.policy()));
         let info = StartInfo::read_from_bytes(&frames.read(start.l4, start.rsi, 1168)).unwrap();
         assert_eq!(frames.read(start.l4, info.mod_start, ramdisk.len()), ramdisk);
         // Whole pages.
@@ -192,13 +193,13 @@ fn a_p2m_and_a_ramdisk_out_of_the_way() {
 
 #[test]
 fn hypercall_pages_are_xens_and_the_gates() {
-    let ring3 = hypercall_page(MachineKind::PvRing3);
+    let ring3 = hypercall_page(Policy::Ring3);
     let slot = |page: &[u8; PAGE_SIZE], number: usize| page[number * 32..number * 32 + 16].to_vec();
     // push rcx; push r11; mov eax, 1; syscall; pop r11; pop rcx; ret
     assert_eq!(slot(&ring3, 1), b"\x51\x41\x53\xb8\x01\0\0\0\x0f\x05\x41\x5b\x59\xc3\xcc\xcc");
     // push rcx; push r11; push rax; mov eax, 23; syscall
     assert_eq!(slot(&ring3, 23), b"\x51\x41\x53\x50\xb8\x17\0\0\0\x0f\x05\xcc\xcc\xcc\xcc\xcc");
-    let ring1 = hypercall_page(MachineKind::PvRing1);
+    let ring1 = hypercall_page(Policy::Ring1);
     // mov eax, 127; int 0x82; ret
     assert_eq!(slot(&ring1, 127), b"\xb8\x7f\0\0\0\xcd\x82\xc3\xcc\xcc\xcc\xcc\xcc\xcc\xcc\xcc");
     assert_eq!(slot(&ring1, 23)[..11], *b"\x51\x41\x53\x50\xb8\x17\0\0\0\xcd\x82");
@@ -259,7 +260,10 @@ fn boot_modules_become_plans() {
     assert_eq!((&plans[0].config, plans[0].ramdisk), (&config, &b"initial"[..]));
     assert_eq!((plans[1].config.name.as_str(), plans[1].ramdisk), ("second", &b""[..]));
     // The same, each module by itself.
-    assert_eq!(Plan::all(&modules(&[&tree, b"initial", &kernel])).unwrap()[0].layout, plans[0].layout);
+    assert_eq!(
+        Plan::all(&modules(&[&tree, b"initial", &kernel])).unwrap()[0].arrangement,
+        plans[0].arrangement
+    );
     let mut alone = modules(&[&tree, b"initial", &kernel]);
     alone[2].command_line = "quiet";
     let plans = Plan::all(&alone).unwrap();
@@ -464,7 +468,7 @@ fn damaged_kernels_are_refused_or_built_but_never_trusted() {
                 if built % 40 == 0 {
                     let mut frames = Frames::new(4096);
                     let start = plan.populate(Mfn::new(1), RingPorts { store: 1, console: 2 }, &mut frames);
-                    let (pfn, ..) = frames.walk(start.l4, start.rsp - 8).unwrap();
+                    let (pfn, ..) = frames.walk(start.pv().unwrap().l4, start.pv().unwrap().rsp - 8).unwrap();
                     assert!(pfn < 4096);
                 }
             }

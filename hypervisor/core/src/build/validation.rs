@@ -67,7 +67,8 @@ fn the_tables_pass_the_checks_a_guests_tables_pass() {
         let mut config = DomainConfig::new("guest", 1200 * 4, 1);
         config.machine = Some(kind);
         let plan = Plan::new(config, &file, &[7; 9000]).unwrap();
-        let nr_pages = plan.layout.nr_pages;
+        let layout = plan.arrangement.pv().unwrap();
+        let nr_pages = layout.nr_pages;
 
         let (machine, mut table) = FakeMachine::with_frames(nr_pages as usize + 8, 1, 4);
         assert!(table.open_account(ID, nr_pages));
@@ -82,6 +83,7 @@ fn the_tables_pass_the_checks_a_guests_tables_pass() {
             RingPorts { store: 1, console: 2 },
             &mut Frames { table: &mut table, machine: &machine, mfns: &mfns },
         );
+        let start = start.pv().unwrap();
 
         let memory = DomainMemory::new(ID, policy, 1);
         let mut vcpu = VcpuPaging::new();
@@ -101,13 +103,13 @@ fn the_tables_pass_the_checks_a_guests_tables_pass() {
             assert!(done);
         }
         assert!(table.info(start.l4).unwrap().pinned());
-        for one in plan.layout.tables() {
+        for one in layout.tables() {
             let info = table.info(mfns[one.pfn.get() as usize]).unwrap();
             assert!(info.is_in_use_as(FrameType::table(one.level)), "{one:?} is {info:?}");
         }
         let vcpus = [&vcpu];
         let found = audit(&table, &machine, &[AuditDomain { memory: &memory, vcpus: &vcpus, holdings: &[] }]);
         assert!(found.is_empty(), "{}", found[0]);
-        check_mapping(&plan.layout, &machine, &mfns, policy == PagingPolicy::Ring3);
+        check_mapping(layout, &machine, &mfns, policy == PagingPolicy::Ring3);
     }
 }

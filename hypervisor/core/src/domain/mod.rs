@@ -9,6 +9,7 @@ mod vcpu;
 pub use shared::{Bits, SharedPages, upcall};
 pub use vcpu::{Callback, Callbacks, InfoPlace, Nmi, RunState, TRAPS, Vcpu};
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -20,6 +21,7 @@ use crate::descriptor::Policy;
 use crate::event::{Port, PortTable};
 use crate::grant::GrantTable;
 use crate::pagetable::DomainMemory;
+use crate::pc::Pc;
 use paravane_abi::memory::E820Entry;
 
 /// Why a domain stopped, by its own account or the hypervisor's (`SHUTDOWN_*`, `xen/sched.h`).
@@ -134,6 +136,8 @@ pub struct Domain {
     pub plan: Arc<Plan<'static>>,
     /// When its watchdog timers bite, in system time (`SCHEDOP_watchdog`).
     pub watchdogs: [Option<u64>; WATCHDOGS],
+    /// What makes it a PC, if it is one.
+    pub(crate) pc: Option<Box<Pc>>,
     /// Its memory map, as it is told when it asks (`XENMEM_memory_map`).
     pub memory_map: Vec<E820Entry>,
 }

@@ -59,6 +59,11 @@ impl<'a, M: Memory> SharedPages<'a, M> {
         self.write(place, CR2, address.as_bytes());
     }
 
+    /// Says that an event is pending, and masked.
+    pub fn set_upcall_pending(&self, place: InfoPlace) {
+        self.write(place, 0, &[1, 1]);
+    }
+
     /// The address the guest was last told.
     pub fn cr2(&self, place: InfoPlace) -> u64 {
         self.machine.read_word(place.frame, (place.offset + CR2) / 8)

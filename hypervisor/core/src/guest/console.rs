@@ -47,7 +47,10 @@ impl<M: Machine> Hypervisor<M> {
     /// Prints what a domain has queued; the one that has the console is handed what was typed.
     pub(crate) fn serve_console(&mut self, index: usize) {
         let Self { frames, machine, domains, typed, output, terminal, .. } = self;
-        let Domain { id, console, .. } = &domains[index];
+        let Domain { id, console, pc, .. } = &domains[index];
+        if pc.is_some() && terminal.focus.is_at(*id) {
+            return self.type_to_pc(index);
+        }
         if !console.held {
             return;
         }

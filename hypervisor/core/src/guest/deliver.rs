@@ -135,8 +135,13 @@ impl<M: Machine> Hypervisor<M> {
     /// An event is pending. Under a kernel in ring 1, ring 3 always takes it, and ring 1 unless it masks them; and
     /// if it does, its way to ring 3 leads through the hypervisor (invariant 8). Under a kernel in ring 3 the mask
     /// alone decides, as in Xen: every way to a program sets it.
+    ///
+    /// A PC has an event pending all the time, so that every return to it comes by here.
     #[cold]
     fn deliver_event(&mut self, regs: &mut CpuUserRegs, masked: bool) -> Next {
+        if self.on_pc() {
+            return self.enter_pc(regs);
+        }
         let ring1 = self.domain().policy == Policy::Ring1;
         if masked && (!ring1 || self.mode(regs) == Mode::Kernel) {
             self.show_user_code(!ring1);

@@ -4,7 +4,6 @@ use paravane_abi::regs::{CpuUserRegs, IretContext};
 use paravane_abi::vm_assist::VMASST_TYPE_WRITABLE_PAGETABLES;
 
 use crate::addr::{Mfn, VirtAddr};
-use crate::build::MachineKind;
 use crate::build::populate::hypercall_page;
 use crate::crash::Reason;
 use crate::debugreg::DebugRegs;
@@ -96,13 +95,10 @@ impl<M: Machine> Hypervisor<M> {
 
     /// Fills a frame that the guest may write with the hypercall page.
     fn write_hypercall_page(&mut self, frame: Mfn) -> Option<()> {
-        let machine = match self.domain().policy {
-            Policy::Ring1 => MachineKind::PvRing1,
-            Policy::Ring3 => MachineKind::PvRing3,
-        };
+        let policy = self.domain().policy;
         self.paging(Budget::HYPERCALL).hold_writable(frame).ok()?;
         if let Some(writer) = self.frames.writable(frame, self.domain().id) {
-            self.machine.write_bytes(&writer, 0, &hypercall_page(machine));
+            self.machine.write_bytes(&writer, 0, &hypercall_page(policy));
         }
         self.paging(Budget::HYPERCALL).drop_writable(frame);
         Some(())

@@ -35,6 +35,11 @@ impl<M: Machine> Hypervisor<M> {
     /// Handles an exception; `fault_address` is CR2 for a page fault.
     pub fn exception(&mut self, regs: &mut CpuUserRegs, fault_address: u64) {
         self.enter();
+        if self.on_pc() {
+            self.counters.exceptions += 1;
+            self.counters.total_entries += 1;
+            return self.pc_exception(regs, fault_address);
+        }
         if regs.entry_vector == VECTOR_SYSCALL && self.mode(regs) == Mode::Kernel {
             return self.hypercall_by_syscall(regs);
         }

@@ -43,5 +43,6 @@ fn holdings(domain: &Domain) -> Vec<Holding> {
         .chain(domain.ports.held_frames().map(Holding::Writable))
         .chain(rings.filter(|ring| ring.held).map(|ring| Holding::Writable(ring.frame)))
         .chain(domain.eoi_page.map(Holding::Writable))
+        .chain(domain.pc.iter().flat_map(|pc| pc.memory.held()).map(Holding::Writable))
         .collect()
 }

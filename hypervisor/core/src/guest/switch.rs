@@ -8,6 +8,7 @@ use crate::descriptor::Policy;
 use crate::emulate::Mode;
 use crate::hypervisor::{Hypervisor, Next};
 use crate::machine::{Machine, SegmentBase};
+use crate::pc::Pc;
 use crate::sched::VcpuKey;
 use crate::time::Runstate;
 use crate::trace::Turn;
@@ -69,6 +70,7 @@ impl<M: Machine> Hypervisor<M> {
         let key = self.key(domain, vcpu);
         (self.here.busy, self.here.domain, self.here.vcpu) = (true, domain, vcpu);
         self.here.info = self.vcpu().info;
+        self.here.pc = self.domain().pc.is_some();
         self.machine.set_running(Some((key.domain, key.vcpu)));
         *regs = self.vcpu().regs;
         let stayed = self.here.resident == Some(key) && self.vcpu().home == self.here.number;
@@ -134,17 +136,19 @@ impl<M: Machine> Hypervisor<M> {
     /// Loads the vcpu that runs from now on. Whether its data segments could be loaded.
     fn load_vcpu(&mut self) -> bool {
         let (id, paging) = (self.domain().id, &self.vcpu().paging);
-        self.machine.base_changed(id, Mode::Kernel, paging.base());
+        let pc = self.domain().pc.as_deref();
+        self.machine.base_changed(id, Mode::Kernel, pc.map_or(paging.base(), Pc::root));
         if self.domain().policy == Policy::Ring3 {
             self.machine.base_changed(id, Mode::User, paging.user_base());
         }
         self.load_half();
         let (domain, number) = (self.here.domain, self.here.vcpu);
-        let vcpu = &self.domains[domain].vcpus[number];
-        let machine = &mut self.machine;
+        let Self { machine, domains, .. } = self;
+        let (vcpu, pc) = (&domains[domain].vcpus[number], domains[domain].pc.as_deref());
         machine.set_kernel_stack(vcpu.kernel_sp);
         machine.set_user_rsp(vcpu.user_rsp);
-        machine.show_gdt(&vcpu.gdt);
+        machine.show_gdt(&pc.map_or(vcpu.gdt, |pc| pc.gdt_frames()));
+        machine.set_hypercall_gate(pc.is_none());
         machine.ldt_changed(vcpu.paging.ldt());
         machine.set_task_switched(false);
         machine.load_fpu(&vcpu.fpu, vcpu.xcr0);

@@ -64,7 +64,9 @@ impl<M: Machine> Hypervisor<M> {
                 vcpu.state = RunState::Runnable;
                 self.refresh(index, number);
             }
-            if due.timer {
+            if due.timer && self.domains[index].pc.is_some() {
+                self.advance_pc(index);
+            } else if due.timer {
                 self.raise_virq(index, VIRQ_TIMER, number as u32);
             }
         }

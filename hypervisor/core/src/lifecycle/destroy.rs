@@ -23,6 +23,8 @@ enum Stage {
     Ports,
     /// What it has mapped of others', and its grant table.
     Grants,
+    /// What makes it a PC.
+    Pc,
     /// This vcpu's holdings and tables, and those of the vcpus after it.
     Vcpus(usize),
     /// The memory.
@@ -50,10 +52,10 @@ impl<M: Machine> Hypervisor<M> {
             }
             Stage::Ports if self.close_ports(index) => Stage::Grants,
             Stage::Ports => Stage::Ports,
-            Stage::Grants if self.release_grants(index, &mut { Budget::HYPERCALL }).is_ok() => {
-                Stage::Vcpus(0)
-            }
+            Stage::Grants if self.release_grants(index, &mut { Budget::HYPERCALL }).is_ok() => Stage::Pc,
             Stage::Grants => Stage::Grants,
+            Stage::Pc if self.drop_pc(index) => Stage::Vcpus(0),
+            Stage::Pc => Stage::Pc,
             Stage::Vcpus(vcpu) if vcpu < self.domains[index].vcpus.len() => {
                 let dropped = self.drop_vcpu(index, vcpu);
                 Stage::Vcpus(vcpu + usize::from(dropped))

@@ -36,10 +36,12 @@ pub fn write_idt(area: &area::EntryArea) {
         let address = stub(&entry::device_stubs, vector - FIRST_DEVICE_VECTOR);
         area.write_gate(vector, Gate::interrupt(address, HYPERVISOR_CS64, 0, 0));
     }
-    area.write_gate(
-        VECTOR_HYPERCALL,
-        Gate::interrupt(&raw const entry::hypercall_entry as u64, HYPERVISOR_CS64, 1, 0),
-    );
+    area.write_gate(VECTOR_HYPERCALL, hypercall_gate(true));
+}
+
+/// The gate of `int 0x82`, open to ring 1 or to nobody.
+pub fn hypercall_gate(open: bool) -> Gate {
+    Gate::interrupt(&raw const entry::hypercall_entry as u64, HYPERVISOR_CS64, u8::from(open), 0)
 }
 
 /// RFLAGS that `syscall` clears: TF, IF, DF, IOPL, NT, RF, VM, AC (invariant 10). VM can be set under QEMU alone

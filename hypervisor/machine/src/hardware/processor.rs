@@ -12,7 +12,7 @@ use x86_64::registers::debug::Dr6;
 use super::Hardware;
 use crate::clock;
 use crate::cpu::fpu::write_xcr0;
-use crate::cpu::{local, msr};
+use crate::cpu::{interrupts, local, msr};
 use crate::device::apic;
 use crate::device::serial::COM1_PORT;
 use crate::entry::{syscall_entry, syscall_refused};
@@ -120,6 +120,10 @@ impl Processor for Hardware {
 
     fn set_direct_gate(&mut self, vector: u8, gate: Option<Gate>) {
         self.this().area.write_gate(vector, gate.unwrap_or(Gate::ABSENT));
+    }
+
+    fn set_hypercall_gate(&mut self, open: bool) {
+        self.this().area.write_gate(interrupts::VECTOR_HYPERCALL, interrupts::hypercall_gate(open));
     }
 
     fn show_gdt(&mut self, frames: &[Option<Mfn>; GUEST_GDT_PAGES]) {

@@ -39,44 +39,53 @@ const USER: Selectors = Selectors { code: 0x23, stack: 0x1b };
 
 /// The machine.
 pub static MACHINE: Machine = Machine { ops: &Native, facts: &FACTS };
+/// The machine `trap`: a hypervisor that pretends to be that machine, and that this kernel knows by nothing but CS. It does
+/// nothing else on it than on the bare one.
+pub static EMULATED: Machine = Machine { ops: &Native, facts: &EMULATED_FACTS };
 
 const NO_HYPERVISOR: &str = "there is no hypervisor";
 
-static FACTS: Facts = Facts {
-    name: "native",
-    ring: 0,
-    selectors: KERNEL,
-    shown: KERNEL,
-    user: USER,
-    hypercalls: false,
-    checked_tables: false,
-    user_roots: false,
-    // Every gate is one that masks.
-    entries_mask: false,
-    entries: Entries {
-        syscall: entry::native_syscall,
-        int80: shared_entry::int80_entry,
-        exit: shared_entry::exit_by_iretq,
-        trap: entry::trap_stub,
-    },
-    start,
-    cpuid: cpuid::plain,
-    counters: None,
-    hidden: &[],
-    test_prefix: "priv.ring0",
-    not_applicable: &[
-        ("entry-area", NO_HYPERVISOR),
-        ("m2p", NO_HYPERVISOR),
-        ("ldt", "this kernel has none, and asks nobody for one"),
-        ("nmi", "this kernel cannot send itself one"),
-        ("attack", NO_HYPERVISOR),
-        ("registers.hypercalls", NO_HYPERVISOR),
-        ("registers.hypercall-instruction", NO_HYPERVISOR),
-        ("registers.event", NO_HYPERVISOR),
-        ("registers.iret", NO_HYPERVISOR),
-        ("bench.null-hypercall", NO_HYPERVISOR),
-    ],
-};
+static FACTS: Facts = facts("native", 0);
+static EMULATED_FACTS: Facts = facts("trap", 1);
+
+const fn facts(name: &'static str, shown_ring: u32) -> Facts {
+    Facts {
+        name,
+        ring: 0,
+        shown_ring,
+        selectors: KERNEL,
+        shown: KERNEL,
+        user: USER,
+        hypercalls: false,
+        checked_tables: false,
+        user_roots: false,
+        // Every gate is one that masks.
+        entries_mask: false,
+        entries: Entries {
+            syscall: entry::native_syscall,
+            int80: shared_entry::int80_entry,
+            exit: shared_entry::exit_by_iretq,
+            trap: entry::trap_stub,
+        },
+        start,
+        cpuid: cpuid::plain,
+        counters: None,
+        hidden: &[],
+        test_prefix: "priv.ring0",
+        not_applicable: &[
+            ("entry-area", NO_HYPERVISOR),
+            ("m2p", NO_HYPERVISOR),
+            ("ldt", "this kernel has none, and asks nobody for one"),
+            ("nmi", "this kernel cannot send itself one"),
+            ("attack", NO_HYPERVISOR),
+            ("registers.hypercalls", NO_HYPERVISOR),
+            ("registers.hypercall-instruction", NO_HYPERVISOR),
+            ("registers.event", NO_HYPERVISOR),
+            ("registers.iret", NO_HYPERVISOR),
+            ("bench.null-hypercall", NO_HYPERVISOR),
+        ],
+    }
+}
 
 fn start() {
     control::init();

@@ -20,6 +20,7 @@ pub(super) struct Told {
     pub kernel_stack: u64,
     pub syscall_entry: Option<u64>,
     pub gates: BTreeMap<u8, Gate>,
+    pub hypercalls: bool,
     pub gdt: [Option<Mfn>; GUEST_GDT_PAGES],
     pub user_code_hidden: bool,
     pub bases: [u64; 3],
@@ -322,6 +323,10 @@ impl Processor for TestMachine {
             Some(gate) => self.told.gates.insert(vector, gate),
             None => self.told.gates.remove(&vector),
         };
+    }
+
+    fn set_hypercall_gate(&mut self, open: bool) {
+        self.told.hypercalls = open;
     }
 
     fn show_gdt(&mut self, frames: &[Option<Mfn>; GUEST_GDT_PAGES]) {

@@ -29,6 +29,8 @@ mod machine;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
+mod pc;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod refused;
