@@ -7,8 +7,9 @@ use super::tables::RealDescriptors;
 use super::{Answers, Pc};
 use crate::addr::{PAGE_SHIFT, Pfn, VirtAddr};
 use crate::crash::Reason;
+use crate::debugreg::DR6_DEFAULT;
 use crate::emulate::vector::{DEBUG, PAGE_FAULT, PROTECTION};
-use crate::emulate::{self, Fault, MAX_LENGTH, NotEmulated, SegmentBases};
+use crate::emulate::{self, DR6_SINGLE_STEP, Fault, MAX_LENGTH, NotEmulated, SegmentBases, flag};
 use crate::full::{Event, GuestLinear, Outcome, Privilege, Processor, Trap};
 use crate::guest::{EXIT_FAULT, VECTOR_SYSCALL, VECTOR_SYSCALL32};
 use crate::hypervisor::Hypervisor;
@@ -49,6 +50,7 @@ impl<M: Machine> Hypervisor<M> {
     /// An exception, or a `syscall`, of a PC.
     pub(crate) fn pc_exception(&mut self, regs: &mut CpuUserRegs, address: u64) {
         self.take_bases();
+        let stepped = self.end_step(regs);
         let vector = regs.entry_vector;
         let outcome = match vector {
             _ if vector & EXIT_FAULT != 0 => {
@@ -60,15 +62,41 @@ impl<M: Machine> Hypervisor<M> {
             VECTOR_SYSCALL32 => self.on_processor(regs, |processor, _| processor.syscall(true)),
             _ if vector == u32::from(PAGE_FAULT) => self.pc_page_fault(regs, address),
             _ => {
-                let conditions = if vector == u32::from(DEBUG) {
-                    (self.machine.debug_status() ^ crate::debugreg::DR6_DEFAULT) as u32
-                } else {
-                    0
-                };
+                let conditions = if vector == u32::from(DEBUG) { self.debug_conditions() } else { 0 };
+                if vector == u32::from(DEBUG) && stepped && conditions == DR6_SINGLE_STEP {
+                    return self.shadow_ends(regs);
+                }
                 let trap = Trap { vector: vector as u8, error_code: regs.error_code, address: 0, conditions };
                 self.on_processor(regs, |processor, _| processor.exception(trap))
             }
         };
+        self.noticed(regs, outcome);
+    }
+
+    /// What a #DB was raised for; the real processor's DR6 tells nothing of it any more.
+    fn debug_conditions(&mut self) -> u32 {
+        let conditions = self.machine.debug_status() ^ DR6_DEFAULT;
+        self.machine.set_debug_register(6, DR6_DEFAULT);
+        conditions as u32
+    }
+
+    /// Whether the real processor was made to step; the guest sees nothing of it.
+    pub(super) fn end_step(&mut self, regs: &mut CpuUserRegs) -> bool {
+        let Some(pc) = self.domain_mut().pc.as_deref_mut() else { return false };
+        let stepped = core::mem::take(&mut pc.stepping);
+        if stepped {
+            regs.rflags &= !flag::TF;
+        }
+        stepped
+    }
+
+    /// The instruction behind `sti` has been executed.
+    fn shadow_ends(&mut self, regs: &mut CpuUserRegs) {
+        let outcome = self.on_processor(regs, |processor, _| {
+            processor.entered();
+            processor.cpu.shadow = None;
+            Outcome::Resume
+        });
         self.noticed(regs, outcome);
     }
 

@@ -63,6 +63,8 @@ pub(crate) struct Pc {
     armed: Option<u64>,
     /// The processor knows of the entry that is being handled.
     noticed: bool,
+    /// The real processor steps over the instruction behind `sti`, so that what waits for its end is delivered then.
+    stepping: bool,
 }
 
 /// The real processor's answers.
@@ -140,6 +142,7 @@ impl Pc {
             platform,
             armed: None,
             noticed: false,
+            stepping: false,
         }
     }
 

@@ -4,7 +4,7 @@ use paravane_abi::regs::CpuUserRegs;
 
 use crate::crash::Reason;
 use crate::domain::RunState;
-use crate::emulate::Mode;
+use crate::emulate::{Mode, flag};
 use crate::full::Entry;
 use crate::hypervisor::{Hypervisor, Next};
 use crate::machine::Machine;
@@ -15,26 +15,40 @@ impl<M: Machine> Hypervisor<M> {
     pub(crate) fn enter_pc(&mut self, regs: &mut CpuUserRegs) -> Next {
         let now = self.now();
         let noticed = self.domain_mut().pc.as_deref_mut().is_some_and(|pc| core::mem::take(&mut pc.noticed));
+        if !noticed {
+            self.end_step(regs);
+        }
         let entry = self.on_processor(regs, |processor, platform| {
             if !noticed {
                 processor.entered();
             }
             platform.advance(now);
             let entry = processor.resume(|| platform.interrupt_pending().then(|| platform.acknowledge()));
-            (entry, processor.cpu.mode)
+            // Nobody says when the instruction behind `sti` has run, and the next may well be `cli`.
+            let waits = processor.cpu.interrupts
+                && processor.cpu.shadow.is_some()
+                && platform.interrupt_pending()
+                && processor.regs.rflags & flag::TF == 0;
+            if waits && entry == Entry::Enter {
+                processor.regs.rflags |= flag::TF;
+            }
+            (entry, processor.cpu.mode, waits)
         });
         self.arm_platform(self.current_domain());
         match entry {
-            Some((Entry::Enter, mode)) => {
+            Some((Entry::Enter, mode, stepping)) => {
+                if let Some(pc) = self.domain_mut().pc.as_deref_mut() {
+                    pc.stepping = stepping;
+                }
                 self.show_user_code(mode == Mode::User);
                 return Next::Guest;
             }
-            Some((Entry::Halted, _)) => {
+            Some((Entry::Halted, ..)) => {
                 let (domain, vcpu) = (self.here.domain, self.here.vcpu);
                 self.vcpu_mut().state = RunState::Blocked;
                 self.refresh(domain, vcpu);
             }
-            Some((Entry::Shutdown, _)) | None => self.crash(regs, Reason::TripleFault),
+            Some((Entry::Shutdown, ..)) | None => self.crash(regs, Reason::TripleFault),
         }
         self.here.attention = true;
         self.prepare_return(regs)

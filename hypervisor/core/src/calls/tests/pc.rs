@@ -253,6 +253,36 @@ fn hlt_waits_for_the_timer() {
     assert!(world.hv.recount().is_empty());
 }
 
+/// `sti` and `cli` with one instruction between them: what waited is delivered behind that instruction.
+#[test]
+fn an_interrupt_that_waits_comes_between_sti_and_cli() {
+    const VECTOR: u8 = 0x20;
+    const DEBUG: u32 = 1;
+    let mut world = PcWorld::new();
+    world.set_up(VECTOR);
+    for (port, value) in
+        [(0x20, 0x11), (0x21, VECTOR), (0x21, 4), (0x21, 1), (0x21, 0xfe), (0x43, 0x30), (0x40, 1), (0x40, 0)]
+    {
+        assert_eq!(world.out(port, value), Next::Guest);
+    }
+    world.hv.machine.now += 10_000;
+    assert_eq!(world.execute(&[0xfb]), Next::Guest);
+    assert_ne!(world.regs.rip, HANDLER, "one instruction comes first");
+    assert_ne!(world.regs.rflags & flag::TF, 0, "which is stepped over");
+    world.regs.rip += 1;
+    let behind = world.regs.rip;
+    world.hv.machine.debug_status ^= 1 << 14;
+    assert_eq!(world.fault(DEBUG, 0, 0), Next::Guest);
+    assert_eq!((world.regs.rip, world.regs.rflags & flag::TF), (HANDLER, 0));
+    let frame: Vec<u64> = (0..3).map(|index| world.word(world.regs.rsp + index * 8)).collect();
+    assert_eq!((frame[0], frame[2] & (flag::IF | flag::TF)), (behind, flag::IF));
+    // With nothing pending nothing is stepped.
+    let mut world = PcWorld::new();
+    world.set_up(VECTOR);
+    assert_eq!(world.execute(&[0xfb]), Next::Guest);
+    assert_eq!(world.regs.rflags & flag::TF, 0);
+}
+
 #[test]
 fn it_ends_by_its_exit_port() {
     let mut world = PcWorld::new();
