@@ -30,7 +30,7 @@ impl From<PageFault> for Fault {
 
 /// A guest's memory by its own page tables, whichever module walks them.
 ///
-/// Callers ask only for ranges that are canonical and do not wrap (see [`Linear`]); at most a page long, so that a
+/// Callers ask only for ranges that are canonical and do not wrap (see `Linear`); at most a page long, so that a
 /// range has at most two pages. An implementation sets accessed and dirty bits as a processor does.
 pub trait GuestLinear {
     /// Fills `bytes` from `address` on.
