@@ -65,7 +65,7 @@ impl<M: Machine> Hypervisor<M> {
                 self.refresh(index, number);
             }
             if due.timer && self.domains[index].pc.is_some() {
-                self.advance_pc(index);
+                self.advance_pc(index, now);
             } else if due.timer {
                 self.raise_virq(index, VIRQ_TIMER, number as u32);
             }

@@ -160,13 +160,13 @@ impl<M: Machine> Hypervisor<M> {
         self.arm_platform(index);
     }
 
-    /// The time has come for a PC's board to be looked at.
-    pub(crate) fn advance_pc(&mut self, index: usize) {
-        let now = self.now();
+    /// The time has come for a PC's board to be looked at. Called while timers are served, whose next is looked for
+    /// afterwards.
+    pub(crate) fn advance_pc(&mut self, index: usize, now: u64) {
         if let Some(pc) = self.domains[index].pc.as_deref_mut() {
             pc.platform.advance(now);
             self.interrupt_pc(index);
-            self.arm_platform(index);
+            self.set_platform_timer(index, now);
         }
     }
 
@@ -186,11 +186,18 @@ impl<M: Machine> Hypervisor<M> {
     /// Arms the timer for the next thing that a PC's board does by itself.
     pub(super) fn arm_platform(&mut self, index: usize) {
         let now = self.now();
+        if self.set_platform_timer(index, now) {
+            self.timers_changed(index, 0);
+        }
+    }
+
+    /// Sets the vcpu's timer for it. Whether it is another than before.
+    fn set_platform_timer(&mut self, index: usize, now: u64) -> bool {
         let domain = &mut self.domains[index];
-        let Some(pc) = domain.pc.as_deref_mut() else { return };
+        let Some(pc) = domain.pc.as_deref_mut() else { return false };
         let next = pc.platform.next_event(now);
         if next == pc.armed {
-            return;
+            return false;
         }
         pc.armed = next;
         match next {
@@ -198,6 +205,6 @@ impl<M: Machine> Hypervisor<M> {
             Some(at) => _ = domain.vcpus[0].timers.set_singleshot(at, now),
             None => domain.vcpus[0].timers.stop_singleshot(),
         }
-        self.timers_changed(index, 0);
+        true
     }
 }
