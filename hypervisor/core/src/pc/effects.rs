@@ -170,10 +170,11 @@ impl<M: Machine> Hypervisor<M> {
         }
     }
 
-    /// Has a PC's processor look at its interrupts.
+    /// Has a PC's processor look at its interrupts, if it takes any: one that halts without waits for good, and waking it for
+    /// each would only have it halt again.
     fn interrupt_pc(&mut self, index: usize) {
-        let waits = self.domains[index].pc.as_deref().is_some_and(|pc| pc.platform.interrupt_pending());
-        if !waits {
+        let pc = self.domains[index].pc.as_deref();
+        if !pc.is_some_and(|pc| pc.cpu.interrupts && pc.platform.interrupt_pending()) {
             return;
         }
         if self.domains[index].vcpus[0].state == RunState::Blocked {

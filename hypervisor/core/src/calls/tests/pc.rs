@@ -283,6 +283,29 @@ fn an_interrupt_that_waits_comes_between_sti_and_cli() {
     assert_eq!(world.regs.rflags & flag::TF, 0);
 }
 
+/// `cli; hlt` waits for good, however often its timer fires.
+#[test]
+fn hlt_without_interrupts_is_not_woken() {
+    const VECTOR: u8 = 0x20;
+    let mut world = PcWorld::new();
+    world.set_up(VECTOR);
+    // A square wave as fast as it can be.
+    for (port, value) in
+        [(0x20, 0x11), (0x21, VECTOR), (0x21, 4), (0x21, 1), (0x21, 0xfe), (0x43, 0x36), (0x40, 2), (0x40, 0)]
+    {
+        assert_eq!(world.out(port, value), Next::Guest);
+    }
+    assert_eq!(world.execute(&[0xfa]), Next::Guest);
+    assert_eq!(world.execute(&[0xf4]), Next::Idle);
+    let halted = world.regs.rip;
+    for _ in 0..100 {
+        world.hv.machine.now += 100_000;
+        world.hv.timer_interrupt();
+        assert_eq!(world.hv.domains[0].vcpus[0].state, crate::domain::RunState::Blocked);
+        assert_eq!((world.hv.prepare_return(&mut world.regs), world.regs.rip), (Next::Idle, halted));
+    }
+}
+
 #[test]
 fn it_ends_by_its_exit_port() {
     let mut world = PcWorld::new();
