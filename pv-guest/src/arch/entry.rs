@@ -104,6 +104,54 @@ macro_rules! full_frame_handler {
     };
 }
 
+/// A stub for each exception, by an assembler's macro that takes the vector and whether there is an error code.
+macro_rules! exception_stubs {
+    ($stub:literal) => {
+        concat!(
+            ".irp vec, 0, 1, 2, 3, 4, 5, 6, 7\n",
+            $stub,
+            " \\vec, 0\n.endr\n",
+            $stub,
+            " 8, 1\n",
+            $stub,
+            " 9, 0\n",
+            ".irp vec, 10, 11, 12, 13, 14\n",
+            $stub,
+            " \\vec, 1\n.endr\n",
+            $stub,
+            " 15, 0\n",
+            $stub,
+            " 16, 0\n",
+            $stub,
+            " 17, 1\n",
+            ".irp vec, 18, 19, 20\n",
+            $stub,
+            " \\vec, 0\n.endr\n",
+            $stub,
+            " 21, 1\n",
+            ".irp vec, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31\n",
+            $stub,
+            " \\vec, 0\n.endr"
+        )
+    };
+}
+
+/// What a system call's entry stores below the return frame: a [`Frame`] from its `rax`.
+macro_rules! save_system_call {
+    () => {
+        "push rdi\npush rsi\npush rdx\npush r10\npush r8\npush r9\npush rax"
+    };
+}
+
+/// Undoes [`save_system_call`], but for the result.
+macro_rules! restore_system_call {
+    () => {
+        "add rsp, 8\npop r9\npop r8\npop r10\npop rdx\npop rsi\npop rdi"
+    };
+}
+
+pub(crate) use {exception_stubs, restore_system_call, save_system_call};
+
 global_asm!(
     // Exceptions. On the stack: RCX, R11, error code for some vectors, then the return frame.
     ".macro TRAP_STUB vec, has_error",
@@ -129,24 +177,7 @@ global_asm!(
     "trap_stub_table:",
     ".popsection",
     ".pushsection .text.entry, \"ax\", @progbits",
-    ".irp vec, 0, 1, 2, 3, 4, 5, 6, 7",
-    "    TRAP_STUB \\vec, 0",
-    ".endr",
-    "    TRAP_STUB 8, 1",
-    "    TRAP_STUB 9, 0",
-    ".irp vec, 10, 11, 12, 13, 14",
-    "    TRAP_STUB \\vec, 1",
-    ".endr",
-    "    TRAP_STUB 15, 0",
-    "    TRAP_STUB 16, 0",
-    "    TRAP_STUB 17, 1",
-    "    TRAP_STUB 18, 0",
-    "    TRAP_STUB 19, 0",
-    "    TRAP_STUB 20, 0",
-    "    TRAP_STUB 21, 1",
-    ".irp vec, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31",
-    "    TRAP_STUB \\vec, 0",
-    ".endr",
+    exception_stubs!("TRAP_STUB"),
     ".global event_entry",
     "event_entry:",
     "    pop rcx",
@@ -245,13 +276,7 @@ global_asm!(
     "    mov rcx, {user_rsp_slot}",
     "    mov rcx, [rcx]",
     "    mov [rsp + 24], rcx",
-    "    push rdi",
-    "    push rsi",
-    "    push rdx",
-    "    push r10",
-    "    push r8",
-    "    push r9",
-    "    push rax",
+    save_system_call!(),
     "    mov rcx, r10",
     "    cmp rax, {slots}",
     "    jae 4f",
@@ -259,13 +284,7 @@ global_asm!(
     "syscall_exit:",
     "    cmp byte ptr [rsp + {syscall_work}], 0",
     "    jne 5f",
-    "    add rsp, 8",
-    "    pop r9",
-    "    pop r8",
-    "    pop r10",
-    "    pop rdx",
-    "    pop rsi",
-    "    pop rdi",
+    restore_system_call!(),
     "    iretq",
     "4:  mov rax, -38", // ENOSYS
     "    jmp syscall_exit",
@@ -276,13 +295,7 @@ global_asm!(
     ".balign 16",
     ".global int80_entry",
     "int80_entry:",
-    "    push rdi",
-    "    push rsi",
-    "    push rdx",
-    "    push r10",
-    "    push r8",
-    "    push r9",
-    "    push rax",
+    save_system_call!(),
     "    cld",
     "    mov rcx, r10",
     "    cmp rax, {slots}",
@@ -290,13 +303,7 @@ global_asm!(
     "    call [SYSCALL_TABLE + rax * 8]",
     "    cmp byte ptr [rsp + {syscall_work}], 0",
     "    jne 5b",
-    "    add rsp, 8",
-    "    pop r9",
-    "    pop r8",
-    "    pop r10",
-    "    pop rdx",
-    "    pop rsi",
-    "    pop rdi",
+    restore_system_call!(),
     "    iretq",
     // A return to ring 3 failed on a segment this kernel never loads: RCX, R11, DS, ES, FS, GS, then the frame.
     ".global failsafe_entry",

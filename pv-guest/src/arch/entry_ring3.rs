@@ -9,7 +9,7 @@ use core::arch::global_asm;
 use paravane_abi::hypercall::{HYPERVISOR_IRET, SLOT_SIZE};
 use paravane_abi::regs::VGCF_IN_SYSCALL;
 
-use super::entry::{SYSCALL_SLOTS, SYSCALL_WORK};
+use super::entry::{SYSCALL_SLOTS, SYSCALL_WORK, restore_system_call, save_system_call};
 
 unsafe extern "C" {
     /// `syscall` and `int 0x80`, which look alike.
@@ -26,13 +26,7 @@ global_asm!(
     "ring3_system_call:",
     "    pop rcx",
     "    pop r11",
-    "    push rdi",
-    "    push rsi",
-    "    push rdx",
-    "    push r10",
-    "    push r8",
-    "    push r9",
-    "    push rax",
+    save_system_call!(),
     "    cld",
     "    mov rcx, r10",
     "    cmp rax, {slots}",
@@ -40,13 +34,7 @@ global_asm!(
     "    call [SYSCALL_TABLE + rax * 8]",
     "2:  cmp byte ptr [rsp + {syscall_work}], 0",
     "    jne 5f",
-    "    add rsp, 8",
-    "    pop r9",
-    "    pop r8",
-    "    pop r10",
-    "    pop rdx",
-    "    pop rsi",
-    "    pop rdi",
+    restore_system_call!(),
     // RCX and R11 need not come back: the hypervisor may use the quick way.
     "    push {in_syscall}",
     "    jmp hypercall_page + {iret}",

@@ -212,7 +212,7 @@ fn extension(out: &mut dyn Write) {
 /// The privileged instructions, and `popf`.
 fn instructions(out: &mut dyn Write) {
     let ring0 = facts().ring == 0;
-    for row in if ring0 { ring0::ROWS } else { ROWS } {
+    for row in if ring0 { ring0::ROWS } else { ROWS }.into_iter().flatten() {
         try_row(out, row);
     }
     if !set_iopl(0) {

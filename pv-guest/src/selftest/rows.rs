@@ -12,7 +12,7 @@ pub(super) const INVALID_OPCODE: u64 = 6;
 pub(super) const PROTECTION: u64 = 13;
 
 /// MSR number of the FS base.
-pub(super) const MSR_FS_BASE: u64 = 0xc000_0100;
+const MSR_FS_BASE: u64 = 0xc000_0100;
 /// An MSR that reads alike on every machine of this ABI: the page attribute table.
 const MSR_PAT: u64 = 0x277;
 const PAT_VALUE: u64 = 0x0000_0501_0007_0406;
@@ -63,7 +63,7 @@ pub(super) fn rax(rax: u64) -> Regs {
 }
 
 /// What a control register reads as, for rows that write the same value back.
-pub(super) fn current(read: Probe) -> Regs {
+fn current(read: Probe) -> Regs {
     let mut regs = Regs::default();
     probe::run(read, &mut regs);
     regs
@@ -86,20 +86,20 @@ fn mask_kept(_: &Regs, _: &Regs) -> bool {
     Shared::mask().load(core::sync::atomic::Ordering::SeqCst) == 1
 }
 
-pub(super) fn root_machine_address() -> u64 {
+fn root_machine_address() -> u64 {
     process::current().space.lock().root().pfn().mfn().address()
 }
 
 /// Reads a register through another probe and compares it with what was written.
-pub(super) fn reads_back(read: Probe, mask: u64) -> impl Fn(&Regs) -> bool {
+fn reads_back(read: Probe, mask: u64) -> impl Fn(&Regs) -> bool {
     move |before| {
         let mut regs = Regs::default();
         probe::run(read, &mut regs) == Outcome::Completed && (regs.rax ^ before.rax) & mask == 0
     }
 }
 
-pub(super) const CR0_PE_PG: u64 = 1 | 1 << 31;
-pub(super) const CR4_PAE: u64 = 1 << 5;
+const CR0_PE_PG: u64 = 1 | 1 << 31;
+const CR4_PAE: u64 = 1 << 5;
 
 pub(super) const fn fault(name: &'static str, probe: Probe, vector: u64) -> Row {
     Row { name, probe, iopl: Iopl::Zero, start: zeros, expect: Expect::Fault(vector) }
@@ -171,22 +171,8 @@ pub(super) const XSETBV: [Row; 7] = [
     xsetbv("xsetbv-other", || Regs { rcx: 1, ..rax(1) }, refused),
 ];
 
-/// The rows.
-pub const ROWS: &[Row] = &[
-    fault("cli", probe::cli, PROTECTION),
-    fault("sti", probe::sti, PROTECTION),
-    with_iopl(completes("cli-iopl1", probe::cli, zeros, mask_kept)),
-    with_iopl(completes("sti-iopl1", probe::sti, zeros, mask_kept)),
-    fault("hlt", probe::hlt, PROTECTION),
-    fault("in", probe::in_al, PROTECTION),
-    fault("out", probe::out_al, PROTECTION),
-    with_iopl(completes(
-        "in-iopl1",
-        probe::in_al,
-        || Regs { rdx: PORT, ..zeros() },
-        |_, after| after.rax & 0xff == 0xff,
-    )),
-    with_iopl(completes("out-iopl1", probe::out_al, || Regs { rdx: PORT, ..zeros() }, done)),
+/// Those about CR0, CR3, CR4 and the debug registers, which are alike in every ring.
+pub(super) const CONTROL: [Row; 11] = [
     completes("clts", probe::clts, zeros, |_, _| current(probe::read_cr0).rax & 8 == 0),
     completes("mov-from-cr0", probe::read_cr0, zeros, |_, after| after.rax & CR0_PE_PG == CR0_PE_PG),
     completes(
@@ -194,13 +180,6 @@ pub const ROWS: &[Row] = &[
         probe::write_cr0,
         || current(probe::read_cr0),
         |before, _| reads_back(probe::read_cr0, u64::MAX)(before),
-    ),
-    completes("mov-from-cr2", probe::read_cr2, zeros, |_, after| after.rax == Shared::fault_address()),
-    completes(
-        "mov-to-cr2",
-        probe::write_cr2,
-        || rax(0x1234_5000),
-        |before, _| reads_back(probe::read_cr2, u64::MAX)(before),
     ),
     completes("mov-from-cr3", probe::read_cr3, zeros, |_, after| after.rax == root_machine_address()),
     completes(
@@ -230,6 +209,45 @@ pub const ROWS: &[Row] = &[
         |before, _| reads_back(probe::read_dr7, u64::MAX)(before),
     ),
     completes("mov-from-dr7", probe::read_dr7, zeros, |_, after| after.rax == 0x400),
+];
+
+pub(super) const WRITE_CR2: Row = completes(
+    "mov-to-cr2",
+    probe::write_cr2,
+    || rax(0x1234_5000),
+    |before, _| reads_back(probe::read_cr2, u64::MAX)(before),
+);
+
+pub(super) const WRITE_FS_BASE: Row = completes(
+    "wrmsr",
+    probe::wrmsr,
+    || msr(MSR_FS_BASE, saved_fs_base()),
+    |before, _| {
+        let mut regs = msr(MSR_FS_BASE, 0);
+        probe::run(probe::rdmsr, &mut regs) == Outcome::Completed && value(&regs) == value(before)
+    },
+);
+
+/// The rows, where a hypervisor is known of.
+pub const ROWS: [&[Row]; 3] = [OWN, &CONTROL, &XSETBV];
+
+const OWN: &[Row] = &[
+    fault("cli", probe::cli, PROTECTION),
+    fault("sti", probe::sti, PROTECTION),
+    with_iopl(completes("cli-iopl1", probe::cli, zeros, mask_kept)),
+    with_iopl(completes("sti-iopl1", probe::sti, zeros, mask_kept)),
+    fault("hlt", probe::hlt, PROTECTION),
+    fault("in", probe::in_al, PROTECTION),
+    fault("out", probe::out_al, PROTECTION),
+    with_iopl(completes(
+        "in-iopl1",
+        probe::in_al,
+        || Regs { rdx: PORT, ..zeros() },
+        |_, after| after.rax & 0xff == 0xff,
+    )),
+    with_iopl(completes("out-iopl1", probe::out_al, || Regs { rdx: PORT, ..zeros() }, done)),
+    completes("mov-from-cr2", probe::read_cr2, zeros, |_, after| after.rax == Shared::fault_address()),
+    WRITE_CR2,
     fault("lgdt", probe::lgdt, PROTECTION),
     fault("lidt", probe::lidt, PROTECTION),
     fault("lldt", probe::lldt, PROTECTION),
@@ -239,31 +257,16 @@ pub const ROWS: &[Row] = &[
     depends("sldt", probe::sldt, prevented),
     depends("str", probe::str, prevented),
     completes("rdmsr", probe::rdmsr, || msr(MSR_PAT, 0), |_, after| value(after) == PAT_VALUE),
-    completes(
-        "wrmsr",
-        probe::wrmsr,
-        || msr(MSR_FS_BASE, saved_fs_base()),
-        |before, _| {
-            let mut regs = msr(MSR_FS_BASE, 0);
-            probe::run(probe::rdmsr, &mut regs) == Outcome::Completed && value(&regs) == value(before)
-        },
-    ),
+    WRITE_FS_BASE,
     // A hypercall does this.
     fault("invlpg", probe::invlpg, PROTECTION),
     completes("wbinvd", probe::wbinvd, zeros, done),
     fault("swapgs", probe::swapgs, PROTECTION),
     fault("sysretq", probe::sysretq, PROTECTION),
     fault("stac", probe::stac, INVALID_OPCODE),
-    XSETBV[0],
-    XSETBV[1],
-    XSETBV[2],
-    XSETBV[3],
-    XSETBV[4],
-    XSETBV[5],
-    XSETBV[6],
 ];
 
 /// The FS base to write back: the program's own.
-pub(super) fn saved_fs_base() -> u64 {
+fn saved_fs_base() -> u64 {
     process::current().fs_base()
 }

@@ -10,7 +10,7 @@ use core::sync::atomic::AtomicU64;
 
 use static_assertions::const_assert;
 
-use crate::arch::entry::{EXCEPTIONS, SYSCALL_SLOTS, SYSCALL_WORK};
+use crate::arch::entry::{EXCEPTIONS, SYSCALL_SLOTS, SYSCALL_WORK, exception_stubs, save_system_call};
 use crate::mm::addr::USER_END;
 
 // Where RCX is not canonical, `sysret` faults in ring 0 on the program's stack (CVE-2012-0217). What it returns to here is what
@@ -70,25 +70,7 @@ global_asm!(
     "    .skip 8",
     ".popsection",
     ".pushsection .text.entry, \"ax\", @progbits",
-    ".irp vec, 0, 1, 2, 3, 4, 5, 6, 7",
-    "    NATIVE_STUB \\vec, 0",
-    ".endr",
-    "    NATIVE_STUB 8, 1",
-    "    NATIVE_STUB 9, 0",
-    ".irp vec, 10, 11, 12, 13, 14",
-    "    NATIVE_STUB \\vec, 1",
-    ".endr",
-    "    NATIVE_STUB 15, 0",
-    "    NATIVE_STUB 16, 0",
-    "    NATIVE_STUB 17, 1",
-    ".irp vec, 18, 19, 20",
-    "    NATIVE_STUB \\vec, 0",
-    ".endr",
-    "    NATIVE_STUB 21, 1",
-    // The rest of the exceptions, then the interrupts.
-    ".irp vec, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31",
-    "    NATIVE_STUB \\vec, 0",
-    ".endr",
+    exception_stubs!("NATIVE_STUB"),
     ".irp vec, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47",
     "    NATIVE_STUB \\vec, 0",
     ".endr",
@@ -102,13 +84,7 @@ global_asm!(
     "    push r11",
     "    push {user_cs}",
     "    push rcx",
-    "    push rdi",
-    "    push rsi",
-    "    push rdx",
-    "    push r10",
-    "    push r8",
-    "    push r9",
-    "    push rax",
+    save_system_call!(),
     "    mov rcx, r10",
     "    cmp rax, {slots}",
     "    jae 4f",
