@@ -3,6 +3,7 @@
 use paravane_abi::regs::CpuUserRegs;
 
 use super::entry::Running;
+use super::linear::Linear;
 use super::{Pc, controls};
 use crate::crash::Reason;
 use crate::domain::{RunState, Shutdown};
@@ -10,14 +11,19 @@ use crate::emulate::{Direction, Mode, Segment};
 use crate::full::{Effect, Outcome, PortAccess, cr0, cr4};
 use crate::hypervisor::Hypervisor;
 use crate::machine::{Machine, SegmentBase};
-use crate::platform::{self, Width};
-
-/// What native kernels write to the exit port, as `cargo xtask qemu` reads it on a real machine.
-const EXIT_POWER_OFF: u32 = 0x10;
-const EXIT_REBOOT: u32 = 0x13;
+use crate::platform::{self, Width, verdict};
 
 /// Bits of CR4 that act as the guest chose them.
 const LIVE_CR4: u64 = cr4::TSD | cr4::FSGSBASE;
+
+/// What a kernel ended with, by what it wrote to the exit port.
+fn ended(value: u32) -> Shutdown {
+    match u8::try_from(value) {
+        Ok(verdict::POWER_OFF) => Shutdown::PowerOff,
+        Ok(verdict::REBOOT) => Shutdown::Reboot,
+        _ => Shutdown::Crash,
+    }
+}
 
 impl<M: Machine> Hypervisor<M> {
     /// Does what is to be done before the guest goes on.
@@ -38,11 +44,11 @@ impl<M: Machine> Hypervisor<M> {
             // Halting is looked at when the guest would go on.
             Effect::None | Effect::FlushCaches | Effect::Halt => {}
             Effect::LoadCr3(cr3) => self.change_translation(regs, |processor| {
-                let super::linear::Linear { frames, shadow } = &mut *processor.mem;
+                let Linear { frames, shadow } = &mut *processor.mem;
                 shadow.load_cr3(&*frames, cr3).discharge(frames.machine, frames.domain);
             }),
             Effect::InvalidatePage(address) => self.change_translation(regs, |processor| {
-                let super::linear::Linear { frames, shadow } = &mut *processor.mem;
+                let Linear { frames, shadow } = &mut *processor.mem;
                 shadow.invlpg(&*frames, address).discharge(frames.machine, frames.domain);
             }),
             Effect::Control { paging, fpu } => self.change_control(regs, paging, fpu),
@@ -81,7 +87,7 @@ impl<M: Machine> Hypervisor<M> {
         let (now, cr0, cr4) = (controls(&pc.cpu), pc.cpu.cr0, pc.cpu.cr4);
         if paging {
             self.change_translation(regs, |processor| {
-                let super::linear::Linear { frames, shadow } = &mut *processor.mem;
+                let Linear { frames, shadow } = &mut *processor.mem;
                 shadow
                     .set_controls(&*frames, now.write_protect, now.no_execute)
                     .discharge(frames.machine, frames.domain);
@@ -134,11 +140,8 @@ impl<M: Machine> Hypervisor<M> {
         match effect {
             platform::Effect::Nothing => {}
             platform::Effect::Console(byte) => self.print_of(domain, &[byte], None),
-            platform::Effect::Exit(EXIT_POWER_OFF) => self.stop_domain(domain, Shutdown::PowerOff),
-            platform::Effect::Exit(EXIT_REBOOT) | platform::Effect::Reboot => {
-                self.stop_domain(domain, Shutdown::Reboot);
-            }
-            platform::Effect::Exit(_) => self.stop_domain(domain, Shutdown::Crash),
+            platform::Effect::Exit(value) => self.stop_domain(domain, ended(value)),
+            platform::Effect::Reboot => self.stop_domain(domain, Shutdown::Reboot),
         }
         // The guest may have taken what was typed, and there is room for more.
         self.serve_console(domain);

@@ -15,7 +15,7 @@ mod ports;
 pub(super) mod tests;
 pub mod uart;
 
-pub use ports::{EXIT, Effect, Width};
+pub use ports::{EXIT, Effect, Width, verdict};
 
 use cmos::Cmos;
 use ports::Bus;

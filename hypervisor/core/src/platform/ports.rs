@@ -54,6 +54,18 @@ pub enum Effect {
 /// The port at which `cargo xtask qemu` puts QEMU's isa-debug-exit device on a real machine; four of them.
 pub const EXIT: u16 = 0xf4;
 const EXIT_LAST: u16 = EXIT + 3;
+
+/// What is written there: by the hypervisor on a real machine, and by kernels that believe themselves on one.
+pub mod verdict {
+    /// All is done.
+    pub const POWER_OFF: u8 = 0x10;
+    /// A kernel is broken.
+    pub const GUEST_CRASH: u8 = 0x11;
+    /// The hypervisor is.
+    pub const PANIC: u8 = 0x12;
+    /// Start again.
+    pub const REBOOT: u8 = 0x13;
+}
 /// The keyboard controller's status and command port, and its command that pulses the reset line (IBM PC/AT technical
 /// reference, "Keyboard Controller").
 const KEYBOARD: u16 = 0x64;

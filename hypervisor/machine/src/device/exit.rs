@@ -2,6 +2,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
+use paravane_core::platform::verdict;
 use x86_64::instructions::port::Port;
 use x86_64::instructions::{hlt, interrupts};
 
@@ -12,13 +13,13 @@ use crate::smp::stop;
 #[repr(u8)]
 pub enum Reason {
     /// The last domain powered off.
-    PowerOff = 0x10,
+    PowerOff = verdict::POWER_OFF,
     /// A domain crashed and nothing else is left to run.
-    GuestCrash = 0x11,
+    GuestCrash = verdict::GUEST_CRASH,
     /// The hypervisor panicked.
-    Panic = 0x12,
+    Panic = verdict::PANIC,
     /// A domain asked for a reboot.
-    Reboot = 0x13,
+    Reboot = verdict::REBOOT,
 }
 
 /// The port of the isa-debug-exit device, or 0 when the command line names none.
