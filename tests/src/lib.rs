@@ -11,3 +11,4 @@ pub mod rsp;
 pub mod scenario;
 pub mod source;
 pub mod status;
+pub mod trace;

@@ -1,0 +1,3 @@
+//! What happens during one operation, crossing by crossing.
+
+pub mod timeline;
