@@ -18,6 +18,8 @@ pub struct Registers {
     pub cs: u16,
     /// The stack segment selector.
     pub ss: u16,
+    /// RDI and RSI: a function's first two arguments.
+    pub arguments: [u64; 2],
 }
 
 impl Registers {
@@ -27,6 +29,18 @@ impl Registers {
         self.cs & 3
     }
 }
+
+/// The stub closed the connection, as it does when the emulator ends.
+#[derive(Debug)]
+struct Closed;
+
+impl std::fmt::Display for Closed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the debug stub closed the connection")
+    }
+}
+
+impl std::error::Error for Closed {}
 
 /// A connection to a stub.
 #[derive(Debug)]
@@ -38,11 +52,24 @@ pub struct Stub {
 impl Stub {
     /// Connects to the socket, which the emulator may still be about to make; the machine stops at that.
     pub fn connect(path: &Path, limit: Duration) -> Result<Self> {
+        let wait = || {
+            std::thread::sleep(Duration::from_millis(50));
+            Ok(true)
+        };
+        Self::connect_while(path, limit, wait)
+    }
+
+    /// The same while something is waited for again and again; it says whether the emulator still runs.
+    pub fn connect_while(
+        path: &Path,
+        limit: Duration,
+        mut wait: impl FnMut() -> Result<bool>,
+    ) -> Result<Self> {
         let start = Instant::now();
         let stream = loop {
             match UnixStream::connect(path) {
                 Ok(stream) => break stream,
-                Err(_) if start.elapsed() < limit => std::thread::sleep(Duration::from_millis(50)),
+                Err(_) if start.elapsed() < limit && wait()? => {}
                 Err(error) => return Err(error).context("connecting to the debug stub"),
             }
         };
@@ -53,6 +80,61 @@ impl Stub {
     /// Lets the machine run.
     pub fn resume(&mut self) -> Result<()> {
         self.send("c")
+    }
+
+    /// Waits until the machine stops by itself; false when it has ended.
+    pub fn stopped(&mut self) -> Result<bool> {
+        match self.receive() {
+            Ok(reply) if reply.starts_with('T') => Ok(true),
+            Ok(reply) if reply.starts_with(['W', 'X']) => Ok(false),
+            Ok(reply) => bail!("the stub told of {reply:?} in place of a stop"),
+            Err(error) if error.is::<Closed>() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Has the machine stop before it executes the instruction at an address.
+    pub fn set_breakpoint(&mut self, address: u64) -> Result<()> {
+        self.command(&format!("Z1,{address:x},1"))
+    }
+
+    /// Undoes that.
+    pub fn clear_breakpoint(&mut self, address: u64) -> Result<()> {
+        self.command(&format!("z1,{address:x},1"))
+    }
+
+    /// Reads memory through the stopped processor's tables.
+    pub fn memory(&mut self, address: u64, length: usize) -> Result<Vec<u8>> {
+        self.send(&format!("m{address:x},{length:x}"))?;
+        let reply = self.receive()?;
+        let bytes = reply.as_bytes().chunks(2).map(|digits| {
+            std::str::from_utf8(digits).ok().and_then(|digits| u8::from_str_radix(digits, 16).ok())
+        });
+        bytes.collect::<Option<Vec<u8>>>().with_context(|| format!("memory at {address:#x}: {reply:.40}"))
+    }
+
+    /// Has the emulator's monitor carry out a command; what it printed.
+    pub fn monitor(&mut self, command: &str) -> Result<String> {
+        let digits: String = command.bytes().map(|byte| format!("{byte:02x}")).collect();
+        self.send(&format!("qRcmd,{digits}"))?;
+        let mut printed = String::new();
+        loop {
+            let reply = self.receive()?;
+            match reply.strip_prefix('O') {
+                Some("K") => return Ok(printed),
+                Some(digits) => printed += digits,
+                None => bail!("the stub answered the monitor's {command:?} with {reply:?}"),
+            }
+        }
+    }
+
+    fn command(&mut self, text: &str) -> Result<()> {
+        self.send(text)?;
+        let reply = self.receive()?;
+        if reply != "OK" {
+            bail!("the stub answered {text} with {reply:?}");
+        }
+        Ok(())
     }
 
     /// Stops the machine where it is.
@@ -105,7 +187,7 @@ impl Stub {
             let mut bytes = [0; 4096];
             let count = self.stream.read(&mut bytes).context("reading from the debug stub")?;
             if count == 0 {
-                bail!("the debug stub closed the connection");
+                bail!(Closed);
             }
             self.received.extend_from_slice(&bytes[..count]);
         }
@@ -147,6 +229,7 @@ fn parse_registers(text: &str) -> Result<Registers> {
         Ok(value)
     };
     Ok(Registers {
+        arguments: [word(5 * 8, 8)?, word(4 * 8, 8)?],
         rsp: word(7 * 8, 8)?,
         rip: word(16 * 8, 8)?,
         cs: word(17 * 8 + 4, 4)? as u16,

@@ -1,87 +1,61 @@
-//! What an act costs, count by count: instructions by the time stamp counter, which counts them under `-icount shift=0`,
-//! and what the hypervisor counted meanwhile.
+//! What an act costs: instructions, by the time stamp counter, which counts them under `-icount shift=0`.
 
 use core::fmt::{self, Write};
 use core::hint::black_box;
 
-use paravane_abi::ring1::Ring1Counters;
-
-use crate::cpu_ops::facts;
+use super::marks;
 
 /// An act.
 pub type Act<'a> = &'a mut dyn FnMut();
 
-/// What an act cost.
-#[derive(Clone, Copy)]
-struct Cost {
-    instructions: u64,
-    counters: Option<Ring1Counters>,
-}
-
-/// Repetitions. Of each count the least is taken, so that a timer interrupt in one of them does not show.
+/// Repetitions of which the least is taken, so that a timer interrupt in one of them does not show.
 const RUNS: usize = 8;
+/// Most runs that are shown.
+const SHOWN: usize = 4;
 
-/// One run: the cost of the act, of calling it, and of looking.
+/// One run: the instructions of the act, of calling it, and of looking.
 #[inline(never)]
-fn once(act: Act<'_>) -> Cost {
+fn once(act: Act<'_>) -> u64 {
     let act = black_box(act);
-    let count = || facts().counters.map(|counters| counters());
-    let before = count();
     // SAFETY: RDTSC only reads the counter.
     let start = unsafe { core::arch::x86_64::_rdtsc() };
     act();
     // SAFETY: as above.
     let end = unsafe { core::arch::x86_64::_rdtsc() };
-    let after = count();
-    let counters = before.zip(after).map(|(before, after)| after.since(&before));
-    Cost { instructions: end.wrapping_sub(start), counters }
+    end.wrapping_sub(start)
 }
 
-/// The least of several runs, count by count.
-fn least(prepare: Act<'_>, act: Act<'_>) -> Cost {
-    let mut best = Cost { instructions: u64::MAX, counters: None };
+/// The least of several runs.
+fn least(prepare: Act<'_>, act: Act<'_>) -> u64 {
+    let mut best = u64::MAX;
     for _ in 0..RUNS {
         prepare();
-        let cost = once(act);
-        best.instructions = best.instructions.min(cost.instructions);
-        best.counters = match (best.counters, cost.counters) {
-            (Some(best), Some(cost)) => Some(each(&best, &cost, u64::min)),
-            (best, cost) => best.or(cost),
-        };
+        best = best.min(once(act));
     }
     best
 }
 
-/// The counts that a line tells, each made of two.
-fn each(a: &Ring1Counters, b: &Ring1Counters, of: fn(u64, u64) -> u64) -> Ring1Counters {
-    Ring1Counters {
-        hypercalls: of(a.hypercalls, b.hypercalls),
-        exceptions: of(a.exceptions, b.exceptions),
-        interrupts: of(a.interrupts, b.interrupts),
-        emulated: of(a.emulated, b.emulated),
-        events_delivered: of(a.events_delivered, b.events_delivered),
-        traps_bounced: of(a.traps_bounced, b.traps_bounced),
-        cr3_loads: of(a.cr3_loads, b.cr3_loads),
-        tlb_flushes: of(a.tlb_flushes, b.tlb_flushes),
-        invlpg: of(a.invlpg, b.invlpg),
-        total_entries: of(a.total_entries, b.total_entries),
+/// Runs the act once more between two marks, for whoever watches the machine, and again where that took longer than the least;
+/// the least of these runs is what it costs.
+fn show(name: &str, prepare: Act<'_>, act: Act<'_>, least: u64) -> u64 {
+    let mut best = u64::MAX;
+    for _ in 0..SHOWN {
+        prepare();
+        marks::begins(name);
+        best = best.min(once(act));
+        marks::ends(name);
+        if best <= least {
+            break;
+        }
     }
+    best
 }
 
-/// Counts an act and writes its line: `compare NAME instructions=N`, and where the hypervisor counts, `entries.REASON=N` for
-/// each reason, `cr3=N` and `flushes=N`. The cost of calling the act and of looking is taken off. `prepare` runs before
-/// each repetition.
+/// Counts an act and writes its line: `compare NAME instructions=N looking=N`. The second, the cost of calling an empty act
+/// and of looking, is taken off the first. `prepare` runs before each repetition.
 pub fn line(out: &mut dyn Write, name: &str, prepare: Act<'_>, act: Act<'_>) -> fmt::Result {
     let looking = least(&mut || (), &mut || ());
-    let cost = least(prepare, act);
-    write!(out, "compare {name} instructions={}", cost.instructions.saturating_sub(looking.instructions))?;
-    if let Some((all, looking)) = cost.counters.zip(looking.counters) {
-        let own = each(&all, &looking, u64::saturating_sub);
-        // An entry is one of three; hypercalls are counted one by one where several came in one entry.
-        let hypercalls = own.total_entries.saturating_sub(own.exceptions).saturating_sub(own.interrupts);
-        write!(out, " entries.hypercall={hypercalls} entries.exception={}", own.exceptions)?;
-        write!(out, " entries.interrupt={}", own.interrupts)?;
-        write!(out, " cr3={} flushes={}", own.cr3_loads, own.tlb_flushes + own.invlpg)?;
-    }
-    writeln!(out)
+    let least = least(prepare, act);
+    let cost = show(name, prepare, act, least);
+    writeln!(out, "compare {name} instructions={} looking={looking}", cost.saturating_sub(looking))
 }

@@ -2,6 +2,7 @@
 //! names are those of the list in `tests/src/compare/operations.rs`; the rest of that list is counted by a program.
 
 mod acts;
+pub mod marks;
 mod measure;
 
 use alloc::vec::Vec;
@@ -35,19 +36,20 @@ const ASKED: u64 = 1;
 
 /// Pages to be mapped, and another address space to go to.
 struct Stage {
-    frame: Pfn,
+    frames: [Pfn; 2],
     other: Root,
 }
 
 impl Stage {
     fn set() -> Result<Self> {
-        let frame = frames::alloc_zeroed().ok_or(Errno::ENOMEM)?;
+        let frame = || frames::alloc_zeroed().ok_or(Errno::ENOMEM);
+        let frames = [frame()?, frame()?];
         let other = Root::new(kernel_root())?;
         let space = process::current().space.lock();
         for n in 0..BATCH {
-            space.root().map(PLACE + n * PAGE, pte::entry(frame.mfn().0, KERNEL_RW))?;
+            space.root().map(PLACE + n * PAGE, pte::entry(frames[0].mfn().0, KERNEL_RW))?;
         }
-        Ok(Self { frame, other })
+        Ok(Self { frames, other })
     }
 
     /// The changes that set the first entries of the batch to a value.
@@ -57,12 +59,30 @@ impl Stage {
         (0..count).map(|n| leaf(n).set(entry)).collect()
     }
 
+    /// Entries that map pages: the first frame, and used, so that the processor and whoever walks tables for it knows them.
+    fn live(&self, count: u64) {
+        apply(&Self::changes(count, self.entry(0)), true);
+        for n in 0..count {
+            assert!(is_readable(PLACE + n * PAGE), "the stage is mapped");
+        }
+    }
+
+    fn entry(&self, frame: usize) -> u64 {
+        pte::entry(self.frames[frame].mfn().0, KERNEL_RW)
+    }
+
     fn strike(self) {
-        let mut changes = Self::changes(BATCH, 0);
-        changes.push(MapOp::FlushAll(CpuSet::EMPTY));
-        machine().map(&changes).expect("the comparison's own entries");
-        frames::release(self.frame);
+        apply(&Self::changes(BATCH, 0), true);
+        self.frames.into_iter().for_each(frames::release);
         self.other.destroy();
+    }
+}
+
+/// Makes changes to the stage's tables, and forgets what was read of them if asked.
+fn apply(changes: &[MapOp], forget: bool) {
+    machine().map(changes).expect("the comparison's own entries");
+    if forget {
+        machine().flush_all(CpuSet::EMPTY);
     }
 }
 
@@ -78,11 +98,9 @@ fn exceptions(out: &mut dyn Write) -> fmt::Result {
 
 /// Page tables and what the processor remembers of them.
 fn tables(out: &mut dyn Write, stage: &Stage) -> fmt::Result {
-    let entry = pte::entry(stage.frame.mfn().0, KERNEL_RW);
-    let apply = |changes: &[MapOp]| machine().map(changes).expect("the comparison's own entries");
     for (name, count) in [("pte-write", 1), ("pte-write-batch", BATCH)] {
-        let (unmap, map) = (Stage::changes(count, 0), Stage::changes(count, entry));
-        line(out, name, &mut || apply(&unmap), &mut || apply(&map))?;
+        let other = Stage::changes(count, stage.entry(1));
+        line(out, name, &mut || stage.live(count), &mut || apply(&other, false))?;
     }
     let own = process::current().space.lock().root().mfns();
     let other = stage.other.mfns();

@@ -88,7 +88,7 @@ fn make(item: Item) -> Arc<Node> {
     let permissions = match item {
         Item::Root | Item::Process(_) => 0o555,
         _ if item.kind_bits() == mode::SYMLINK => 0o777,
-        Item::File(index) if matches!(FILES[index].0, "cpus" | "crash" | "spin") => 0o600,
+        Item::File(index) if matches!(FILES[index].0, "compare" | "cpus" | "crash" | "spin") => 0o600,
         _ => 0o444,
     };
     Arc::new(Node::with_ino(ino, Kind::Proc(item), permissions))
@@ -194,6 +194,10 @@ impl Item {
                     b"iret\n" => power::return_from_nowhere(),
                     _ => power::crash(),
                 }
+            }
+            Item::File(index) if FILES[index].0 == "compare" => {
+                compare::marks::written(bytes)?;
+                Ok(bytes.len())
             }
             Item::File(index) if FILES[index].0 == "cpus" => {
                 cpu::hotplug::command(core::str::from_utf8(bytes).map_err(|_| Errno::EINVAL)?)?;

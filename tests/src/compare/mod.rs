@@ -3,26 +3,17 @@
 pub mod operations;
 pub mod rows;
 
-use crate::driver::{Driver, Stdin};
-use crate::scenario::{Context, LIMIT};
-use anyhow::{Result, bail};
+use crate::scenario::Context;
+use crate::trace::observe;
+use anyhow::Result;
 use operations::Machine;
 use rows::Row;
 
-/// Boots a machine and has its guest count everything.
+/// Boots a machine, has its guest do everything, and counts.
 ///
 /// # Errors
 ///
-/// The run failed, or its lines cannot be read.
+/// The run failed, or its lines or its log cannot be read.
 pub fn observe(context: &Context, machine: Machine) -> Result<Vec<Row>> {
-    // Nobody types: when a byte comes would be the host's doing, and the counts of long operations show it.
-    let common = ["--icount", "--guest", "pv-guest,extra=role=compare"];
-    let mut driver = Driver::start(context.qemu(&[machine.arguments(), &common].concat()), Stdin::Null)?;
-    let status = driver.finish(LIMIT)?;
-    let lines = driver.console.lines();
-    let done = lines.iter().any(|line| line == rows::DONE);
-    if !status.success() || !done {
-        bail!("{} ended with {status}; printed last:\n{}", machine.name(), driver.tail());
-    }
-    rows::parse(lines, machine)
+    Ok(observe::observe(context, machine)?.iter().map(Row::from).collect())
 }

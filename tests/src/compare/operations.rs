@@ -51,18 +51,6 @@ impl Machine {
             Self::Xen => &["--hypervisor", "xen"],
         }
     }
-
-    /// Why nobody counts entries, table switches and flushes there; `None` where they are counted.
-    #[must_use]
-    pub const fn uncounted(self) -> Option<&'static str> {
-        match self {
-            Self::PvRing1 => None,
-            Self::Trap => Some("the kernel knows of nobody whom it could ask"),
-            Self::Native => Some("there is no hypervisor that counts"),
-            Self::PvRing3 => Some("the counts are read by a call of the ring-1 extension"),
-            Self::Xen => Some("Xen shows a guest no counts"),
-        }
-    }
 }
 
 /// An operation: a row.

@@ -155,7 +155,7 @@ mod tests {
     }
 
     fn at(rip: u64, cs: u16) -> Registers {
-        Registers { rip, rsp: 0, cs, ss: 0 }
+        Registers { rip, rsp: 0, cs, ss: 0, arguments: [0; 2] }
     }
 
     #[test]

@@ -4,9 +4,13 @@ use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use paravane_tests::compare::operations::{Machine, Operation};
 use paravane_tests::compare::rows::{Cell, Row, cell};
+use std::collections::BTreeMap;
 
-/// All cells. Each shows instructions, the ratio to native where that was counted, and where the hypervisor counts its
-/// entries, the loads of CR3 and the flushes.
+/// Most reasons for entries that a cell names; the rest it sums.
+const REASONS: usize = 3;
+
+/// All cells. Each shows instructions, the ratio to native where that was counted, entries into the hypervisor by reason, loads
+/// of CR3 and flushes.
 pub fn of(rows: &[Row], operations: &[&Operation], machines: &[Machine]) -> Table {
     let mut table = Table::new();
     let names = machines.iter().map(|machine| machine.name());
@@ -34,29 +38,35 @@ fn shown(cell: Cell<'_>, native: Option<u64>) -> String {
         let tenths = row.instructions.saturating_mul(10) / native;
         text += &format!(" ({}.{}x)", tenths / 10, tenths % 10);
     }
-    if let Some(counted) = &row.counted {
-        let entries = counted.entries.iter().filter(|(_, count)| **count > 0);
-        let entries: Vec<String> = entries.map(|(reason, count)| format!("{count} {reason}")).collect();
-        let entries = if entries.is_empty() { "no entry".to_owned() } else { entries.join(", ") };
-        text += &format!("\n{entries}; cr3 {}, flush {}", counted.cr3_loads, counted.flushes);
+    let counted = &row.counted;
+    if row.machine != Machine::Native {
+        text += &format!("\n{}", entries(&counted.entries));
     }
-    text
+    text + &format!("\ncr3 {}, flush {}", counted.cr3_loads, counted.flushes)
+}
+
+/// The most frequent reasons, a line each.
+fn entries(entries: &BTreeMap<String, u64>) -> String {
+    let mut by_count: Vec<(&String, &u64)> = entries.iter().collect();
+    by_count.sort_by_key(|(name, count)| (std::cmp::Reverse(**count), *name));
+    let (named, rest) = by_count.split_at(by_count.len().min(REASONS));
+    let mut lines: Vec<String> = named.iter().map(|(name, count)| format!("{count} {name}")).collect();
+    if !rest.is_empty() {
+        lines.push(format!("{} others", rest.iter().map(|(_, count)| **count).sum::<u64>()));
+    }
+    if lines.is_empty() { "no entry".to_owned() } else { lines.join("\n") }
 }
 
 /// The reasons for what is not there, a line each.
 pub fn reasons(operations: &[&Operation], machines: &[Machine]) -> Vec<String> {
-    let absent = operations.iter().flat_map(|operation| {
-        let on = |machine: &Machine| {
-            let reason = operation.absent_on(*machine)?;
-            Some(format!("n/a {} on {}: {reason}", operation.name, machine.name()))
-        };
-        machines.iter().filter_map(on)
-    });
-    let uncounted = machines.iter().filter_map(|machine| {
-        let reason = machine.uncounted()?;
-        Some(format!("n/a entries, cr3 and flushes on {}: {reason}", machine.name()))
-    });
-    absent.chain(uncounted).collect()
+    let on = |operation: &Operation, machine: Machine| {
+        let reason = operation.absent_on(machine)?;
+        Some(format!("n/a {} on {}: {reason}", operation.name, machine.name()))
+    };
+    operations
+        .iter()
+        .flat_map(|operation| machines.iter().filter_map(move |machine| on(operation, *machine)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -64,29 +74,35 @@ mod tests {
     use super::*;
     use paravane_tests::compare::operations::named;
     use paravane_tests::compare::rows::Counted;
-    use std::collections::BTreeMap;
 
     #[test]
     fn cells_are_counts_ratios_and_reasons() {
         let row =
             |operation, machine, instructions, counted| Row { operation, machine, instructions, counted };
-        let entries = BTreeMap::from([("exception".to_owned(), 1), ("hypercall".to_owned(), 0)]);
+        let entries = [("#BP", 7), ("#GP", 1), ("#PF", 2), ("interrupt", 1), ("syscall", 3)];
+        let entries = BTreeMap::from(entries.map(|(name, count)| (name.to_owned(), count)));
         let rows = [
-            row("int3", Machine::Native, 40, None),
-            row("int3", Machine::PvRing1, 2050, Some(Counted { entries, cr3_loads: 2, flushes: 0 })),
-            row("null-syscall", Machine::PvRing1, 35, Some(Counted::default())),
+            row("int3", Machine::Native, 40, Counted::default()),
+            row("int3", Machine::PvRing1, 2050, Counted { entries, cr3_loads: 2, flushes: 0 }),
+            row("null-syscall", Machine::PvRing1, 35, Counted::default()),
         ];
         let operations = ["int3", "null-syscall", "null-hypercall"].map(|name| named(name).unwrap());
         let machines = [Machine::Native, Machine::PvRing1];
         let text = of(&rows, &operations, &machines).to_string();
-        assert!(text.contains("2050 (51.2x)") && text.contains("1 exception; cr3 2, flush 0"), "{text}");
-        assert!(text.contains("no entry; cr3 0"), "{text}");
-        assert!(text.contains("n/a") && text.contains("MISSING"), "{text}");
+        for part in [
+            "2050 (51.2x)",
+            "7 #BP",
+            "3 syscall",
+            "2 #PF",
+            "2 others",
+            "cr3 2, flush 0",
+            "no entry",
+            "n/a",
+            "MISSING",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
         let reasons = reasons(&operations, &machines);
-        assert!(
-            reasons.contains(&"n/a null-hypercall on native: there is no hypervisor".to_owned()),
-            "{reasons:?}"
-        );
-        assert_eq!(reasons.len(), 2);
+        assert_eq!(reasons, ["n/a null-hypercall on native: there is no hypervisor"]);
     }
 }
