@@ -4,6 +4,7 @@ use core::fmt::{self, Write};
 use core::hint::black_box;
 
 use super::marks;
+use crate::boot;
 
 /// An act.
 pub type Act<'a> = &'a mut dyn FnMut();
@@ -51,9 +52,18 @@ fn show(name: &str, prepare: Act<'_>, act: Act<'_>, least: u64) -> u64 {
     best
 }
 
-/// Counts an act and writes its line: `compare NAME instructions=N looking=N`. The second, the cost of calling an empty act
+/// Whether the kernel's arguments ask for an operation: `only=` names some, with colons between them; else all are wanted.
+fn is_wanted(name: &str) -> bool {
+    let only = boot::cmdline().split_whitespace().find_map(|word| word.strip_prefix("only="));
+    only.is_none_or(|names| names.split(':').any(|wanted| wanted == name))
+}
+
+/// Counts an act, if it is wanted, and writes its line: `compare NAME instructions=N looking=N`. The second, the cost of calling an empty act
 /// and of looking, is taken off the first. `prepare` runs before each repetition.
 pub fn line(out: &mut dyn Write, name: &str, prepare: Act<'_>, act: Act<'_>) -> fmt::Result {
+    if !is_wanted(name) {
+        return Ok(());
+    }
     let looking = least(&mut || (), &mut || ());
     let least = least(prepare, act);
     let cost = show(name, prepare, act, least);

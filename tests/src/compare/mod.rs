@@ -2,18 +2,19 @@
 
 pub mod operations;
 pub mod rows;
+pub mod theory;
 
 use crate::scenario::Context;
 use crate::trace::observe;
 use anyhow::Result;
-use operations::Machine;
+use operations::{Machine, Operation};
 use rows::Row;
 
-/// Boots a machine, has its guest do everything, and counts.
+/// Boots a machine, has its guest do these operations, and counts.
 ///
 /// # Errors
 ///
 /// The run failed, or its lines or its log cannot be read.
-pub fn observe(context: &Context, machine: Machine) -> Result<Vec<Row>> {
-    Ok(observe::observe(context, machine)?.iter().map(Row::from).collect())
+pub fn observe(context: &Context, machine: Machine, operations: &[&Operation]) -> Result<Vec<Row>> {
+    Ok(observe::observe(context, machine, operations)?.iter().map(Row::from).collect())
 }

@@ -7,7 +7,7 @@
 use super::replay::{Replay, Window};
 use super::symbols::Symbols;
 use super::timeline::{Lane, Timeline};
-use crate::compare::operations::{Machine, named};
+use crate::compare::operations::{Machine, OPERATIONS, Operation, named};
 use crate::compare::rows::{self, Counts};
 use crate::driver::{Driver, Stdin};
 use crate::rsp::Stub;
@@ -57,13 +57,13 @@ impl Drop for Scratch {
     }
 }
 
-/// Boots a machine, has its guest do every operation, and watches. Of each operation there is what the guest counted and what the
+/// Boots a machine, has its guest do the operations that it has, and watches. Of each operation there is what the guest counted and what the
 /// log showed; the two agree to the last instruction.
 ///
 /// # Errors
 ///
 /// The run failed, its log cannot be read, or guest and log disagree.
-pub fn observe(context: &Context, machine: Machine) -> Result<Vec<Timeline>> {
+pub fn observe(context: &Context, machine: Machine, operations: &[&Operation]) -> Result<Vec<Timeline>> {
     let kernel = Symbols::read(&context.images.join("pv-guest.elf"))?;
     let hypervisor = match machine {
         Machine::Xen | Machine::Native => Symbols::default(),
@@ -75,7 +75,7 @@ pub fn observe(context: &Context, machine: Machine) -> Result<Vec<Timeline>> {
     let reader = read_log(machine, marks.begins, scratch.log.clone());
     // Held open, so that the reader finds a writer even if the machine never logs.
     let writer = File::options().write(true).open(&scratch.log).context("opening the log")?;
-    let run = run(context, machine, &scratch, &marks);
+    let run = run(context, machine, operations, &scratch, &marks);
     drop(writer);
     let windows = reader.join().map_err(|_| anyhow!("the reader of the log panicked"))?;
     let (names, lines) = run?;
@@ -104,12 +104,14 @@ pub fn observe(context: &Context, machine: Machine) -> Result<Vec<Timeline>> {
 fn run(
     context: &Context,
     machine: Machine,
+    operations: &[&Operation],
     scratch: &Scratch,
     marks: &Marks,
 ) -> Result<(Vec<String>, Vec<String>)> {
     let gdb = format!("--gdb=unix:{},server=on,wait=off", scratch.socket.display());
     // Nobody types: when a byte comes would be the host's doing, and the counts of long operations show it.
-    let common = ["--icount", "--guest", "pv-guest,extra=role=compare", &gdb, "--gdb-wait"];
+    let guest = format!("pv-guest,extra=role=compare{}", only(operations));
+    let common = ["--icount", "--guest", &guest, &gdb, "--gdb-wait"];
     let mut driver = Driver::start(context.qemu(&[machine.arguments(), &common].concat()), Stdin::Null)?;
     let names = watch(&mut driver, &scratch.socket, &scratch.log, marks);
     if names.is_err() {
@@ -123,6 +125,15 @@ fn run(
         bail!("{} ended with {status}; printed last:\n{}", machine.name(), driver.tail());
     }
     Ok((names, lines))
+}
+
+/// What tells the guest that some operations are wanted; nothing when all are.
+fn only(operations: &[&Operation]) -> String {
+    if operations.len() == OPERATIONS.len() {
+        return String::new();
+    }
+    let names: Vec<&str> = operations.iter().map(|operation| operation.name).collect();
+    format!(" only={}", names.join(":"))
 }
 
 /// Stops the machine at each mark, and has it log in between.

@@ -9,6 +9,7 @@ use crate::{build, cli, run, stop};
 use anyhow::{Context, Result};
 use paravane_tests::compare::operations::{Machine, OPERATIONS, Operation, named};
 use paravane_tests::compare::rows::{self, Row};
+use paravane_tests::compare::theory;
 use paravane_tests::status::Status;
 use paravane_tests::{compare, scenario};
 
@@ -21,14 +22,13 @@ pub fn command(project: &Project, options: &cli::Compare) -> Result<Status> {
     let operations = chosen_operations(&options.operations)?;
     let machines = chosen_machines(&options.machine)?;
     let context = prepare(project, options, &machines)?;
-    let (mut counted, mut faults) = run_all(&context, &machines);
+    let (counted, mut faults) = run_all(&context, &machines, &operations);
     if options.twice {
-        let (again, other_faults) = run_all(&context, &machines);
+        let (again, other_faults) = run_all(&context, &machines, &operations);
         faults
             .extend(rows::differences(&counted, &again).into_iter().map(|line| format!("two runs: {line}")));
         faults.extend(other_faults.into_iter().filter(|fault| !faults.contains(fault)).collect::<Vec<_>>());
     }
-    counted.retain(|row| operations.iter().any(|operation| operation.name == row.operation));
     // A machine that did not run is one fault, not one for each of its cells.
     let ran: Vec<Machine> = machines
         .iter()
@@ -36,6 +36,7 @@ pub fn command(project: &Project, options: &cli::Compare) -> Result<Status> {
         .filter(|machine| counted.iter().any(|row| row.machine == *machine))
         .collect();
     faults.extend(rows::faults(&counted, &operations, &ran));
+    faults.extend(theory::broken(&counted).into_iter().map(|line| format!("theory: {line}")));
     println!("{}", table::of(&counted, &operations, &machines));
     table::reasons(&operations, &machines).iter().for_each(|line| println!("{line}"));
     if let Some(path) = &options.json {
@@ -90,11 +91,15 @@ fn prepare(project: &Project, options: &cli::Compare, machines: &[Machine]) -> R
 }
 
 /// Boots each machine once: what was counted, and what kept a machine from counting.
-fn run_all(context: &scenario::Context, machines: &[Machine]) -> (Vec<Row>, Vec<String>) {
+fn run_all(
+    context: &scenario::Context,
+    machines: &[Machine],
+    operations: &[&Operation],
+) -> (Vec<Row>, Vec<String>) {
     let (mut counted, mut faults) = (Vec::new(), Vec::new());
     for &machine in machines {
         run::say(format_args!("counting on {}", machine.name()));
-        match compare::observe(context, machine) {
+        match compare::observe(context, machine, operations) {
             Ok(rows) => counted.extend(rows),
             Err(error) => faults.push(format!("{error:#}")),
         }

@@ -6,6 +6,7 @@
 extern crate alloc;
 
 use alloc::format;
+use alloc::string::String;
 use core::arch::x86_64::_rdtsc;
 use core::cell::Cell;
 use core::hint::black_box;
@@ -87,11 +88,32 @@ fn line(name: &str, act: &mut dyn FnMut()) {
     println!("compare {name} instructions={} looking={looking}", cost.saturating_sub(looking));
 }
 
+/// What is wanted: the words after `only=` in the kernel's arguments, with colons between them; everything when there is none.
+struct Wanted(Option<String>);
+
+impl Wanted {
+    fn read() -> Self {
+        let text = file::read_text("/proc/cmdline").unwrap_or_default();
+        Self(text.split_whitespace().find_map(|word| word.strip_prefix("only=")).map(String::from))
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.as_ref().is_none_or(|names| names.split(':').any(|wanted| wanted == name))
+    }
+
+    /// Counts an operation, if it is wanted.
+    fn line(&self, name: &str, act: &mut dyn FnMut()) {
+        if self.has(name) {
+            line(name, act);
+        }
+    }
+}
+
 fn main(args: &Args) -> i32 {
     if args.get(1) == "nothing" {
         return 0;
     }
-    if let Err(error) = operations() {
+    if let Err(error) = operations(&Wanted::read()) {
         println!("FAILED compare: {error}");
         return 1;
     }
@@ -106,23 +128,23 @@ fn main(args: &Args) -> i32 {
     0
 }
 
-fn operations() -> sys::Result<()> {
-    line("null-syscall", &mut || {
+fn operations(wanted: &Wanted) -> sys::Result<()> {
+    wanted.line("null-syscall", &mut || {
         sys::getpid();
     });
-    page_faults()?;
-    process_switch()?;
-    ping_pong()?;
-    line("fork-wait", &mut || {
+    page_faults(wanted)?;
+    process_switch(wanted)?;
+    ping_pong(wanted)?;
+    wanted.line("fork-wait", &mut || {
         let _ = process::run(|| 0);
     });
-    line("fork-exec-wait", &mut || {
+    wanted.line("fork-exec-wait", &mut || {
         let _ = process::run(|| {
             process::exec("/bin/compare", &["compare", "nothing"]);
             127
         });
     });
-    line("mmap-touch-munmap", &mut || {
+    wanted.line("mmap-touch-munmap", &mut || {
         let Ok(at) = sys::mmap_anonymous(TOUCHED * PAGE, PROT_READ | PROT_WRITE) else { return };
         for n in 0..TOUCHED {
             // SAFETY: inside the fresh mapping.
@@ -131,7 +153,7 @@ fn operations() -> sys::Result<()> {
         // SAFETY: nobody else uses the mapping.
         let _ = unsafe { sys::munmap(at, TOUCHED * PAGE) };
     });
-    line("shell-script", &mut || {
+    wanted.line("shell-script", &mut || {
         let _ = process::run(|| {
             process::exec("/bin/sh", &["sh", "-c", SCRIPT]);
             127
@@ -141,11 +163,11 @@ fn operations() -> sys::Result<()> {
 }
 
 /// First writes to pages of a mapping, one in each run.
-fn page_faults() -> sys::Result<()> {
+fn page_faults(wanted: &Wanted) -> sys::Result<()> {
     let length = (1 + RUNS + 2 * SHOWN) * PAGE;
     let at = sys::mmap_anonymous(length, PROT_READ | PROT_WRITE)?;
     let next = Cell::new(0);
-    line("user-page-fault", &mut || {
+    wanted.line("user-page-fault", &mut || {
         let offset = next.replace(next.get() + PAGE) % length;
         // SAFETY: inside the mapping, which nobody else uses.
         unsafe { at.add(offset).write_volatile(1) };
@@ -155,19 +177,19 @@ fn page_faults() -> sys::Result<()> {
 }
 
 /// To another process and back: two switches.
-fn process_switch() -> sys::Result<()> {
+fn process_switch(wanted: &Wanted) -> sys::Result<()> {
     let other = process::spawn(|| {
         loop {
             sys::sched_yield();
         }
     })?;
-    line("process-switch", &mut sys::sched_yield);
+    wanted.line("process-switch", &mut sys::sched_yield);
     sys::kill(other as isize, signal::SIGKILL)?;
     process::wait(other).map(drop)
 }
 
 /// A byte to a child and one back, through two pipes.
-fn ping_pong() -> sys::Result<()> {
+fn ping_pong(wanted: &Wanted) -> sys::Result<()> {
     let (to_read, to_write) = sys::pipe()?;
     let (from_read, from_write) = sys::pipe()?;
     let child = process::spawn(|| {
@@ -176,7 +198,7 @@ fn ping_pong() -> sys::Result<()> {
         while sys::read(to_read, &mut byte) == Ok(1) && io::write_all(from_write, &byte).is_ok() {}
         0
     })?;
-    line("pipe-ping-pong", &mut || {
+    wanted.line("pipe-ping-pong", &mut || {
         let mut byte = [7];
         let _ = sys::write(to_write, &byte);
         let _ = sys::read(from_read, &mut byte);
