@@ -28,6 +28,8 @@ pub enum Command {
     Oracle(Oracle),
     /// Count what each operation costs on each machine, side by side
     Compare(Compare),
+    /// Remake the book's tables of counts from docs/compare.json
+    Figures,
     /// Run the conformance suite of Xen's PV ABI on Paravane, or on real Xen
     Conformance(Box<Conformance>),
     /// Plant faults in the hypervisor, one at a time, and run the conformance suite on each

@@ -6,6 +6,7 @@ mod cli;
 mod compare;
 mod conformance;
 mod digest;
+mod figures;
 mod image;
 mod mutants;
 mod oracle;
@@ -35,6 +36,7 @@ fn dispatch(cli: cli::Cli) -> anyhow::Result<Status> {
         cli::Command::Image(options) => image::command(&project, &options),
         cli::Command::Oracle(options) => oracle::command(&project, &options),
         cli::Command::Compare(options) => compare::command(&project, &options),
+        cli::Command::Figures => figures::command(&project),
         cli::Command::Conformance(options) => conformance::command(&project, &options),
         cli::Command::Mutants(options) => mutants::command(&project, &options),
         cli::Command::Test(options) => test::command(&project, &options),
