@@ -1,5 +1,6 @@
 //! What each operation costs on each machine: the list, and how a machine is asked.
 
+pub mod json;
 pub mod operations;
 pub mod rows;
 pub mod theory;

@@ -3,6 +3,7 @@
 
 mod attack;
 mod budget;
+mod compare;
 mod conformance;
 mod demonstration;
 mod domains;
@@ -70,6 +71,8 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "boot/lesson-repeats", tier: Tier::Ci, run: demonstration::lesson_repeats },
     Scenario { name: "boot/rings", tier: Tier::Ci, run: rings::sampled },
     Scenario { name: "boot/budgets", tier: Tier::Ci, run: budget::round_trips },
+    Scenario { name: "compare/two", tier: Tier::Ci, run: compare::two },
+    Scenario { name: "compare/all", tier: Tier::Full, run: compare::all },
     Scenario { name: "boot/shell/terminal", tier: Tier::Ci, run: shell::terminal },
     Scenario { name: "boot/shell/leave", tier: Tier::Ci, run: shell::leave },
     Scenario { name: "boot/shell/killed", tier: Tier::Ci, run: shell::killed },

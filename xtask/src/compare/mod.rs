@@ -1,12 +1,12 @@
 //! `cargo xtask compare`: counts what each operation costs on each machine, and shows it side by side.
 
-mod json;
 mod table;
 
 use crate::project::Project;
 use crate::setup::{self, Bring, fixtures};
 use crate::{build, cli, run, stop};
 use anyhow::{Context, Result};
+use paravane_tests::compare::json;
 use paravane_tests::compare::operations::{Machine, OPERATIONS, Operation, named};
 use paravane_tests::compare::rows::{self, Row};
 use paravane_tests::compare::theory;
