@@ -74,6 +74,12 @@ pub const NOTE_TYPE_MODES: u32 = 1;
 /// 4 GiB. RSP and all other registers are undefined. By [`XEN_ELFNOTE_PHYS32_ENTRY`](crate::elfnote::XEN_ELFNOTE_PHYS32_ENTRY)
 /// the same kernel starts in 32-bit mode.
 pub const NOTE_TYPE_PHYS64_ENTRY: u32 = 2;
+/// Note type: where the kernel has instructions that a processor in ring 1 executes otherwise than one in ring 0, without a
+/// trap; two u64, the virtual addresses of the first byte of a list of [`SensitiveSite`] and of the first behind it.
+///
+/// The list lies in the image, as does what it names. It is read when a PC's memory has been filled, and only where the
+/// domain's configuration asks for it.
+pub const NOTE_TYPE_SENSITIVE_SITES: u32 = 3;
 /// In the modes note: the kernel can run in ring 1 (`pv-ring1`).
 pub const MODE_PV_RING1: u64 = 1 << 0;
 
@@ -138,6 +144,18 @@ pub const USER_RSP_SLOT: u64 = ENTRY_AREA + ENTRY_STACK_OFFSET;
 
 pub use crate::hypercall::HYPERVISOR_RING1_OP;
 pub use crate::hypercall::ring1_op::RING1_OP_READ_COUNTERS;
+
+/// Where a sensitive instruction stands: 16 bytes of the list that a note of type [`NOTE_TYPE_SENSITIVE_SITES`] names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct SensitiveSite {
+    /// Its virtual address.
+    pub address: u64,
+    /// Its length in bytes, 1 to 15.
+    pub length: u8,
+    /// Nothing; not looked at.
+    pub reserved: [u8; 7],
+}
 
 /// What the hypervisor counts for a domain: 80 bytes, all counts since the domain started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]

@@ -91,6 +91,8 @@ Examples:
                                                  two domains
   cargo xtask qemu --machine pv-ring3 </dev/null the same kernel by Xen's own ABI, in ring 3
   cargo xtask qemu --machine native </dev/null   the same kernel without a hypervisor
+  cargo xtask qemu --machine trap --guest pv-guest,patch_sites=1,extra=role=refuses </dev/null
+                                                 where x86 refuses to be virtualized, and what helps
   cargo xtask qemu --hypervisor xen </dev/null   the same kernel on Debian's Xen 4.17, as its first domain
   cargo xtask qemu --hypervisor xen --domu </dev/null
                                                  and as a domain that a toolstack builds there
@@ -155,6 +157,9 @@ pub struct Qemu {
     /// What executes the machine: tcg or kvm
     #[arg(long, default_value = "tcg")]
     pub accel: String,
+    /// The emulated processor, in QEMU's words: max,-umip is one without UMIP [default: max; on Xen max,-smap]
+    #[arg(long, value_name = "MODEL")]
+    pub cpu: Option<String>,
     /// Open QEMU's debug stub, on port 1234 or where QEMU's -gdb says
     #[arg(long, value_name = "DEVICE", num_args = 0..=1, require_equals = true,
           default_missing_value = "tcp::1234")]

@@ -23,7 +23,7 @@ use crate::hypervisor::{Hypervisor, Leave};
 use crate::lifecycle::{Destruction, Job, Step};
 use crate::machine::Machine;
 use crate::pagetable::{Budget, DomainMemory, OpError, Paging, VcpuPaging};
-use crate::pc::{self, Pc, PcFrames, PcMemory};
+use crate::pc::{self, Patching, Pc, PcFrames, PcMemory};
 use crate::sched;
 use crate::time::TimePublisher;
 
@@ -134,7 +134,13 @@ struct Filled {
     memory: DomainMemory,
     paging: VcpuPaging,
     /// A PC's memory, and what else it takes.
-    pc: Option<(PcMemory, Option<PcFrames>)>,
+    pc: Option<PcParts>,
+}
+
+struct PcParts {
+    memory: PcMemory,
+    frames: Option<PcFrames>,
+    patching: Patching,
 }
 
 impl Construction {
@@ -347,7 +353,11 @@ impl<M: Machine> Hypervisor<M> {
                 };
                 let [console, store] = rings;
                 let (console, store) = (ring(console, port.console), ring(store, port.store));
-                let pc = matches!(start, Start::Pc(_)).then(|| (PcMemory::new(mfns), None));
+                let pc = plan.arrangement.pc().map(|layout| PcParts {
+                    memory: PcMemory::new(mfns),
+                    frames: None,
+                    patching: Patching::new(&plan.image.notes, layout.sites),
+                });
                 let memory = DomainMemory::new(id, plan.machine.paging(), plan.config.vcpus);
                 let paging = VcpuPaging::new();
                 Stage::Tables(Box::new(Filled {
@@ -383,12 +393,14 @@ impl<M: Machine> Hypervisor<M> {
         let Filled { id, console, store, start, memory, paging, pc, .. } = filled;
         let start = match (start, pc) {
             (Start::Pv(start), _) => start,
-            (Start::Pc(_), Some((memory, frames))) => {
+            (Start::Pc(_), Some(PcParts { memory, frames, patching })) => {
                 if frames.is_none() {
                     let taken = PcFrames::take(&mut self.frames, &self.machine);
                     *frames = Some(taken.ok_or(AllocError::OutOfMemory)?);
                 }
-                return memory.hold(&mut self.frames, &self.machine, *id).map_err(ConstructError::Tables);
+                let held =
+                    memory.hold(&mut self.frames, &self.machine, *id).map_err(ConstructError::Tables)?;
+                return Ok(held && patching.step(&self.frames, &self.machine, *id, memory));
             }
             (Start::Pc(_), None) => return Ok(true),
         };
@@ -439,7 +451,7 @@ impl<M: Machine> Hypervisor<M> {
                 first_state(&mut vcpus[0], plan.machine.policy(), &start, paging);
                 None
             }
-            Start::Pc(start) => pc.and_then(|(memory, frames)| {
+            Start::Pc(start) => pc.and_then(|PcParts { memory, frames, patching }| {
                 let known = (&self.frames, &self.machine);
                 let model = self.pc_model();
                 let (seconds, nanoseconds) = self.wallclock;
@@ -450,7 +462,14 @@ impl<M: Machine> Hypervisor<M> {
                 (vcpu.initialised, vcpu.up) = (true, true);
                 // Every return is to be looked at.
                 SharedPages::new(&self.frames, &self.machine, id).set_upcall_pending(vcpu.info);
-                Some(Box::new(Pc::new(known, memory, frames?, (&start, model), chance, vcpu)))
+                Some(Box::new(Pc::new(
+                    known,
+                    (memory, patching.done()),
+                    frames?,
+                    (&start, model),
+                    chance,
+                    vcpu,
+                )))
             }),
         };
         self.domains.push(Domain {

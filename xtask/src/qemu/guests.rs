@@ -189,6 +189,7 @@ fn set(guest: &mut Guest, name: &str, value: &str) -> Result<(), String> {
         "on_reboot" => config.actions.on_reboot = action(value).ok_or_else(bad)?,
         "on_crash" => config.actions.on_crash = action(value).ok_or_else(bad)?,
         "on_watchdog" => config.actions.on_watchdog = action(value).ok_or_else(bad)?,
+        "patch_sites" => config.patch_sites = value == "1",
         "max_restarts" => config.restarts = number(value)?,
         "type" if value == "pv" => {}
         _ => return Err(format!("`{name}` is not known here")),

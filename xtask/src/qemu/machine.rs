@@ -4,6 +4,7 @@ use super::{guests, native, xen};
 use crate::cli;
 use crate::stop;
 use anyhow::Result;
+use paravane_core::build::MachineKind;
 use paravane_core::build::devicetree::VCPUS_MAX;
 use paravane_core::cmdline::MAX_CPUS;
 use std::ffi::OsString;
@@ -48,9 +49,17 @@ pub fn check(options: &cli::Qemu) -> Result<()> {
     if options.icount.is_some() && options.accel != "tcg" {
         return Err(stop::usage("--icount counts emulated instructions; allowed with: --accel tcg"));
     }
+    if options.cpu.is_some() && options.accel != "tcg" {
+        return Err(stop::usage("--cpu chooses an emulated processor; allowed with: --accel tcg"));
+    }
     let guests = guests::all(options)?;
     for guest in &guests {
         within("vcpus", guest.config.vcpus, VCPUS_MAX)?;
+        if guest.config.patch_sites && (on_xen(options) || guest.config.machine != Some(MachineKind::Trap)) {
+            return Err(stop::usage(
+                "patch_sites=1 is about instructions that do not trap; allowed with: --machine trap",
+            ));
+        }
     }
     if on_xen(options) {
         xen::check(options, &guests)
@@ -137,8 +146,9 @@ pub fn machine_arguments_of(options: &cli::Qemu, log: &Path, memory: u64) -> Vec
     let exit_device = format!("isa-debug-exit,iobase={EXIT_PORT},iosize=0x04");
     let memory = format!("{memory}M");
     let smp = options.smp.to_string();
-    let cpu = match options.accel.as_str() {
-        "kvm" => "host",
+    let cpu = match (options.accel.as_str(), &options.cpu) {
+        ("kvm", _) => "host",
+        (_, Some(model)) => model,
         // With SMAP on, QEMU 7.2 faults an `iretq` of ring 3's, which Xen lets its guests execute: it reads the stack as
         // a supervisor.
         _ if on_xen(options) => "max,-smap",
@@ -211,6 +221,9 @@ mod tests {
             ("--vcpus 0", "1 to 32"),
             ("--guest pv-guest,vcpus=33", "1 to 32"),
             ("--guest pv-guest,colour=red", "colour"),
+            ("--guest pv-guest,patch_sites=1", "--machine trap"),
+            ("--machine native --guest pv-guest,patch_sites=1", "--machine trap"),
+            ("--accel kvm --cpu max,-umip", "--accel tcg"),
             ("--accel hax", "tcg, kvm"),
             ("--icount --accel kvm", "--accel tcg"),
             ("--memory 1", "16M"),
@@ -222,6 +235,7 @@ mod tests {
         assert!(check(&options("")).is_ok());
         assert!(check(&options("--machine pv-ring1 --smp 4 --icount")).is_ok());
         assert!(check(&options("--machine pv-ring3")).is_ok());
+        assert!(check(&options("--machine trap --guest pv-guest,patch_sites=1")).is_ok());
         assert!(check(&options("--machine native --icount --memory 64M")).is_ok());
         assert!(check(&options("--hypervisor xen --machine pv-ring3 --smp 2 --vcpus 2")).is_ok());
         assert!(check(&options("--hypervisor xen --domu --vcpus 2")).is_ok());
@@ -260,6 +274,7 @@ mod tests {
         assert!(text("--icount=3").contains("-icount shift=3,sleep=off"));
         assert!(text("--gdb").contains("-gdb tcp::1234"));
         assert!(text("--gdb=unix:/tmp/s,server=on,wait=off").contains("-gdb unix:/tmp/s,server=on,wait=off"));
+        assert!(text("--cpu max,-umip").contains("-cpu max,-umip "));
         assert!(text("--qemu-log int").contains("-d int -D /i/qemu.log"));
         assert!(text("--memory 1G").contains("-m 1280M"));
         assert!(text("--guest pv-guest --guest pv-guest,memory=64M --smp 4").contains("-m 448M -smp 4"));

@@ -5,7 +5,8 @@
 //! older `mb-index`); index 0 is the device tree itself.
 //!
 //! Some properties are Paravane's own, and optional: `paravane,machine` overrides the kernel's ELF note,
-//! `paravane,maxmem` lets a domain grow to so many KiB, and those of [`super::policy`].
+//! `paravane,maxmem` lets a domain grow to so many KiB, `paravane,patch_sites`, which has no value, has the sites replaced
+//! that a PC's kernel lists (docs/where-x86-refuses.md), and those of [`super::policy`].
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -89,6 +90,8 @@ pub struct DomainConfig {
     pub mode: u32,
     /// Machine, if the device tree overrides the kernel's ELF note.
     pub machine: Option<MachineKind>,
+    /// Whether the sensitive instructions that a PC's kernel lists are replaced by ones that trap.
+    pub patch_sites: bool,
     /// Number of vcpus.
     pub vcpus: u32,
     /// Memory in KiB: a multiple of 4, at least 4.
@@ -119,6 +122,7 @@ impl DomainConfig {
             functions: 0,
             mode: MODE_PARAVIRTUALIZED | MODE_LONG,
             machine: None,
+            patch_sites: false,
             vcpus: 1,
             memory_kib,
             kernel,
@@ -228,6 +232,7 @@ struct DomainDraft<'a> {
     functions: Option<&'a [u8]>,
     mode: Option<&'a [u8]>,
     machine: Option<&'a [u8]>,
+    patch_sites: bool,
     cpus: Option<&'a [u8]>,
     memory: Option<&'a [u8]>,
     maxmem: Option<&'a [u8]>,
@@ -329,6 +334,10 @@ impl<'a> DomainDraft<'a> {
                 self.compatible = value;
                 return;
             }
+            "paravane,patch_sites" => {
+                self.patch_sites = true;
+                return;
+            }
             "domid" => &mut self.domid,
             "permissions" => &mut self.permissions,
             "functions" => &mut self.functions,
@@ -393,6 +402,9 @@ impl<'a> DomainDraft<'a> {
                     .ok_or(Problem::Value("paravane,machine"))?,
             ),
         };
+        if self.patch_sites && machine != Some(MachineKind::Trap) {
+            return Err(Problem::Value("paravane,patch_sites"));
+        }
         let kernel = self.kernel.ok_or(Problem::NoKernel)?;
         let cmdline = match kernel.bootargs {
             None => "",
@@ -405,6 +417,7 @@ impl<'a> DomainDraft<'a> {
             functions: cell("functions", self.functions)?.unwrap_or(0),
             mode,
             machine,
+            patch_sites: self.patch_sites,
             vcpus,
             memory_kib,
             kernel: kernel.number(nr_modules)?,
@@ -444,6 +457,9 @@ pub fn write(domains: &[DomainConfig]) -> Vec<u8> {
         if let Some(machine) = domain.machine {
             tree.strings("paravane,machine", &[machine.name()]);
         }
+        if domain.patch_sites {
+            tree.cells("paravane,patch_sites", &[]);
+        }
         if domain.maxmem_kib != domain.memory_kib {
             tree.cells("paravane,maxmem", &[(domain.maxmem_kib >> 32) as u32, domain.maxmem_kib as u32]);
         }
@@ -476,7 +492,9 @@ mod tests {
         second.domid = 7;
         second.vcpus = 4;
         second.machine = Some(MachineKind::PvRing3);
-        vec![first, second]
+        let mut third = DomainConfig::new("pc", 0x2_0000, 1);
+        (third.machine, third.patch_sites) = (Some(MachineKind::Trap), true);
+        vec![first, second, third]
     }
 
     fn problem(build: impl FnOnce(&mut Writer)) -> Result<Vec<DomainConfig>, ConfigError> {
@@ -525,7 +543,7 @@ mod tests {
         let memory: Build = |tree| {
             tree.cells("memory", &[0, 1024]);
         };
-        let cases: [(Build, Problem); 12] = [
+        let cases: [(Build, Problem); 14] = [
             (|_| {}, Problem::Missing("memory")),
             (|tree| _ = tree.cells("memory", &[1023]), Problem::Value("memory")),
             (|tree| _ = tree.cells("memory", &[0]), Problem::Value("memory")),
@@ -537,6 +555,18 @@ mod tests {
             (
                 |tree| _ = tree.cells("memory", &[4]).strings("paravane,machine", &["vax"]),
                 Problem::Value("paravane,machine"),
+            ),
+            // Only a PC's kernel lists them, and what a kernel asks for by itself is never a PC.
+            (
+                |tree| _ = tree.cells("memory", &[4]).cells("paravane,patch_sites", &[]),
+                Problem::Value("paravane,patch_sites"),
+            ),
+            (
+                |tree| {
+                    tree.cells("memory", &[4]).cells("paravane,patch_sites", &[]);
+                    tree.strings("paravane,machine", &["pv-ring1"]);
+                },
+                Problem::Value("paravane,patch_sites"),
             ),
             (|tree| _ = tree.cells("memory", &[4]), Problem::NoKernel),
             (

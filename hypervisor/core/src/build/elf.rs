@@ -7,6 +7,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Range;
 
 use object::LittleEndian;
 use object::elf::{self, FileHeader64};
@@ -104,6 +105,8 @@ pub struct KernelNotes {
     pub modes: u64,
     /// Paravane's PC_ENTRY note: where a kernel of a PC is entered in 64-bit mode.
     pub pc_entry: Option<u64>,
+    /// Paravane's SENSITIVE_SITES note: the virtual addresses of a list, which may be anything.
+    pub sites: Option<Range<u64>>,
     /// First virtual address of the loaded image.
     pub virt_start: u64,
     /// First virtual address past the loaded image.
@@ -226,6 +229,8 @@ impl Found {
                 self.notes.modes = number(&note)?;
             } else if note.is_paravane() && note.kind == ring1::NOTE_TYPE_PHYS64_ENTRY {
                 self.notes.pc_entry = Some(number(&note)?);
+            } else if note.is_paravane() && note.kind == ring1::NOTE_TYPE_SENSITIVE_SITES {
+                self.notes.sites = Some(range(&note)?);
             }
         }
         Ok(())
@@ -303,6 +308,13 @@ impl Found {
 
 fn number(note: &NoteRef<'_>) -> Result<u64, ElfError> {
     note.number().ok_or(ElfError::Note(note.kind))
+}
+
+fn range(note: &NoteRef<'_>) -> Result<Range<u64>, ElfError> {
+    let bad = ElfError::Note(note.kind);
+    let (start, end) = note.desc.split_first_chunk().ok_or(bad.clone())?;
+    let end = <[u8; 8]>::try_from(end).map_err(|_| bad)?;
+    Ok(u64::from_le_bytes(*start)..u64::from_le_bytes(end))
 }
 
 fn text(note: &NoteRef<'_>) -> Result<String, ElfError> {

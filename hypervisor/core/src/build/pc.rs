@@ -7,6 +7,7 @@
 //! needs to be shown again.
 
 use core::fmt;
+use core::ops::Range;
 
 use paravane_abi::pte::{self, PteFlags};
 use paravane_abi::pvh::{
@@ -17,6 +18,7 @@ use zerocopy::IntoBytes;
 use super::elf::{KernelImage, KernelNotes};
 use super::populate::{Filling, Populate, fill_ramdisk, fill_segment, write_by};
 use crate::addr::{ENTRIES, PAGE_SHIFT, PAGE_SIZE, Pfn};
+use crate::full::{MAX_SITES, SITE_SIZE};
 
 const PAGE: u64 = PAGE_SIZE as u64;
 /// L4, L3 and L2.
@@ -40,6 +42,10 @@ pub enum PcError {
         /// Pages it has.
         have: u64,
     },
+    /// Sites are to be patched, and no note lists them.
+    NoSites,
+    /// The list lies outside the image, is cut off, or has more than [`MAX_SITES`] entries.
+    Sites,
 }
 
 impl fmt::Display for PcError {
@@ -49,11 +55,37 @@ impl fmt::Display for PcError {
             Self::Memory { need, have } => {
                 write!(f, "the domain has {have} pages, but its kernel and ramdisk need {need}")
             }
+            Self::NoSites => write!(f, "its kernel has no note that lists the sites to patch"),
+            Self::Sites => {
+                write!(f, "its kernel's list of sites is not one of at most {MAX_SITES} in the image")
+            }
         }
     }
 }
 
 impl core::error::Error for PcError {}
+
+/// A kernel's list of sites, in its image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SiteList {
+    /// The virtual address of the first entry.
+    pub address: u64,
+    /// Entries.
+    pub count: usize,
+}
+
+impl SiteList {
+    /// The list that a kernel's note names, which may name anything.
+    pub fn of(notes: &KernelNotes) -> Result<Self, PcError> {
+        let Some(Range { start, end }) = notes.sites else { return Err(PcError::NoSites) };
+        let inside = notes.virt_start <= start && start <= end && end <= notes.virt_end;
+        let bytes = end.wrapping_sub(start);
+        if !inside || bytes % SITE_SIZE != 0 || bytes / SITE_SIZE > MAX_SITES as u64 {
+            return Err(PcError::Sites);
+        }
+        Ok(Self { address: start, count: (bytes / SITE_SIZE) as usize })
+    }
+}
 
 /// Where everything lies; all addresses are guest-physical.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +100,8 @@ pub struct PcLayout {
     pub start_info: u64,
     /// The L4 of the first tables; L3 and L2 follow.
     pub tables: u64,
+    /// The sites to patch.
+    pub sites: Option<SiteList>,
 }
 
 /// Where a PC's processor starts: in 64-bit mode, interrupts off, the first GiB mapped to itself, flat segments.
@@ -82,13 +116,19 @@ pub struct PcStart {
 }
 
 /// The guest-physical address of an address of the image.
-fn physical(notes: &KernelNotes, va: u64) -> u64 {
+pub(crate) fn physical(notes: &KernelNotes, va: u64) -> u64 {
     va.wrapping_sub(notes.virt_base).wrapping_add(notes.paddr_offset)
 }
 
 impl PcLayout {
-    /// Lays out a PC of `nr_pages` frames. `ramdisk_len` of 0 means there is no ramdisk.
-    pub fn plan(notes: &KernelNotes, ramdisk_len: u64, nr_pages: u64) -> Result<Self, PcError> {
+    /// Lays out a PC of `nr_pages` frames. `ramdisk_len` of 0 means there is no ramdisk; `patch_sites`, that the kernel's
+    /// list of sites is used.
+    pub fn plan(
+        notes: &KernelNotes,
+        ramdisk_len: u64,
+        nr_pages: u64,
+        patch_sites: bool,
+    ) -> Result<Self, PcError> {
         let entry = notes.pc_entry.ok_or(PcError::NoEntry)?;
         let image_end = physical(notes, notes.virt_end).div_ceil(PAGE);
         let ramdisk_pages = ramdisk_len.div_ceil(PAGE);
@@ -98,6 +138,7 @@ impl PcLayout {
         let Some(end) = need.filter(|need| *need <= have) else {
             return Err(PcError::Memory { need: need.unwrap_or(u64::MAX), have });
         };
+        let sites = if patch_sites { Some(SiteList::of(notes)?) } else { None };
         let start_info = (end - TABLES - 1) * PAGE;
         Ok(Self {
             nr_pages,
@@ -105,6 +146,7 @@ impl PcLayout {
             ramdisk: (ramdisk_len != 0).then(|| (Pfn::new(image_end), ramdisk_len)),
             start_info,
             tables: start_info + PAGE,
+            sites,
         })
     }
 }
@@ -205,9 +247,10 @@ mod tests {
     use super::*;
     use crate::addr::Mfn;
     use crate::boot::{Physical, pvh};
-    use crate::build::fake_kernel::Elf;
+    use crate::build::elf::ElfError;
+    use crate::build::fake_kernel::{BASE, Elf};
     use crate::build::{Arrangement, BuildError, DomainConfig, MachineKind, Plan, RingPorts, Start};
-    use paravane_abi::ring1::NOTE_TYPE_PHYS64_ENTRY;
+    use paravane_abi::ring1::{NOTE_TYPE_PHYS64_ENTRY, NOTE_TYPE_SENSITIVE_SITES};
     use std::string::String;
     use std::vec;
     use std::vec::Vec;
@@ -236,8 +279,17 @@ mod tests {
     }
 
     fn plan<'a>(kernel: &'a [u8], ramdisk: &'a [u8], pages: u64) -> Result<Plan<'a>, BuildError> {
+        planned(kernel, ramdisk, pages, false)
+    }
+
+    fn planned<'a>(
+        kernel: &'a [u8],
+        ramdisk: &'a [u8],
+        pages: u64,
+        patch_sites: bool,
+    ) -> Result<Plan<'a>, BuildError> {
         let mut config = DomainConfig::new("pc", pages * 4, 1);
-        config.machine = Some(MachineKind::Trap);
+        (config.machine, config.patch_sites) = (Some(MachineKind::Trap), patch_sites);
         config.cmdline = String::from("console=ttyS0 answer=42");
         Plan::new(config, kernel, ramdisk)
     }
@@ -288,6 +340,48 @@ mod tests {
         assert!(pvh::read(&&ram, start.start_info).unwrap().modules.is_empty());
         // Nothing else is mapped.
         assert_eq!((1..512).map(|slot| word(start.cr3 + slot * 8)).sum::<u64>(), 0);
+    }
+
+    /// The list of sites is looked at only where it is asked for, and then it is one in the image or none.
+    #[test]
+    fn a_list_of_sites_is_a_claim() {
+        let sites = |desc: &[u8], patch_sites| {
+            let mut elf = Elf::kernel();
+            elf.note("Paravane", NOTE_TYPE_PHYS64_ENTRY, &0x10_0010u64.to_le_bytes());
+            elf.note("Paravane", NOTE_TYPE_SENSITIVE_SITES, desc);
+            let kernel = elf.build();
+            planned(&kernel, &[], PAGES, patch_sites).map(|plan| plan.arrangement.pc().unwrap().sites)
+        };
+        let list = |start: u64, end: u64, patch_sites| {
+            sites(&[start.to_le_bytes(), end.to_le_bytes()].concat(), patch_sites)
+        };
+        let (start, end) = (BASE + 0x10_0000, BASE + 0x11_3ffe);
+        let bad = |error| Err(BuildError::Pc("pc".into(), error));
+        assert_eq!(list(start, start + 32, true), Ok(Some(SiteList { address: start, count: 2 })));
+        assert_eq!(list(end - 16, end, true), Ok(Some(SiteList { address: end - 16, count: 1 })));
+        assert_eq!(list(end, end, true), Ok(Some(SiteList { address: end, count: 0 })));
+        let most = MAX_SITES as u64 * SITE_SIZE;
+        assert!(list(start, start + most, true).is_ok());
+        for (first, behind) in [
+            (start, start + 8),
+            (start, start + most + 16),
+            (start + 16, start),
+            (start - 16, start),
+            (end - 16, end + 16),
+            (end + 16, end + 32),
+            (0, 16),
+            (u64::MAX - 15, 0),
+            (start, u64::MAX),
+        ] {
+            assert_eq!(list(first, behind, true), bad(PcError::Sites), "{first:#x} to {behind:#x}");
+            assert_eq!(list(first, behind, false), Ok(None), "{first:#x} to {behind:#x}");
+        }
+        assert_eq!(planned(&kernel(), &[], PAGES, true).unwrap_err(), bad(PcError::NoSites).unwrap_err());
+        // A note that is none is one whatever is asked for.
+        for length in [0, 8, 15, 17, 24] {
+            let error = BuildError::Kernel("pc".into(), ElfError::Note(NOTE_TYPE_SENSITIVE_SITES));
+            assert_eq!(sites(&vec![0; length], false), Err(error));
+        }
     }
 
     #[test]

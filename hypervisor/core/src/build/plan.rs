@@ -88,6 +88,14 @@ impl Arrangement {
             Self::Pc(_) => None,
         }
     }
+
+    /// A PC's.
+    pub const fn pc(&self) -> Option<&PcLayout> {
+        match self {
+            Self::Pc(layout) => Some(layout),
+            Self::Pv(_) => None,
+        }
+    }
 }
 
 impl Start {
@@ -148,12 +156,13 @@ impl<'a> Plan<'a> {
             None if can_ring1 => MachineKind::PvRing1,
             None => MachineKind::PvRing3,
         };
+        let patch_sites = config.patch_sites;
         let (name, length, pages) = (|| config.name.clone(), ramdisk.len() as u64, config.nr_pages());
         let arrangement = match machine {
             MachineKind::PvRing1 | MachineKind::PvRing3 => Layout::plan(&image.notes, length, pages)
                 .map(Arrangement::Pv)
                 .map_err(|error| BuildError::Layout(name(), error))?,
-            MachineKind::Trap => PcLayout::plan(&image.notes, length, pages)
+            MachineKind::Trap => PcLayout::plan(&image.notes, length, pages, patch_sites)
                 .map(Arrangement::Pc)
                 .map_err(|error| BuildError::Pc(name(), error))?,
         };

@@ -216,7 +216,9 @@ impl<M: GuestLinear, H: Host> Step<'_, M, H> {
     }
 
     pub(super) fn cpuid(&mut self) {
-        let leaf = self.host.cpuid(self.regs.rax as u32, self.regs.rcx as u32);
+        let (leaf, subleaf) = (self.regs.rax as u32, self.regs.rcx as u32);
+        let leaf =
+            super::cpuid::shown(&self.cpu, leaf, subleaf, |leaf, subleaf| self.host.cpuid(leaf, subleaf));
         for (gpr, value) in
             [(Gpr::RAX, leaf.eax), (Gpr::RBX, leaf.ebx), (Gpr::RCX, leaf.ecx), (Gpr::RDX, leaf.edx)]
         {

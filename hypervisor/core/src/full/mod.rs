@@ -9,6 +9,7 @@
 //! write to memory comes last, and a refusal drops the copy.
 
 mod control;
+mod cpuid;
 mod decide;
 mod deliver;
 mod event;
@@ -30,7 +31,7 @@ mod tests;
 pub use deliver::{Delivery, deliver, syscall};
 pub use event::{Event, Kind};
 pub use memory::{GuestLinear, PageFault, Privilege};
-pub use patch::{MAX_SITES, Patch, PatchTable, Site, Unpatched, read_sites};
+pub use patch::{ENTRY as SITE_SIZE, MAX_SITES, Patch, PatchTable, Site, Unpatched, read_sites};
 pub use ports::PortAccess;
 pub use processor::{Entry, Outcome, Processor, Trap};
 pub use segments::{GUEST_ENTRIES, GdtCopy, RealGdt, Resync, sanitised};
@@ -43,6 +44,7 @@ use crate::cpuid::CpuidLeaf;
 pub trait Host {
     /// The time stamp counter.
     fn tsc(&self) -> u64;
-    /// The guest's CPUID, for sites that were patched and where the processor can be made to trap on it.
+    /// CPUID as it is. What a guest is shown of it is decided here, for sites that were patched and where the processor can
+    /// be made to trap on it.
     fn cpuid(&self, leaf: u32, subleaf: u32) -> CpuidLeaf;
 }

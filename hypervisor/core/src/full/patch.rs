@@ -10,11 +10,14 @@ use crate::descriptor::CodeBits;
 use crate::emulate::{Form, MAX_LENGTH, Segment, TableOp, decode};
 use alloc::vec::Vec;
 use arrayvec::ArrayVec;
+use core::fmt;
+use paravane_abi::ring1::SensitiveSite;
+use zerocopy::IntoBytes;
 
 /// The most sites of a guest.
 pub const MAX_SITES: usize = 4096;
-/// Bytes of an entry of a guest's list: an address, a length, seven bytes of nothing.
-const ENTRY: usize = 16;
+/// Bytes of an entry of a guest's list.
+pub const ENTRY: u64 = size_of::<SensitiveSite>() as u64;
 const HLT: u8 = 0xf4;
 const INT3: u8 = 0xcc;
 
@@ -34,6 +37,8 @@ pub struct Patch {
     pub address: u64,
     /// What it is.
     pub form: Form,
+    /// What it is called.
+    pub name: &'static str,
     original: ArrayVec<u8, MAX_LENGTH>,
 }
 
@@ -57,6 +62,13 @@ impl Patch {
     }
 }
 
+impl fmt::Display for Patch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, name, original, .. } = self;
+        write!(f, "{name} at {address:#x}: {:02x?} is now {:02x?}", original.as_slice(), &*self.replacement())
+    }
+}
+
 /// Why a site stays as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unpatched {
@@ -74,25 +86,41 @@ pub enum Unpatched {
     Full,
 }
 
-/// Whether an instruction of a kernel's is sensitive and does not trap in ring 1 (those of the tables do with UMIP).
-fn sensitive(form: Form) -> bool {
-    match form {
-        Form::Popf
-        | Form::Pushf
-        | Form::Lar
-        | Form::Lsl
-        | Form::Verr
-        | Form::Verw
-        | Form::Cpuid
-        | Form::Iretq
-        | Form::NarrowIret(_)
-        | Form::FarCall
-        | Form::StoreSegment(Segment::Cs | Segment::Ss) => true,
-        Form::Table(op) => {
-            matches!(op, TableOp::Sgdt | TableOp::Sidt | TableOp::Sldt | TableOp::Str | TableOp::Smsw)
+impl fmt::Display for Unpatched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadSite => write!(f, "no instruction has this length, or nothing this address"),
+            Self::Unreachable(fault) => write!(f, "{:#x} cannot be read and written", fault.address),
+            Self::OtherLength => write!(f, "it is no instruction of this length"),
+            Self::NotSensitive => write!(f, "it traps by itself, or need not"),
+            Self::Overlap => write!(f, "it overlaps a site that was patched"),
+            Self::Full => write!(f, "there are {MAX_SITES} already"),
         }
-        _ => false,
     }
+}
+
+/// The name of an instruction of a kernel's that is sensitive and does not trap in ring 1 (those of the tables do with
+/// UMIP).
+fn sensitive(form: Form) -> Option<&'static str> {
+    Some(match form {
+        Form::Popf => "popf",
+        Form::Pushf => "pushf",
+        Form::Lar => "lar",
+        Form::Lsl => "lsl",
+        Form::Verr => "verr",
+        Form::Verw => "verw",
+        Form::Cpuid => "cpuid",
+        Form::Iretq | Form::NarrowIret(_) => "iret",
+        Form::FarCall => "far call",
+        Form::StoreSegment(Segment::Cs) => "mov from cs",
+        Form::StoreSegment(Segment::Ss) => "mov from ss",
+        Form::Table(TableOp::Sgdt) => "sgdt",
+        Form::Table(TableOp::Sidt) => "sidt",
+        Form::Table(TableOp::Sldt) => "sldt",
+        Form::Table(TableOp::Str) => "str",
+        Form::Table(TableOp::Smsw) => "smsw",
+        _ => return None,
+    })
 }
 
 fn unreachable(why: Unreachable) -> Unpatched {
@@ -102,16 +130,16 @@ fn unreachable(why: Unreachable) -> Unpatched {
     }
 }
 
-/// Reads a guest's list of `count` sites at `address`: 16 bytes each, of which the first eight are the address and the
-/// ninth is the length. At most [`MAX_SITES`] are read; the guest names the list, so it may be anything.
+/// Reads `count` entries of a guest's list, from `address` on ([`SensitiveSite`]). At most [`MAX_SITES`] are read; the guest
+/// names the list, so it may be anything.
 pub fn read_sites(mem: &mut impl GuestLinear, address: u64, count: usize) -> Result<Vec<Site>, Unpatched> {
     let mut sites = Vec::with_capacity(count.min(MAX_SITES));
     for n in 0..count.min(MAX_SITES) as u64 {
-        let mut bytes = [0; ENTRY];
-        mem.get(address.wrapping_add(n * ENTRY as u64), &mut bytes, Privilege::Supervisor)
+        let mut entry = SensitiveSite::default();
+        mem.get(address.wrapping_add(n * ENTRY), entry.as_mut_bytes(), Privilege::Supervisor)
             .map_err(unreachable)?;
-        let both = u128::from_le_bytes(bytes);
-        sites.push(Site { address: both as u64, length: (both >> 64) as u8 });
+        let SensitiveSite { address, length, .. } = entry;
+        sites.push(Site { address, length });
     }
     Ok(sites)
 }
@@ -147,11 +175,9 @@ impl PatchTable {
         if decoded.length as usize != length {
             return Err(Unpatched::OtherLength);
         }
-        if !sensitive(decoded.form) {
-            return Err(Unpatched::NotSensitive);
-        }
+        let name = sensitive(decoded.form).ok_or(Unpatched::NotSensitive)?;
         let original = bytes.iter().copied().collect();
-        Ok(Patch { address: site.address, form: decoded.form, original })
+        Ok(Patch { address: site.address, form: decoded.form, name, original })
     }
 
     /// Takes a patch into the table, before or after its replacement is written.
@@ -169,28 +195,27 @@ impl PatchTable {
         Ok(())
     }
 
-    /// Checks each site, writes its replacement and takes it into the table. `report` hears of each: the instruction
-    /// that stood there, or why it stays. A site that is refused leaves memory as it was.
+    /// Checks each site, writes its replacement and takes it into the table. `report` hears of each: what was patched, or
+    /// why it stays. A site that is refused leaves memory as it was.
     pub fn install(
         &mut self,
         mem: &mut impl GuestLinear,
         sites: &[Site],
-        mut report: impl FnMut(Site, Result<Form, Unpatched>),
+        mut report: impl FnMut(Site, Result<&Patch, Unpatched>),
     ) {
         for &site in sites {
             let result = self.install_one(mem, site);
-            report(site, result);
+            report(site, result.as_ref().map_err(|why| *why));
         }
     }
 
-    fn install_one(&mut self, mem: &mut impl GuestLinear, site: Site) -> Result<Form, Unpatched> {
+    fn install_one(&mut self, mem: &mut impl GuestLinear, site: Site) -> Result<Patch, Unpatched> {
         let patch = self.check(mem, site)?;
         let replacement = patch.replacement();
         mem.probe(site.address, replacement.len(), Privilege::Supervisor).map_err(unreachable)?;
-        let form = patch.form;
-        self.add(patch)?;
+        self.add(patch.clone())?;
         mem.put(site.address, &replacement, Privilege::Supervisor).map_err(unreachable)?;
-        Ok(form)
+        Ok(patch)
     }
 
     /// The instruction that stood at `rip`, if `bytes` begin with what took its place.

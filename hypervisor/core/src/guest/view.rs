@@ -34,6 +34,8 @@ pub struct Processor {
     pub has_tsc_aux: bool,
     /// It has `rdfsbase` and its like.
     pub has_fsgsbase: bool,
+    /// It can keep programs from `sgdt` and its like.
+    pub has_umip: bool,
     /// What of its x87 and vector state guests are offered.
     pub xstate: XState,
     /// Bits of MXCSR it has.
@@ -60,9 +62,10 @@ impl Processor {
         let [.., edx] = machine.cpuid(0x8000_0001, 0);
         let (has_tsc_aux, mxcsr_mask) = (edx >> 27 & 1 != 0, state.mxcsr_mask());
         let [highest, ..] = machine.cpuid(0, 0);
-        let has_fsgsbase = highest >= 7 && machine.cpuid(7, 0)[1] & 1 != 0;
+        let [_, features, more, _] = if highest >= 7 { machine.cpuid(7, 0) } else { [0; 4] };
+        let (has_fsgsbase, has_umip) = (features & 1 != 0, more >> 2 & 1 != 0);
         let microcode = (vendor != Vendor::Other).then(|| machine.microcode());
-        Self { vendor, microcode, has_tsc_aux, has_fsgsbase, xstate, mxcsr_mask }
+        Self { vendor, microcode, has_tsc_aux, has_fsgsbase, has_umip, xstate, mxcsr_mask }
     }
 
     /// What guests may choose in CR4. FSGSBASE and OSXSAVE follow what CPUID shows them.

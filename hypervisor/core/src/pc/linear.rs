@@ -34,7 +34,7 @@ impl<M: Memory + Tlb> Frames<'_, M> {
     }
 
     /// Copies bytes of one page out.
-    fn read_bytes(&self, address: u64, bytes: &mut [u8]) {
+    pub fn read_bytes(&self, address: u64, bytes: &mut [u8]) {
         match self.place(address) {
             Some((frame, offset)) => self.machine.read_bytes(frame, offset, bytes),
             // As a bus on which nobody answers.
@@ -43,7 +43,7 @@ impl<M: Memory + Tlb> Frames<'_, M> {
     }
 
     /// Copies bytes into one page.
-    fn write_bytes(&self, address: u64, bytes: &[u8]) {
+    pub fn write_bytes(&self, address: u64, bytes: &[u8]) {
         if let Some((frame, offset)) = self.place(address)
             && let Some(writer) = self.frames.writable(frame, self.domain)
         {

@@ -4,12 +4,13 @@
 //! The parts know nothing of domains: [`full`](crate::full) is the virtual processor, [`shadow`](crate::shadow) its page
 //! tables, [`platform`](crate::platform) the board. Here they are joined, and joined to the rest of the hypervisor:
 //! [`entry`] takes what the real processor reports, [`effects`] does what the virtual one asks for, [`resume`] prepares the
-//! return; [`tables`] has the frames that only the real processor looks at, [`linear`] the guest's view of its memory.
+//! return; [`patching`] replaces what would not trap, before the guest starts; [`tables`] has the frames that only the real processor looks at, [`linear`] the guest's view of its memory.
 
 mod effects;
 mod entry;
 mod linear;
 mod memory;
+mod patching;
 mod resume;
 mod tables;
 
@@ -31,6 +32,7 @@ use crate::platform::Platform;
 use crate::shadow::{Controls, Pool, Shadow};
 
 pub(crate) use memory::PcMemory;
+pub(crate) use patching::Patching;
 use tables::ShadowFrames;
 
 /// Frames for shadow tables: a guest of a few processes needs about a hundred.
@@ -119,7 +121,7 @@ impl Pc {
     /// nanoseconds since 1970.
     pub(crate) fn new<M: Machine>(
         (frames, machine): (&FrameTable, &M),
-        memory: PcMemory,
+        (memory, patches): (PcMemory, PatchTable),
         PcFrames { gdt, pool }: PcFrames,
         (start, model): (&PcStart, Model),
         (seed, wall_clock): (u64, u64),
@@ -137,7 +139,7 @@ impl Pc {
             cpu,
             gdt: GdtCopy::default(),
             gdt_frames: gdt,
-            patches: PatchTable::new(),
+            patches,
             shadow,
             platform,
             armed: None,
@@ -178,6 +180,9 @@ impl<M: Machine> Hypervisor<M> {
         model.microcode = self.processor.microcode;
         if !self.processor.has_fsgsbase {
             model.cr4 &= !cr4::FSGSBASE;
+        }
+        if !self.processor.has_umip {
+            model.cr4 &= !cr4::UMIP;
         }
         if model.xcr0 != 0 {
             model.cr4 |= cr4::OSXSAVE;

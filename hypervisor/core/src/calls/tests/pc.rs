@@ -1,6 +1,8 @@
 //! A domain that believes itself on a PC: what the processor would report is made up here, and what it would run on is
 //! walked.
 
+mod sites;
+
 use super::machine::TestMachine;
 use crate::addr::{DomainId, Mfn, PAGE_SIZE};
 use crate::build::fake_kernel::Elf;
@@ -45,7 +47,10 @@ struct PcWorld {
 
 impl PcWorld {
     fn new() -> Self {
-        let mut elf = Elf::kernel();
+        Self::of(Elf::kernel(), false)
+    }
+
+    fn of(mut elf: Elf, patch_sites: bool) -> Self {
         elf.note("Paravane", NOTE_TYPE_PHYS64_ENTRY, &ENTRY.to_le_bytes());
         let kernel: &'static [u8] = Vec::leak(elf.build());
         let (fake, table) = FakeMachine::with_frames(PAGES as usize + 700, 1, 4);
@@ -53,7 +58,7 @@ impl PcWorld {
         let mut hv = Hypervisor::new(TestMachine::new(fake, 1), table, clock, (1, 2), Settings::default());
         let free = hv.frames.free_frames();
         let mut config = DomainConfig::new("pc", PAGES * 4, 1);
-        (config.machine, config.domid) = (Some(MachineKind::Trap), 1);
+        (config.machine, config.domid, config.patch_sites) = (Some(MachineKind::Trap), 1, patch_sites);
         hv.construct(Plan::new(config, kernel, &[]).unwrap()).unwrap();
         let mut world = Self { hv, regs: CpuUserRegs::default(), free };
         assert_eq!(world.hv.prepare_return(&mut world.regs), Next::Guest);
