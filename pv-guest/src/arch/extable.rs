@@ -21,6 +21,7 @@ unsafe extern "C" {
 
 static LAST_VECTOR: AtomicU64 = AtomicU64::new(0);
 static LAST_ERROR: AtomicU64 = AtomicU64::new(0);
+static LAST_FLAGS: AtomicU64 = AtomicU64::new(0);
 
 fn table() -> &'static [Entry] {
     let start = &raw const __ex_table_start;
@@ -38,6 +39,7 @@ pub fn fix_up(frame: &mut Frame) -> bool {
     };
     LAST_VECTOR.store(frame.vector, Ordering::Relaxed);
     LAST_ERROR.store(frame.error, Ordering::Relaxed);
+    LAST_FLAGS.store(frame.rflags, Ordering::Relaxed);
     frame.rip = entry.to;
     // The fault may have been about the selectors themselves; the fixup runs where this handler does.
     let shown = facts().shown;
@@ -48,4 +50,9 @@ pub fn fix_up(frame: &mut Frame) -> bool {
 /// Vector and error code of the latest fault that was fixed up.
 pub fn last_fault() -> (u64, u64) {
     (LAST_VECTOR.load(Ordering::Relaxed), LAST_ERROR.load(Ordering::Relaxed))
+}
+
+/// RFLAGS that the latest fault found, as they are in its frame.
+pub fn last_flags() -> u64 {
+    LAST_FLAGS.load(Ordering::Relaxed)
 }

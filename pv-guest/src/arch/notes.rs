@@ -43,6 +43,11 @@ global_asm!(
     "    .asciz \"Paravane\"",
     "    .balign 4",
     "    .quad native_start64 + {physical}",
+    // The list of sensitive instructions, which is empty but for role/refuses.
+    "    .long 9, 16, {sites}",
+    "    .asciz \"Paravane\"",
+    "    .balign 4",
+    "    .quad __sites_start, __sites_end",
     ".popsection",
     // int3 until the hypervisor has filled it, so that a hypercall on the wrong machine stops at once.
     ".pushsection .text.hypercall_page, \"ax\", @progbits",
@@ -65,6 +70,7 @@ global_asm!(
     modes = const ring1::NOTE_TYPE_MODES,
     ring1 = const ring1::MODE_PV_RING1,
     phys32 = const elfnote::XEN_ELFNOTE_PHYS32_ENTRY,
+    sites = const ring1::NOTE_TYPE_SENSITIVE_SITES,
     phys64 = const ring1::NOTE_TYPE_PHYS64_ENTRY,
     physical = const 0u64.wrapping_sub(VIRT_BASE) as i64,
 );

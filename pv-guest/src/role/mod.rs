@@ -6,6 +6,7 @@ mod balloon;
 mod exchange;
 mod hammer;
 pub mod load;
+mod refuses;
 mod ticker;
 
 use core::fmt::Arguments;
@@ -54,6 +55,10 @@ pub fn run_if_any(has_programs: bool) {
         Some(role) if needs_hypervisor(role) && !facts().hypercalls => {
             report(role, false, format_args!("there is no hypervisor"));
         }
+        Some(Role::Refuses) if facts().hypercalls => {
+            report(Role::Refuses, false, format_args!("this kernel knows here what it may not execute"));
+        }
+        Some(Role::Refuses) => refuses::run(),
         Some(Role::Spin) => load::spin(),
         Some(Role::Idle) => load::idle(),
         Some(Role::CrashIret) => load::crash_iret(),

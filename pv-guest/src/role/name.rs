@@ -25,10 +25,12 @@ pub enum Role {
     ExchangeB,
     /// Gives memory away and takes it again.
     Balloon,
+    /// Executes what is sensitive and does not trap.
+    Refuses,
 }
 
 /// All of them, by name.
-const NAMES: [(&str, Role); 11] = [
+const NAMES: [(&str, Role); 12] = [
     ("spin", Role::Spin),
     ("hammer", Role::Hammer),
     ("crash-iret", Role::CrashIret),
@@ -40,6 +42,7 @@ const NAMES: [(&str, Role); 11] = [
     ("exchange-a", Role::ExchangeA),
     ("exchange-b", Role::ExchangeB),
     ("balloon", Role::Balloon),
+    ("refuses", Role::Refuses),
 ];
 
 impl Role {

@@ -2,7 +2,7 @@
 //! hypervisor's that it can see.
 
 mod attack;
-mod probe;
+pub mod probe;
 mod ring0;
 mod rows;
 mod segments;

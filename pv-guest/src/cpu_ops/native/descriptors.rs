@@ -15,16 +15,20 @@ use crate::arch::stack::{self, STACK_SIZE};
 use crate::cpu;
 
 /// The selector of the task state.
-const TASK: u16 = 0x28;
-/// Places of the GDT: a descriptor of the task state takes two.
-const DESCRIPTORS: usize = 7;
+pub const TASK: u16 = 0x28;
+/// The selector of a local descriptor table in which nothing is, and which nothing of this kernel's uses.
+pub const LOCAL_TABLE: u16 = 0x38;
+/// Places of the GDT: a descriptor of the task state, and one of a local table, takes two.
+const DESCRIPTORS: usize = 9;
 /// 64-bit code of ring 0; data; data and code of ring 3. All accessed: the table may be read-only.
 const SEGMENTS: [u64; 5] =
     [0, 0x00af_9b00_0000_ffff, 0x00cf_9300_0000_ffff, 0x00cf_f300_0000_ffff, 0x00af_fb00_0000_ffff];
 /// A task state that is available: 64-bit, present, ring 0's.
 const AVAILABLE_TASK: u64 = 0x89 << 40;
+/// A local table of 8 bytes at address 0: they are never looked at.
+const LOCAL_TABLE_LOW: u64 = 0x82 << 40 | 7;
 /// Bytes of the task state in 64-bit mode, and where in it RSP0 and the first IST are (SDM volume 3, 8.7).
-const TASK_SIZE: usize = 104;
+pub const TASK_SIZE: usize = 104;
 const RSP0: usize = 4;
 const IST1: usize = 36;
 /// Places of the I/O permission map's offset: past the end, so there is none.
@@ -89,8 +93,8 @@ fn fill_gdt() {
     let base = TASK_STATE.0.get() as u64;
     let low = (TASK_SIZE as u64 - 1) | (base & 0xff_ffff) << 16 | AVAILABLE_TASK | (base >> 24 & 0xff) << 56;
     let gdt = GDT.0.get().cast::<u64>();
-    for (index, descriptor) in SEGMENTS.into_iter().chain([low, base >> 32]).enumerate() {
-        // SAFETY: seven places; the processor does not have the table yet.
+    for (index, descriptor) in SEGMENTS.into_iter().chain([low, base >> 32, LOCAL_TABLE_LOW, 0]).enumerate() {
+        // SAFETY: nine places; the processor does not have the table yet.
         unsafe { gdt.add(index).write(descriptor) };
     }
 }

@@ -28,14 +28,14 @@ use super::{
 use crate::arch::{cpuid, entry as shared_entry};
 use crate::cpu::{self, CpuSet};
 use crate::mm::addr::USER_END;
-pub use descriptors::pointers as table_pointers;
+pub use descriptors::{LOCAL_TABLE, TASK, TASK_SIZE, pointers as table_pointers};
 pub use exit::configure as configure_exit;
 pub use tables::{image_entry, load_root};
 
 /// Selectors of the descriptor table: `sysret` wants the program's stack segment right before its code segment, and both
 /// behind a place that it does not use.
-const KERNEL: Selectors = Selectors { code: 0x08, stack: 0x10 };
-const USER: Selectors = Selectors { code: 0x23, stack: 0x1b };
+pub const KERNEL: Selectors = Selectors { code: 0x08, stack: 0x10 };
+pub const USER: Selectors = Selectors { code: 0x23, stack: 0x1b };
 
 /// The machine.
 pub static MACHINE: Machine = Machine { ops: &Native, facts: &FACTS };
