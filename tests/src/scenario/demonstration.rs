@@ -260,7 +260,7 @@ fn exact(driver: &Driver, lines: &[&str]) -> Result<()> {
 }
 
 /// The kernel that ran is the one that was built, byte for byte.
-fn same_kernel(context: &Context, driver: &Driver) -> Result<()> {
+pub(super) fn same_kernel(context: &Context, driver: &Driver) -> Result<()> {
     let sum = Command::new("sha256sum").arg(context.images.join("pv-guest.elf")).output()?;
     let sum = String::from_utf8_lossy(&sum.stdout);
     let digest = sum.split_whitespace().next().context("sha256sum says nothing")?;

@@ -14,6 +14,7 @@ mod native;
 mod oracle;
 mod processors;
 mod public;
+mod refuses;
 mod rings;
 mod shell;
 mod statuses;
@@ -66,6 +67,9 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "boot/trap/demonstration", tier: Tier::Ci, run: demonstration::trap },
     Scenario { name: "boot/trap/shell", tier: Tier::Ci, run: native::shell_trapped },
     Scenario { name: "boot/trap/statuses", tier: Tier::Ci, run: native::statuses_trapped },
+    Scenario { name: "boot/refuses/native", tier: Tier::Ci, run: refuses::native },
+    Scenario { name: "boot/refuses/trap", tier: Tier::Ci, run: refuses::trap },
+    Scenario { name: "boot/refuses/patched", tier: Tier::Ci, run: refuses::patched },
     Scenario { name: "boot/native/shell", tier: Tier::Ci, run: native::shell },
     Scenario { name: "boot/native/statuses", tier: Tier::Ci, run: native::statuses },
     Scenario { name: "boot/lesson-repeats", tier: Tier::Ci, run: demonstration::lesson_repeats },
