@@ -14,10 +14,12 @@ struct Link {
     target: String,
 }
 
-/// The README and everything under `docs`.
+/// The README and everything under `docs` and `labs`.
 fn pages() -> Vec<PathBuf> {
     let mut pages = vec![source::root().join("README.md")];
-    pages.extend(source::files(&source::root().join("docs"), &[".md"]));
+    for folder in ["docs", "labs"] {
+        pages.extend(source::files(&source::root().join(folder), &[".md"]));
+    }
     pages
 }
 

@@ -30,6 +30,8 @@ pub enum Command {
     Compare(Compare),
     /// Remake the book's tables of counts from docs/compare.json
     Figures,
+    /// Start a lab, or grade it
+    Lab(Lab),
     /// Run the conformance suite of Xen's PV ABI on Paravane, or on real Xen
     Conformance(Box<Conformance>),
     /// Plant faults in the hypervisor, one at a time, and run the conformance suite on each
@@ -286,6 +288,50 @@ pub struct Compare {
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
     /// Boot the images as they were built last
+    #[arg(long)]
+    pub no_build: bool,
+    #[command(flatten)]
+    pub setup: Setup,
+}
+
+const LAB_EXAMPLES: &str = "\
+Examples:
+  cargo xtask lab                 the labs
+  cargo xtask lab 1               the first time: make a copy of the project to work in, and say what to read
+  cargo xtask lab 1               from then on: grade that copy, a line for each check
+  cargo xtask lab 1 --no-boot     without the boot under QEMU
+  cargo xtask lab 1 --reset       throw the copy away and begin again
+  cargo xtask lab 1 --solution    for who teaches: grade the solution
+  cargo xtask lab 1 --answer a.patch
+                                  or an answer that was handed in
+
+Exit status: 0 when the copy was made, or every check holds; 1 when one does not.";
+
+/// Options of `lab`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = LAB_EXAMPLES)]
+pub struct Lab {
+    /// The lab, 1 to 4; the list of them when there is none
+    pub number: Option<u8>,
+    /// List the labs
+    #[arg(long)]
+    pub list: bool,
+    /// Throw the copy away, with all that was done in it, and make another
+    #[arg(long, requires = "number")]
+    pub reset: bool,
+    /// Grade the solution, in a copy of its own
+    #[arg(long, requires = "number", conflicts_with = "reset")]
+    pub solution: bool,
+    /// Grade an answer that was handed in: the patch that `git diff` made of a copy
+    #[arg(long, value_name = "FILE", requires = "number", conflicts_with_all = ["reset", "solution"])]
+    pub answer: Option<PathBuf>,
+    /// Where the copy is [default: labs/NUMBER in the target folder]
+    #[arg(long, value_name = "FOLDER")]
+    pub folder: Option<PathBuf>,
+    /// Boot nothing: what is left out counts as not looked at
+    #[arg(long)]
+    pub no_boot: bool,
+    /// Measure the project's own images as they were built last
     #[arg(long)]
     pub no_build: bool,
     #[command(flatten)]

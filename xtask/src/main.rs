@@ -8,6 +8,7 @@ mod conformance;
 mod digest;
 mod figures;
 mod image;
+mod lab;
 mod mutants;
 mod oracle;
 mod project;
@@ -37,6 +38,7 @@ fn dispatch(cli: cli::Cli) -> anyhow::Result<Status> {
         cli::Command::Oracle(options) => oracle::command(&project, &options),
         cli::Command::Compare(options) => compare::command(&project, &options),
         cli::Command::Figures => figures::command(&project),
+        cli::Command::Lab(options) => lab::command(&project, &options),
         cli::Command::Conformance(options) => conformance::command(&project, &options),
         cli::Command::Mutants(options) => mutants::command(&project, &options),
         cli::Command::Test(options) => test::command(&project, &options),

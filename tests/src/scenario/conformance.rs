@@ -106,7 +106,7 @@ fn enough(xen: &Report, paravane: &Report, ring1: &Report) -> Result<()> {
 }
 
 /// A number that grows with every commit; where there is no history, with every day.
-fn turn() -> Result<usize> {
+pub(super) fn turn() -> Result<usize> {
     let count =
         Command::new("git").args(["rev-list", "--count", "HEAD"]).current_dir(source::root()).output();
     let count = count.ok().filter(|done| done.status.success());

@@ -10,6 +10,7 @@ mod domains;
 mod fuzz;
 mod guests;
 mod image;
+mod labs;
 mod native;
 mod oracle;
 mod processors;
@@ -141,6 +142,11 @@ pub const ALL: &[Scenario] = &[
         run: domains::isolation_to_the_instruction,
     },
     Scenario { name: "domains/ten-thousand", tier: Tier::Full, run: domains::ten_thousand },
+    Scenario { name: "labs/in-turn", tier: Tier::Ci, run: labs::in_turn },
+    Scenario { name: "labs/1", tier: Tier::Full, run: labs::first },
+    Scenario { name: "labs/2", tier: Tier::Full, run: labs::second },
+    Scenario { name: "labs/3", tier: Tier::Full, run: labs::third },
+    Scenario { name: "labs/4", tier: Tier::Full, run: labs::fourth },
     Scenario { name: "boot/demonstration-many", tier: Tier::Full, run: demonstration::many },
 ];
 

@@ -41,6 +41,9 @@ pub const IMAGES: [Image; 6] = [
     Image { package: TOOLSTACK, what: "the toolstack" },
 ];
 
+/// Those that are placed under their own names.
+const OTHER_KERNELS: [&str; 3] = ["pv-guest-attack", "paravane-conformance", TOOLSTACK];
+
 /// Position-independent code, linked in a fixed place: the hypervisor runs its first instructions elsewhere,
 /// and the others lose nothing by it. One set of flags for all, because cargo keeps one copy of each library:
 /// with flags that remap paths it does not tell copies apart by their flags, and would build `core` anew for
@@ -82,28 +85,38 @@ pub fn images(project: &Project) -> PathBuf {
 
 /// Builds everything that a machine boots from.
 pub fn all(project: &Project, bring: Bring) -> Result<Built> {
+    packages(project, bring, &IMAGES, &[])
+}
+
+/// Builds the hypervisor, the guest kernel and its programs, with more options of cargo's.
+pub fn to_boot(project: &Project, bring: Bring, options: &[&str]) -> Result<Built> {
+    packages(project, bring, &IMAGES[..3], options)
+}
+
+/// Builds these packages, the first three of [`IMAGES`] among them.
+fn packages(project: &Project, bring: Bring, images: &[Image], options: &[&str]) -> Result<Built> {
     let (toolchain, busybox) = {
         let _lock = setup::lock(project)?;
         (toolchain::need(project, bring)?, fixtures::busybox(project, bring)?)
     };
     let mut executables = BTreeMap::new();
-    for image in &IMAGES {
-        executables.insert(image.package, compile(project, &toolchain, image, &[])?);
+    for image in images {
+        executables.insert(image.package, compile(project, &toolchain, image, options)?);
     }
     let one = |package: &str| {
         let made = executables.get(package).and_then(|made| made.get(package).cloned());
         made.with_context(|| format!("cargo built no executable of {package}"))
     };
-    let images = images(project);
-    fs::create_dir_all(&images).with_context(|| format!("making {}", images.display()))?;
-    let hypervisor = place(&one("paravane")?, &images.join("paravane.elf"))?;
-    let guest = place(&one("pv-guest")?, &images.join("pv-guest.elf"))?;
-    for kernel in ["pv-guest-attack", "paravane-conformance", TOOLSTACK] {
-        place(&one(kernel)?, &images.join(format!("{kernel}.elf")))?;
+    let folder = self::images(project);
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    let hypervisor = place(&one("paravane")?, &folder.join("paravane.elf"))?;
+    let guest = place(&one("pv-guest")?, &folder.join("pv-guest.elf"))?;
+    for kernel in images.iter().map(|image| image.package).filter(|package| OTHER_KERNELS.contains(package)) {
+        place(&one(kernel)?, &folder.join(format!("{kernel}.elf")))?;
     }
     let mut programs = executables.remove("pv-guest-user").unwrap_or_default();
     programs.insert("busybox".into(), busybox);
-    let initramfs = images.join("initramfs.cpio");
+    let initramfs = folder.join("initramfs.cpio");
     fs::write(&initramfs, initramfs::pack(&programs)?)?;
     Ok(Built { hypervisor, guest, initramfs, toolchain: toolchain.choice })
 }

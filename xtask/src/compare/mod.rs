@@ -46,6 +46,15 @@ pub fn command(project: &Project, options: &cli::Compare) -> Result<Status> {
     Ok(if faults.is_empty() { Status::Good } else { Status::CheckFailed })
 }
 
+/// Counts what the options choose, for who has another use of it than the table.
+pub fn counted(project: &Project, options: &cli::Compare) -> Result<Vec<Row>> {
+    let (operations, machines) =
+        (chosen_operations(&options.operations)?, chosen_machines(&options.machine)?);
+    let (rows, faults) = run_all(&prepare(project, options, &machines)?, &machines, &operations);
+    anyhow::ensure!(faults.is_empty(), "{}", faults.join("\n"));
+    Ok(rows)
+}
+
 fn chosen_operations(names: &[String]) -> Result<Vec<&'static Operation>> {
     if names.is_empty() {
         return Ok(OPERATIONS.iter().collect());

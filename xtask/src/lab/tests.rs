@@ -1,0 +1,88 @@
+use super::*;
+use paravane_tests::source;
+
+fn project() -> Project {
+    let root = source::root().canonicalize().unwrap();
+    Project { target: root.join("target"), cache: root.join("target"), root }
+}
+
+fn code(lab: &Lab) -> Option<&Code> {
+    match &lab.kind {
+        Kind::Code(code) => Some(code),
+        Kind::Prediction => None,
+    }
+}
+
+#[test]
+fn every_lab_has_its_texts() {
+    let project = project();
+    for (lab, number) in LABS.iter().zip(1..) {
+        assert_eq!(lab.number, number);
+        let text = std::fs::read_to_string(copy::file(&project, lab, "README.md").unwrap()).unwrap();
+        for section in ["# Lab ", "## Goals", "## Background", "## How it is graded", "## Questions"] {
+            assert!(text.contains(section), "lab {number} has no {section}");
+        }
+        assert!(text.starts_with(&format!("# Lab {number}: {}", lab.title)), "lab {number}'s title");
+    }
+}
+
+/// Patches rot when the code moves: here it shows, cheaply.
+#[test]
+fn skeletons_and_solutions_apply() {
+    let project = project();
+    for lab in &LABS {
+        let Some(code) = code(lab) else { continue };
+        let pristine = copy::pristine(&project, lab).unwrap();
+        assert!(pristine.contains_key(lab.first), "{} begins with {}", lab.title, lab.first);
+        let solved = copy::answered(&project, lab, &copy::solution(&project, lab).unwrap()).unwrap();
+        assert_ne!(pristine, solved);
+        let checks = copy::checks(&project, lab).unwrap();
+        let judge = Judge { project: &project, lab, code };
+        let composed = judge.compose(&pristine, &solved, &checks).unwrap();
+        for check in code.checks.iter().chain(code.on_skeleton) {
+            let test = format!("#[test]\nfn {}()", check.name);
+            let is_test = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).contains(&test);
+            assert_eq!(checks.values().filter(|bytes| is_test(bytes)).count(), 1, "{}", check.name);
+        }
+        assert!(composed.len() > pristine.len(), "the checks are there");
+    }
+}
+
+/// A learner finds no solution in a copy, and no check; and what grading takes of a copy are no tests but their own.
+#[test]
+fn solutions_and_tests_stay_out_of_the_way() {
+    let project = project();
+    for lab in &LABS {
+        let Some(code) = code(lab) else { continue };
+        let mut files = copy::pristine(&project, lab).unwrap();
+        assert!(!files.keys().any(|name| name.starts_with("labs/") || name.contains("lab_check")));
+        let pristine = files.clone();
+        let world = "hypervisor/core/src/calls/tests/world.rs".to_owned();
+        files.insert(world.clone(), b"meddled with".to_vec());
+        files.insert("Cargo.toml".to_owned(), b"meddled with".to_vec());
+        code.own.iter().for_each(|name| _ = files.insert((*name).to_owned(), b"mine".to_vec()));
+        let judge = Judge { project: &project, lab, code };
+        let composed = judge.compose(&pristine, &files, &Tree::new()).unwrap();
+        assert_eq!(composed[&world], pristine[&world]);
+        assert_eq!(composed["Cargo.toml"], pristine["Cargo.toml"]);
+        assert!(code.own.iter().all(|name| composed[*name] == b"mine"));
+    }
+}
+
+#[test]
+fn a_folder_that_is_no_copy_is_left_alone() {
+    let folder = std::env::temp_dir().join(format!("paravane-lab-{}", std::process::id()));
+    let lab = &LABS[0];
+    assert!(!copy::is_started(&folder, lab).unwrap(), "nothing there");
+    std::fs::create_dir_all(&folder).unwrap();
+    assert!(!copy::is_started(&folder, lab).unwrap(), "an empty folder");
+    std::fs::write(folder.join("thesis.txt"), "years of work").unwrap();
+    let error = copy::is_started(&folder, lab).unwrap_err();
+    assert_eq!(stop::status_of(&error), Status::Usage);
+    assert!(copy::discard(&folder, lab).is_err() && folder.join("thesis.txt").exists());
+    copy::start(&folder, &LABS[1], &Tree::new()).unwrap();
+    assert!(copy::is_started(&folder, &LABS[1]).unwrap());
+    assert!(copy::is_started(&folder, lab).is_err(), "another lab's");
+    copy::discard(&folder, &LABS[1]).unwrap();
+    assert!(!folder.exists());
+}
