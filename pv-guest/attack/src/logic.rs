@@ -6,6 +6,7 @@ pub mod digest;
 pub mod fatal;
 pub mod generate;
 pub mod options;
+pub mod pc;
 pub mod random;
 pub mod rings;
 pub mod tally;

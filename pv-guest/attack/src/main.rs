@@ -17,6 +17,7 @@ mod fuzz;
 mod guard;
 mod hypercall;
 mod memory;
+mod native;
 mod notes;
 mod print;
 mod ring;
@@ -36,6 +37,9 @@ fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     if !PANICKING.swap(true, Ordering::SeqCst) {
         print::step();
         say!("attack: panic: {info}");
+    }
+    if native::running() {
+        native::exit::crash();
     }
     hypercall::shutdown(SHUTDOWN_CRASH)
 }

@@ -39,6 +39,12 @@ global_asm!(
     "    .asciz \"Paravane\"",
     "    .balign 4",
     "    .quad {ring1}",
+    // The entries of a PC, at their physical addresses.
+    "    XEN_NOTE_QUAD {phys32}, native_start32 + {physical}",
+    "    .long 9, 8, {phys64}",
+    "    .asciz \"Paravane\"",
+    "    .balign 4",
+    "    .quad native_start64 + {physical}",
     ".popsection",
     ".pushsection .text.hypercall_page, \"ax\", @progbits",
     "    .balign 4096",
@@ -50,6 +56,7 @@ global_asm!(
     "    .balign 4096",
     "core_stack:",
     "    .skip {stack}",
+    ".global core_stack_top",
     "core_stack_top:",
     ".popsection",
     ".pushsection .text.start, \"ax\", @progbits",
@@ -76,6 +83,9 @@ global_asm!(
     modes = const ring1::NOTE_TYPE_MODES,
     ring1 = const ring1::MODE_PV_RING1,
     stack = const CORE_STACK,
+    phys32 = const elfnote::XEN_ELFNOTE_PHYS32_ENTRY,
+    phys64 = const ring1::NOTE_TYPE_PHYS64_ENTRY,
+    physical = const 0u64.wrapping_sub(VIRT_BASE) as i64,
 );
 
 unsafe extern "C" {

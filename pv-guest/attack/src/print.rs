@@ -1,4 +1,5 @@
-//! The hypervisor's own console: it needs nothing set up, so nothing the attacks do can break it.
+//! The hypervisor's own console: it needs nothing set up, so nothing the attacks do can break it. On a PC it is the serial
+//! port.
 
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -49,6 +50,9 @@ pub fn line(arguments: fmt::Arguments<'_>) {
     // The buffer takes everything, or cuts it.
     let _ = buffer.write_fmt(arguments);
     buffer.bytes[buffer.used] = b'\n';
+    if crate::native::running() {
+        return crate::native::serial::write(&buffer.bytes[..=buffer.used]);
+    }
     let length = buffer.used as u64 + 1;
     let address = buffer.bytes.as_ptr() as u64;
     raw(HYPERVISOR_CONSOLE_IO, [CONSOLEIO_WRITE.into(), length, address, 0, 0]);

@@ -63,9 +63,14 @@ impl Report {
         }
     }
 
+    /// Whether something was checked, and nothing was wrong.
+    pub fn good(&self) -> bool {
+        self.failed == 0 && self.checks > 0
+    }
+
     /// Prints the line; true when nothing was wrong. An attack that checks nothing has failed.
     pub fn end(&self, name: &str, reason: &str) -> bool {
-        let good = self.failed == 0 && self.checks > 0;
+        let good = self.good();
         let verdict = if good { "ok" } else { "FAILED" };
         let text = core::str::from_utf8(&self.text[..self.used]).unwrap_or("");
         say!("{verdict} attack.{name} {} checks, {} failed; {text} ({reason})", self.checks, self.failed);

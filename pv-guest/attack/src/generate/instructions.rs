@@ -46,7 +46,7 @@ const PREFIXES: [u8; 12] = [0x66, 0x67, 0xf2, 0xf3, 0xf0, 0x2e, 0x64, 0x65, 0x48
 
 /// Instructions of which a hypervisor must know something: those that enter rings, use tables, ports and system registers.
 /// RDI points to memory, RCX is small.
-const SYSTEM: &[&[u8]] = &[
+pub const SYSTEM: &[&[u8]] = &[
     &[0xfa],
     &[0xfb],
     &[0xf4],
