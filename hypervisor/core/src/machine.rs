@@ -93,8 +93,10 @@ pub trait Processor {
     /// Installs a gate that leads from ring 3 to ring 1 directly, or takes it away.
     fn set_direct_gate(&mut self, vector: u8, gate: Option<Gate>);
 
-    /// Says whether ring 1 makes hypercalls. Without, the interrupt they are made by is refused to it like any other.
-    fn set_hypercall_gate(&mut self, open: bool);
+    /// Says whether the guest knows of the hypervisor. One that does not has no hypercall, the interrupt they are made by
+    /// being refused to ring 1 like any other; it sees no M2P; and its kernel executes pages that are for programs too, as a
+    /// processor without SMEP lets it.
+    fn show_hypervisor(&mut self, shown: bool);
 
     /// Shows the vcpu's descriptor frames in the first pages of the GDT.
     fn show_gdt(&mut self, frames: &[Option<Mfn>; GUEST_GDT_PAGES]);

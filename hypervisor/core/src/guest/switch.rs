@@ -148,7 +148,7 @@ impl<M: Machine> Hypervisor<M> {
         machine.set_kernel_stack(vcpu.kernel_sp);
         machine.set_user_rsp(vcpu.user_rsp);
         machine.show_gdt(&pc.map_or(vcpu.gdt, |pc| pc.gdt_frames()));
-        machine.set_hypercall_gate(pc.is_none());
+        machine.show_hypervisor(pc.is_none());
         machine.ldt_changed(vcpu.paging.ldt());
         machine.set_task_switched(false);
         machine.load_fpu(&vcpu.fpu, vcpu.xcr0);
@@ -169,6 +169,10 @@ impl<M: Machine> Hypervisor<M> {
     /// Loads DS, ES, FS and GS. The kernel may have changed the descriptors, or its LDT, meanwhile: a selector that
     /// cannot be loaded any more becomes null. Whether all could.
     fn load_selectors(&mut self, selectors: [u16; 4]) -> bool {
+        if self.on_pc() {
+            self.load_pc_selectors(selectors);
+            return true;
+        }
         // Ring 3's code segments can be named, and may be marked not present (invariant 8). The return decides
         // anew.
         self.show_user_code(true);

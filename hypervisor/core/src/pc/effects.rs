@@ -4,6 +4,7 @@ use paravane_abi::regs::CpuUserRegs;
 
 use super::entry::Running;
 use super::linear::Linear;
+use super::tables::RealDescriptors;
 use super::{Pc, controls};
 use crate::crash::Reason;
 use crate::domain::{RunState, Shutdown};
@@ -118,9 +119,20 @@ impl<M: Machine> Hypervisor<M> {
             Segment::Ds | Segment::Cs | Segment::Ss => 0,
         };
         selectors[index] = selector;
-        self.machine.load_data_selectors(selectors);
+        self.load_pc_selectors(selectors);
         // Loading FS and GS changes their bases, also of the one that stays.
         self.give_bases();
+    }
+
+    /// Loads a PC's DS, ES, FS and GS. The kernel may have changed the descriptors since they were loaded: what the real
+    /// processor cannot load any more becomes null. The return marks programs' code anew.
+    pub(crate) fn load_pc_selectors(&mut self, selectors: [u16; 4]) {
+        let Self { frames, machine, domains, here, .. } = self;
+        let Some(Pc { gdt, gdt_frames, .. }) = domains[here.domain].pc.as_deref_mut() else { return };
+        let mut real = RealDescriptors { frames, machine: &*machine, pages: *gdt_frames };
+        gdt.set_user_code(&mut real, true);
+        let loadable = selectors.map(|selector| if gdt.can_load(&real, selector) { selector } else { 0 });
+        machine.load_data_selectors(loadable);
     }
 
     /// Makes an access to a port; what comes after it.

@@ -113,6 +113,17 @@ pub fn prevent_user_instructions(prevent: bool) {
     }
 }
 
+/// Makes pages that are for ring 3 too fault when ring 1 executes them (SMEP), where the processor can, or lets them be
+/// executed: a kernel that believes itself on a processor without SMEP may.
+pub fn prevent_user_execution(prevent: bool) {
+    let smep = Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION;
+    let old = Cr4::read();
+    if Features::detect().smep && old.contains(smep) != prevent {
+        // SAFETY: ring 0 runs on its own tables, in which no page is for ring 3 but those it never executes.
+        unsafe { Cr4::update(|flags| flags.set(smep, prevent)) };
+    }
+}
+
 /// Sets the bits of CR4 that a guest's kernel chooses, where the processor has them.
 pub fn set_guest_cr4(value: u64) {
     let guests = Cr4Flags::TIMESTAMP_DISABLE | Cr4Flags::FSGSBASE;

@@ -83,6 +83,16 @@ impl Cpu {
         }
     }
 
+    /// Hides the M2P from the kernels' table, or has it there.
+    fn hide_m2p(&self, hidden: bool) {
+        let slot = self.root(Mode::Kernel).word((MACH2PHYS_VIRT_START >> 39 & 511) as usize);
+        // SAFETY: as above. The entry leads to the same table as ever, or nowhere.
+        unsafe {
+            let entry = slot.read_volatile() & !PteFlags::PRESENT.bits();
+            slot.write_volatile(entry | if hidden { 0 } else { PteFlags::PRESENT.bits() });
+        }
+    }
+
     /// Whether it runs a vcpu of the domain's whose bit is set.
     fn runs(&self, domain: DomainId, vcpus: u64) -> bool {
         self.running.get().is_some_and(|(id, vcpu)| id == domain && vcpus >> vcpu & 1 != 0)

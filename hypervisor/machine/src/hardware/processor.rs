@@ -122,8 +122,11 @@ impl Processor for Hardware {
         self.this().area.write_gate(vector, gate.unwrap_or(Gate::ABSENT));
     }
 
-    fn set_hypercall_gate(&mut self, open: bool) {
-        self.this().area.write_gate(interrupts::VECTOR_HYPERCALL, interrupts::hypercall_gate(open));
+    fn show_hypervisor(&mut self, shown: bool) {
+        let cpu = self.this();
+        cpu.area.write_gate(interrupts::VECTOR_HYPERCALL, interrupts::hypercall_gate(shown));
+        cpu.hide_m2p(!shown);
+        crate::cpu::prevent_user_execution(shown);
     }
 
     fn show_gdt(&mut self, frames: &[Option<Mfn>; GUEST_GDT_PAGES]) {

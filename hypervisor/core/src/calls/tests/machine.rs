@@ -1,8 +1,9 @@
 //! The fake machine with a processor that remembers what it was told, and memory that remembers what it
 //! held.
 
-use crate::addr::{DomainId, Mfn, Pfn};
-use crate::descriptor::{Gate, USER_CS32, USER_CS64};
+use crate::addr::{DomainId, ENTRIES, Mfn, Pfn};
+use crate::descriptor::bits::{CODE, PRESENT, SEGMENT, WRITABLE};
+use crate::descriptor::{Gate, USER_CS32, USER_CS64, dpl};
 use crate::emulate::Mode;
 use crate::fake_machine::FakeMachine;
 use crate::flush::{Flush, RootChange, Tlb};
@@ -20,7 +21,7 @@ pub(super) struct Told {
     pub kernel_stack: u64,
     pub syscall_entry: Option<u64>,
     pub gates: BTreeMap<u8, Gate>,
-    pub hypercalls: bool,
+    pub hypervisor_shown: bool,
     pub gdt: [Option<Mfn>; GUEST_GDT_PAGES],
     pub user_code_hidden: bool,
     pub bases: [u64; 3],
@@ -291,6 +292,15 @@ impl Processor for TestMachine {
     }
 
     fn load_data_selectors(&mut self, selectors: [u16; 4]) {
+        for selector in selectors.into_iter().filter(|selector| selector & 4 == 0 && *selector > 3) {
+            let index = usize::from(selector >> 3);
+            if let Some(Some(frame)) = self.told.gdt.get(index / ENTRIES) {
+                let raw = self.read_word(*frame, index % ENTRIES);
+                let readable =
+                    raw & (SEGMENT | PRESENT) == SEGMENT | PRESENT && raw & (CODE | WRITABLE) != CODE;
+                assert!(readable && dpl(raw) >= selector & 3, "mov ds of {selector:#x} faults: {raw:#x}");
+            }
+        }
         self.told.selectors = selectors;
     }
 
@@ -325,8 +335,8 @@ impl Processor for TestMachine {
         };
     }
 
-    fn set_hypercall_gate(&mut self, open: bool) {
-        self.told.hypercalls = open;
+    fn show_hypervisor(&mut self, shown: bool) {
+        self.told.hypervisor_shown = shown;
     }
 
     fn show_gdt(&mut self, frames: &[Option<Mfn>; GUEST_GDT_PAGES]) {

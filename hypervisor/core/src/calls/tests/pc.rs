@@ -167,7 +167,7 @@ fn it_starts_in_ring_1_at_its_entry() {
     let CpuUserRegs { rip, rbx, cs, ss, rflags, .. } = world.regs;
     assert_eq!((rip, cs & 3, ss & 3), (ENTRY, 1, 1));
     assert_eq!(rflags & (flag::IF | flag::IOPL), flag::IF);
-    assert!(!world.hv.machine.told.hypercalls, "its `int 0x82` is its own");
+    assert!(!world.hv.machine.told.hypervisor_shown, "its `int 0x82` is its own");
     // The loader's words begin with a magic number.
     assert_eq!(world.word(rbx) as u32, 0x336e_c578);
     assert!(world.hv.recount().is_empty());
@@ -328,6 +328,39 @@ fn without_handlers_it_is_alone_in_ending() {
     world.put(world.regs.rip, &[0x0f, 0x0b]);
     let next = world.fault(6, 0, 0);
     world.ends(next, Leave::Crash, Shutdown::Crash);
+}
+
+/// The machine loads all four at once: those that were loaded long ago, too, have to be loadable.
+#[test]
+fn selectors_whose_descriptors_have_changed_are_not_loaded_again() {
+    const PLACE: u64 = 4 * 8;
+    const DATA: u64 = 0x0000_9200_0000_0000;
+    const PROGRAMS_CODE: u64 = 0x0020_fa00_0000_0000;
+    const NOT_PRESENT: u32 = 11;
+    let mut world = PcWorld::new();
+    world.set_up(PROTECTION as u8);
+    world.put(GDT + PLACE, &DATA.to_le_bytes());
+    world.regs.rax = PLACE;
+    let rip = world.regs.rip;
+    // mov ds, eax, of a descriptor that was not there when the table was copied.
+    world.put(rip, &[0x8e, 0xd8]);
+    assert_eq!((world.fault(PROTECTION, PLACE as u32, 0), world.regs.rip), (Next::Guest, rip), "tried again");
+    world.hv.machine.told.selectors = [PLACE as u16, 0, 0, 0];
+    // It becomes code of programs, which is not present while the kernel runs.
+    world.put(GDT + PLACE, &PROGRAMS_CODE.to_le_bytes());
+    world.put(rip, &[0x8e, 0xe0]);
+    for _ in 0..2 {
+        assert_eq!(world.fault(NOT_PRESENT, PLACE as u32, 0), Next::Guest);
+    }
+    assert_eq!(world.regs.rip, rip + 2, "mov fs, eax");
+    // And when it runs again after another domain.
+    world.put(GDT + PLACE, &0u64.to_le_bytes());
+    world.put(rip + 2, &[0x8e, 0xe8]);
+    assert_eq!(world.fault(PROTECTION, PLACE as u32, 0), Next::Guest);
+    world.hv.machine.told.selectors = [PLACE as u16; 4];
+    let selectors = world.hv.machine.told.selectors;
+    world.hv.load_pc_selectors(selectors);
+    assert_eq!(world.hv.machine.told.selectors, [0; 4]);
 }
 
 #[test]

@@ -209,7 +209,7 @@ fn bad_stacks() -> [(u64, &'static [u64]); 8] {
         (NOTHING + 0x800, &[14]),
         (PLAY + 0x5800, &[14]),
         (PLAY + 0x7010, &[14]),
-        (1 << 47, &[12]),
+        ((1 << 47) + 0x800, &[12]),
         (0x1234_5678_9abc_def0, &[12]),
         (HYPERVISOR + 0x1000, &[14]),
         (HYPERVISOR | 0x8000_4000, &[14]),
@@ -305,11 +305,11 @@ fn task_state(report: &mut Report) {
     // that needs none.
     for (base, limit) in [(task, 0), (task, 10), (NOTHING, 103), (HYPERVISOR, 103), (u64::MAX - 20, 0xfffff)]
     {
-        load_task(PLACE, tables::system(base, limit, 0x89));
         for vector in 0..32 {
             set_gate(vector, gate_with(stub(vector), KERNEL_CODE, 0, 0xee));
         }
         set_gate(FREE_VECTOR, gate_with(stub(FREE_VECTOR), KERNEL_CODE, 1, 0xee));
+        load_task(PLACE, tables::system(base, limit, 0x89));
         let ended = exec(&RAISE, Regs::default());
         report
             .check(format_args!("a task at {base:#x}: {ended:x?}"), [10, 13, 14, 8].contains(&ended.vector));
@@ -324,7 +324,7 @@ fn double_fault(report: &mut Report) {
         [(13, &[0x0f, 0x00, 0xdf][..], 0), (14, &[0x8b, 0x07], NOTHING), (13, &[0x8b, 0x07], 1 << 47)]
     {
         for (target, stack) in [(1 << 47, 1), (stub(vector), 2)] {
-            set_task_word(IST1 + 8, 1 << 47);
+            set_task_word(IST1 + 8, (1 << 47) + 0x800);
             set_gate(vector, gate_with(target, KERNEL_CODE, stack, 0x8e));
             let ended = exec(code, Regs { rdi: if rdi == 0 { NOTHING } else { rdi }, ..Regs::default() });
             tables::fill();

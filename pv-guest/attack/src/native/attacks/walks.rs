@@ -227,7 +227,8 @@ fn hypervisor_slots(report: &mut Report) {
             let regs = at(0xffff << 48 | index << 39 | offset);
             for code in TOUCH {
                 let ended = exec(code, regs);
-                let fault = ended.vector == PAGE_FAULT;
+                // The entry area is mapped under every kernel. What must not be written is looked at when all is over.
+                let fault = ended.vector == PAGE_FAULT || index == 257 && ended.vector == 6;
                 report.check(format_args!("slot {index} at {:#x}: {ended:x?}", regs.rdi), fault);
             }
         }
@@ -345,7 +346,7 @@ fn code_in_table(report: &mut Report) {
     report.check(format_args!("a program's code in a table: {ended:x?}"), ended.vector == 6);
     // It writes over the instructions behind the one that writes.
     memory::place(tables[1] + 0x100, &[0x48, 0x89, 0x07, 0x90, 0x90, 0x90, 0x90, 0x90, 0x0f, 0x0b]);
-    let regs = Regs { rdi: FREE + 0x1100, rsi: FREE + 0x1100, rax: 0x0b0f_0b0f_0b0f_0b0f, ..Regs::default() };
+    let regs = Regs { rdi: FREE + 0x1100, rsi: FREE + 0x1100, rax: 0x900b_0f0b_0f90_9090, ..Regs::default() };
     let ended = exec(&[0xff, 0xe6], regs);
     report.check(format_args!("code in a table writes itself: {ended:x?}"), ended.vector == 6);
 }
