@@ -59,7 +59,7 @@ extern "C" fn kernel_main(start_info: *const StartInfo) -> ! {
         Some(Task::All) => attacks::all(),
         Some(Task::One(name)) => attacks::one(name),
         Some(Task::Together) => attacks::together(),
-        Some(Task::Bystander) => bystander::watch(),
+        Some(Task::Bystander { attackers }) => bystander::watch(attackers),
         Some(Task::Fuzz { seed, from, to, batches }) => fuzz::run(seed, from, to, batches),
         None => panic!("the command line makes no sense: {line}"),
     }

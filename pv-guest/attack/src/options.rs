@@ -9,8 +9,11 @@ pub enum Task<'a> {
     One(&'a str),
     /// `attack=smp`: all attacks that need a second vcpu.
     Together,
-    /// `attack=bystander`: keep memory and watch it.
-    Bystander,
+    /// `attack=bystander`: keep memory and watch it until the domains from 1 to `attackers=NUMBER` (1) are gone.
+    Bystander {
+        /// The last domain that attacks.
+        attackers: u16,
+    },
     /// `fuzz=SEED,COUNT[,FROM]`: the steps from FROM to COUNT. `batches`: every other is a long batch.
     Fuzz {
         /// The seed that every step is derived from.
@@ -28,13 +31,15 @@ pub enum Task<'a> {
 /// sense.
 pub fn parse(line: &str) -> Option<Task<'_>> {
     let mut task = Task::All;
+    let attackers = line.split_ascii_whitespace().find_map(|word| word.strip_prefix("attackers="));
+    let attackers = attackers.map_or(Some(1), |text| text.parse().ok())?;
     let batches = line.split_ascii_whitespace().any(|word| word == "batches");
     for word in line.split_ascii_whitespace() {
         if let Some(name) = word.strip_prefix("attack=") {
             task = match name {
                 "all" => Task::All,
                 "smp" => Task::Together,
-                "bystander" => Task::Bystander,
+                "bystander" => Task::Bystander { attackers },
                 name => Task::One(name),
             };
         } else if let Some(numbers) = word.strip_prefix("fuzz=") {
@@ -71,7 +76,8 @@ mod tests {
         assert_eq!(parse(""), Some(Task::All));
         assert_eq!(parse("demo attack=all x=y"), Some(Task::All));
         assert_eq!(parse("attack=no-handler"), Some(Task::One("no-handler")));
-        assert_eq!(parse("demo attack=bystander"), Some(Task::Bystander));
+        assert_eq!(parse("demo attack=bystander"), Some(Task::Bystander { attackers: 1 }));
+        assert_eq!(parse("attack=bystander attackers=7"), Some(Task::Bystander { attackers: 7 }));
         assert_eq!(parse("attack=smp"), Some(Task::Together));
         let fuzz = |seed, from, to, batches| Some(Task::Fuzz { seed, from, to, batches });
         assert_eq!(parse("fuzz=7,1000"), fuzz(7, 0, 1000, false));

@@ -118,7 +118,7 @@ const TOGETHER: &[&str] = &[
 ];
 
 /// The hypervisor's words when all its books agree at the end, and when nobody has written what is not to be written.
-const AUDIT: [&str; 2] = ["audit: all counts agree", "audit: the hypervisor is unchanged"];
+pub(super) const AUDIT: [&str; 2] = ["audit: all counts agree", "audit: the hypervisor is unchanged"];
 
 /// A machine for the attacking kernel.
 #[derive(Clone, Copy, Debug, Default)]
@@ -131,6 +131,8 @@ pub struct Machine<'a> {
     pub options: &'a [&'a str],
     /// The kernels run in ring 3.
     pub ring3: bool,
+    /// The attacker is a PC.
+    pub pc: bool,
 }
 
 /// The command that starts the attacking kernel, and beside it a domain that does nothing but keep its memory. Every count
@@ -138,7 +140,8 @@ pub struct Machine<'a> {
 pub fn command(context: &Context, machine: Machine<'_>) -> Result<std::process::Command> {
     let image = context.images.join("pv-guest-attack.elf");
     let image = image.to_str().context("a path in UTF-8")?;
-    let attacker = format!("{image},name=attacker,extra=\"{}\"", machine.words);
+    let pc = if machine.pc { "machine=trap,memory=24M," } else { "" };
+    let attacker = format!("{image},name=attacker,{pc}extra=\"{}\"", machine.words);
     let bystander = format!("{image},name=bystander,memory=16M,vcpus=1,extra=attack=bystander");
     // What the bystander says while the attacker has the console is a message of a guest's.
     let hypervisor = format!("paravane.audit guest_loglvl=all {}", machine.hypervisor);
@@ -171,7 +174,7 @@ pub fn run(
     Ok((driver, status))
 }
 
-fn has_line(driver: &Driver, words: &str) -> Result<()> {
+pub(super) fn has_line(driver: &Driver, words: &str) -> Result<()> {
     if driver.console.lines().iter().any(|line| line.contains(words)) {
         return Ok(());
     }
@@ -179,7 +182,7 @@ fn has_line(driver: &Driver, words: &str) -> Result<()> {
 }
 
 /// The bystander's memory has the same digest before and after.
-fn unchanged(driver: &Driver) -> Result<()> {
+pub(super) fn unchanged(driver: &Driver) -> Result<()> {
     let digest = |start: &str| {
         let lines = driver.console.lines();
         let rest = lines.iter().find_map(|line| unmarked(line).strip_prefix(start));
@@ -289,7 +292,7 @@ pub fn nmi_storm_ring3(context: &Context) -> Result<Outcome> {
 fn nmi_storm_in(context: &Context, ring3: bool) -> Result<Outcome> {
     let options = &["--icount=0", "--silence", "400"];
     let hypervisor = "paravane.nmi-storm=2";
-    let machine = Machine { words: "attack=round-trips", hypervisor, options, ring3 };
+    let machine = Machine { words: "attack=round-trips", hypervisor, options, ring3, pc: false };
     let (driver, _) = run(context, machine, &[Status::Good], LIMIT)?;
     all_tried(&driver, &["round-trips"], ring3)?;
     let lines = driver.console.lines();
@@ -309,6 +312,7 @@ fn nmi_storm_in(context: &Context, ring3: bool) -> Result<Outcome> {
 mod tests {
     use super::*;
     use crate::scenario;
+    use pv_attack_logic::pc;
 
     #[test]
     fn the_page_names_every_case() {
@@ -319,8 +323,10 @@ mod tests {
         let whole = ["attack/survived", "attack/fatal", "attack/together"];
         let whole = |name: &str| whole.contains(&name.trim_end_matches("-ring3"));
         let scenarios = scenarios.filter(|name| name.starts_with("attack/") && !whole(name));
+        let last = pc::FATAL.iter().chain(pc::FOREVER).map(|last| last.name);
+        let on_pcs = pc::EVERYWHERE.iter().chain(pc::PRETENDED).copied().chain(last);
         assert!(rings::ONE_ALONE.iter().all(|(name, _)| TRIED.iter().chain(TOGETHER).any(|it| it == name)));
-        for name in TRIED.iter().chain(TOGETHER).copied().chain(fatal).chain(scenarios) {
+        for name in TRIED.iter().chain(TOGETHER).copied().chain(fatal).chain(scenarios).chain(on_pcs) {
             assert!(text.contains(&format!("`{name}`")), "docs/attacks.md does not name {name}");
         }
     }

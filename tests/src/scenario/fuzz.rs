@@ -53,13 +53,15 @@ struct Plan {
     contested: bool,
     /// The kernel runs in ring 3.
     ring3: bool,
+    /// It is a PC's.
+    pc: bool,
     /// Most calls are made in long batches.
     batches: bool,
 }
 
 impl Plan {
     const fn new(seed: u64, calls: u64) -> Self {
-        Self { seed, calls, contested: false, ring3: false, batches: false }
+        Self { seed, calls, contested: false, ring3: false, pc: false, batches: false }
     }
 
     const fn contested(self) -> Self {
@@ -68,6 +70,10 @@ impl Plan {
 
     const fn batches(self) -> Self {
         Self { batches: true, ..self }
+    }
+
+    const fn pc(self) -> Self {
+        Self { pc: true, ..self }
     }
 
     const fn ring3(self) -> Self {
@@ -99,6 +105,16 @@ pub fn ring3(context: &Context) -> Result<Outcome> {
 pub fn ring3_long(context: &Context) -> Result<Outcome> {
     let alone = fuzz(context, Plan::new(5, 1_000_000).ring3())?;
     told(alone + fuzz(context, Plan::new(6, 1_000_000).ring3().contested())?)
+}
+
+/// Some steps of a PC's fuzzer.
+pub fn trap(context: &Context) -> Result<Outcome> {
+    told(fuzz(context, Plan::new(7, 20_000).pc())?)
+}
+
+/// A million of them.
+pub fn trap_long(context: &Context) -> Result<Outcome> {
+    told(fuzz(context, Plan::new(8, 1_000_000).pc())?)
 }
 
 /// A second vcpu scribbles every page it can reach while the first makes seeded hypercalls: here some of the million that
@@ -146,7 +162,8 @@ fn once(context: &Context, plan: Plan, sum: Fuzzed) -> Result<Fuzzed> {
     if plan.contested {
         options.extend(["--smp", "2", "--vcpus", "2"]);
     }
-    let machine = Machine { words: &words, options: &options, ring3: plan.ring3, ..Machine::default() };
+    let machine =
+        Machine { words: &words, options: &options, ring3: plan.ring3, pc: plan.pc, ..Machine::default() };
     let (driver, status) = attack::run(context, machine, &[Status::Good, Status::GuestCrash], 2 * HOUR)?;
     let mut run = fuzzed(driver.console.lines()).with_context(|| format!("no line of {words}'s steps"))?;
     if status == Status::GuestCrash {

@@ -2,6 +2,7 @@
 //! what comes out.
 
 mod attack;
+mod attack_pc;
 mod budget;
 mod compare;
 mod conformance;
@@ -112,6 +113,13 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "attack/fatal-ring3", tier: Tier::Ci, run: attack::fatal_ring3 },
     Scenario { name: "attack/together-ring3", tier: Tier::Full, run: attack::together_ring3 },
     Scenario { name: "attack/nmi-storm-ring3", tier: Tier::Full, run: attack::nmi_storm_ring3 },
+    Scenario { name: "attack/trap/survived", tier: Tier::Ci, run: attack_pc::survived },
+    Scenario { name: "attack/trap/fatal", tier: Tier::Ci, run: attack_pc::fatal },
+    Scenario { name: "attack/trap/forever", tier: Tier::Ci, run: attack_pc::forever },
+    Scenario { name: "attack/trap/bare", tier: Tier::Ci, run: attack_pc::bare },
+    Scenario { name: "attack/trap/fuzz", tier: Tier::Ci, run: fuzz::trap },
+    Scenario { name: "attack/trap/survived-whole", tier: Tier::Full, run: attack_pc::survived_whole },
+    Scenario { name: "attack/trap/fuzz-long", tier: Tier::Full, run: fuzz::trap_long },
     Scenario { name: "attack/fuzz", tier: Tier::Ci, run: fuzz::short },
     Scenario { name: "attack/fuzz-ring3", tier: Tier::Ci, run: fuzz::ring3 },
     Scenario { name: "attack/fuzz-contested", tier: Tier::Ci, run: fuzz::contested },

@@ -191,6 +191,7 @@ fn set(guest: &mut Guest, name: &str, value: &str) -> Result<(), String> {
         "on_watchdog" => config.actions.on_watchdog = action(value).ok_or_else(bad)?,
         "patch_sites" => config.patch_sites = value == "1",
         "max_restarts" => config.restarts = number(value)?,
+        "machine" => config.machine = Some(MachineKind::from_name(value).ok_or_else(bad)?),
         "type" if value == "pv" => {}
         _ => return Err(format!("`{name}` is not known here")),
     }
@@ -282,6 +283,9 @@ mod tests {
         assert_eq!((first.config.vcpus, first.config.share.cpus), (3, 0b101));
         assert_eq!((first.config.share.cap, first.config.share.weight), (50, 512));
         assert_eq!(first.config.actions.on_crash, Action::Restart);
+        let trap = all(&options(&["--guest", "pv-guest,machine=trap", "--guest", "pv-guest"])).unwrap();
+        let machines: Vec<_> = trap.iter().map(|guest| guest.config.machine).collect();
+        assert_eq!(machines, [Some(MachineKind::Trap), None], "one domain a PC, the other not");
         assert!(!first.complete(&options(&["--append", "x"]), true));
         assert_eq!(first.config.cmdline, "role=spin fuzz=1,2");
         let mut second = guests[1].clone();

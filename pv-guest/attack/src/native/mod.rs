@@ -22,6 +22,7 @@ use paravane_abi::pvh::{HvmStartInfo, XEN_HVM_START_MAGIC_VALUE};
 use pv_attack_logic::options::{self, Task};
 
 static RUNNING: AtomicBool = AtomicBool::new(false);
+static WHOLE: AtomicBool = AtomicBool::new(false);
 static TRAPPED: AtomicBool = AtomicBool::new(false);
 
 /// Longest command line; what is longer is cut.
@@ -30,6 +31,11 @@ const LINE: usize = 256;
 /// Whether this kernel was started on a PC.
 pub fn running() -> bool {
     RUNNING.load(Ordering::Relaxed)
+}
+
+/// Whether attacks that have very many cases make all of them: `whole` on the command line.
+pub fn whole_run() -> bool {
+    WHOLE.load(Ordering::Relaxed)
 }
 
 /// Whether somebody only pretends that it is one: CS reads as ring 1's.
@@ -49,6 +55,7 @@ extern "C" fn native_main(start_info: u64) -> ! {
     let mut line = [0; LINE];
     let line = command_line(&info, &mut line);
     exit::configure(line);
+    WHOLE.store(line.split_ascii_whitespace().any(|word| word == "whole"), Ordering::Relaxed);
     memory::initialise(&info);
     subject::initialise();
     subject::restore_all();

@@ -47,31 +47,36 @@ pub fn rdmsr(index: u32) -> u64 {
     u64::from(high) << 32 | u64::from(low)
 }
 
-macro_rules! register {
-    ($name:literal, $read:ident, $write:ident) => {
-        #[doc = concat!("Reads ", $name, ".")]
-        pub fn $read() -> u64 {
+macro_rules! read {
+    ($register:literal, $name:ident) => {
+        #[doc = concat!("Reads ", $register, ".")]
+        pub fn $name() -> u64 {
             let value;
             // SAFETY: reads a register.
-            unsafe { asm!(concat!("mov {}, ", $name), out(reg) value, options(nostack)) };
+            unsafe { asm!(concat!("mov {}, ", $register), out(reg) value, options(nostack)) };
             value
-        }
-
-        #[doc = concat!("Writes ", $name, ".")]
-        pub fn $write(value: u64) {
-            // SAFETY: the callers write what this kernel runs with.
-            unsafe { asm!(concat!("mov ", $name, ", {}"), in(reg) value, options(nostack)) };
         }
     };
 }
 
-register!("cr0", cr0, set_cr0);
-register!("cr2", cr2, set_cr2);
-register!("cr3", cr3, set_cr3);
-register!("cr4", cr4, set_cr4);
-register!("cr8", cr8, set_cr8);
-register!("dr6", dr6, set_dr6);
-register!("dr7", dr7, set_dr7);
+macro_rules! write {
+    ($register:literal, $name:ident) => {
+        #[doc = concat!("Writes ", $register, ".")]
+        pub fn $name(value: u64) {
+            // SAFETY: the callers write what this kernel runs with.
+            unsafe { asm!(concat!("mov ", $register, ", {}"), in(reg) value, options(nostack)) };
+        }
+    };
+}
+
+read!("cr0", cr0);
+read!("cr2", cr2);
+read!("cr4", cr4);
+write!("cr0", set_cr0);
+write!("cr3", set_cr3);
+write!("cr4", set_cr4);
+write!("cr8", set_cr8);
+write!("dr7", set_dr7);
 
 /// Forgets one translation.
 pub fn invlpg(va: u64) {

@@ -1,0 +1,100 @@
+//! The attacking kernel as a PC: alone on a bare machine, and under Paravane beside domains that it must not reach.
+
+use super::attack::{self, AUDIT, Machine, has_line, unchanged};
+use super::{Context, LIMIT, Outcome, none_left};
+use crate::driver::{Driver, Stdin, shell_status};
+use crate::status::Status;
+use anyhow::{Context as _, Result, ensure};
+use pv_attack_logic::pc;
+use rustix::process::Signal;
+
+/// Each attack of a list says that nothing was wrong.
+fn all_tried(driver: &Driver, lists: &[&[&str]]) -> Result<usize> {
+    let names = lists.iter().copied().flatten();
+    names.clone().try_for_each(|name| has_line(driver, &format!("ok attack.{name} ")))?;
+    Ok(names.count())
+}
+
+fn survived_with(context: &Context, words: &str) -> Result<Outcome> {
+    let options = &["--silence", "400"];
+    let machine = Machine { words, options, pc: true, ..Machine::default() };
+    let (driver, _) = attack::run(context, machine, &[Status::Good], LIMIT)?;
+    let made = all_tried(&driver, &[pc::EVERYWHERE, pc::PRETENDED])?;
+    Ok(Outcome::Passed(format!("{made} attacks by a PC")))
+}
+
+/// All attacks that a PC survives, beside a domain that keeps memory.
+pub fn survived(context: &Context) -> Result<Outcome> {
+    survived_with(context, "attack=all")
+}
+
+/// The same with all cases of those that have very many.
+pub fn survived_whole(context: &Context) -> Result<Outcome> {
+    survived_with(context, "attack=all whole")
+}
+
+/// Those of them that ask for no more than a processor does, on a bare machine.
+pub fn bare(context: &Context) -> Result<Outcome> {
+    let image = context.images.join("pv-guest-attack.elf");
+    let image = image.to_str().context("a path in UTF-8")?;
+    let arguments = ["--machine", "native", "--memory", "32M", "--guest", image];
+    let mut driver = Driver::start(context.qemu(&arguments), Stdin::Null)?;
+    let status = shell_status(driver.finish(LIMIT)?);
+    let good = status == i32::from(Status::Good.code());
+    ensure!(good, "status {status}; printed last:\n{}", driver.tail());
+    let made = all_tried(&driver, &[pc::EVERYWHERE])?;
+    Ok(Outcome::Passed(format!("{made} attacks on a bare machine")))
+}
+
+/// The specification of a domain that makes one attack.
+fn attacker(image: &str, name: &str) -> String {
+    format!("{image},name={name},machine=trap,memory=16M,extra=\"attack={name}\"")
+}
+
+/// All attacks that end a PC at once, each by a PC of its own: each ends, with a report, and nobody else.
+pub fn fatal(context: &Context) -> Result<Outcome> {
+    let image = context.images.join("pv-guest-attack.elf");
+    let image = image.to_str().context("a path in UTF-8")?;
+    let mut guests: Vec<String> = pc::FATAL.iter().map(|last| attacker(image, last.name)).collect();
+    let count = guests.len();
+    guests.push(format!(
+        "{image},name=bystander,memory=16M,vcpus=1,extra=\"attack=bystander attackers={count}\""
+    ));
+    let mut arguments = vec!["-v", "--hypervisor-append", "paravane.audit guest_loglvl=all"];
+    arguments.extend(guests.iter().flat_map(|guest| ["--guest", guest.as_str()]));
+    let mut driver = Driver::start(context.qemu(&arguments), Stdin::Null)?;
+    let status = shell_status(driver.finish(LIMIT)?);
+    let crashed = status == i32::from(Status::GuestCrash.code());
+    ensure!(crashed, "status {status}; printed last:\n{}", driver.tail());
+    for number in 1..=count {
+        has_line(&driver, &format!("d{number}v0 crashed: triple fault"))?;
+    }
+    AUDIT.into_iter().try_for_each(|words| has_line(&driver, words))?;
+    unchanged(&driver)?;
+    none_left(driver.id())?;
+    Ok(Outcome::Passed(format!("{count} PCs ended by themselves")))
+}
+
+/// PCs that wait for good, spin, and fault for ever, beside a domain that keeps its timer and comes to its end.
+pub fn forever(context: &Context) -> Result<Outcome> {
+    let image = context.images.join("pv-guest-attack.elf");
+    let image = image.to_str().context("a path in UTF-8")?;
+    let mut guests: Vec<String> = pc::FOREVER.iter().map(|last| attacker(image, last.name)).collect();
+    guests.push("pv-guest,name=tick,memory=24M,extra=role=ticker seconds=3".into());
+    let mut arguments = vec!["-v", "--hypervisor-append", "paravane.audit guest_loglvl=all"];
+    arguments.extend(guests.iter().flat_map(|guest| ["--guest", guest.as_str()]));
+    let mut driver = Driver::start(context.qemu(&arguments), Stdin::Null)?;
+    driver.wait_for("the end of the domain beside them", LIMIT, |console| {
+        console.lines().iter().any(|line| line.contains("'tick' is gone"))
+    })?;
+    has_line(&driver, "ok ticker ")?;
+    let crash = driver.console.lines().iter().find(|line| line.contains(" crashed: "));
+    ensure!(crash.is_none(), "a PC that goes on for ever has ended: {crash:?}");
+    driver.signal(Signal::INT)?;
+    driver.finish(LIMIT)?;
+    none_left(driver.id())?;
+    Ok(Outcome::Passed(format!(
+        "{} PCs go on for ever, and a domain beside them came to its end",
+        guests.len() - 1
+    )))
+}
