@@ -13,18 +13,19 @@ pub const EVERYWHERE: &[&str] = &[
     "pc-write-protection",
     "pc-program-writes-table",
     "pc-table-strings",
-    "pc-gate-limits",
-    "pc-table-places",
-    "pc-bases",
     "pc-swapgs",
     "pc-privilege-level",
     "pc-no-interrupts",
     "pc-endless-string",
 ];
 
-/// Those that ask for more than a bare machine must do, or that harm it.
+/// Those that ask for more than a bare machine must do, that harm it, or for which QEMU does not what a processor does: it
+/// looks at no base whether it is canonical (docs/caveats.md).
 pub const PRETENDED: &[&str] = &[
     "pc-tables-nowhere",
+    "pc-bases",
+    "pc-table-places",
+    "pc-gate-limits",
     "pc-reserved-bits",
     "pc-root-garbage",
     "pc-hypervisor-slots",
@@ -139,7 +140,7 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), count);
         assert!(names.iter().all(|name| name.starts_with("pc-")));
-        assert!(find("pc-halts").is_some() && find("pc-root-zero").is_some() && find("pc-bases").is_none());
+        assert!(find("pc-halts").is_some() && find("pc-root-zero").is_some() && find("pc-swapgs").is_none());
     }
 
     #[test]

@@ -104,7 +104,7 @@ fn many_tables(report: &mut Report) {
     set_cr3(root);
     for round in 0..2 {
         for index in 0..TABLES {
-            let word = (FREE + (index << 21) + (index % 512 << 12)) as *mut u64;
+            let word = (FREE + (index << 21) + ((index % 512) << 12)) as *mut u64;
             // SAFETY: mapped above; the leaf is this attack's.
             let now = unsafe {
                 word.write_volatile(word.read_volatile() + 1);

@@ -159,7 +159,7 @@ fn itself(report: &mut Report) {
         // Through so many levels of itself.
         let deep = |depth: u32| (0..depth).fold(sign, |va, level| va | index << (39 - 9 * level));
         (1..=4).for_each(|depth| touch_read(report, deep(depth)));
-        let va = deep(4) | index * 8;
+        let va = deep(4) | (index * 8);
         let ended = exec(TOUCH[0], at(va));
         let seen = whole(&ended, TOUCH[0]) && ended.regs.rax & ADDRESS == root;
         report.check(format_args!("the root at {va:#x} shows itself: {ended:x?}"), seen);
