@@ -25,10 +25,20 @@ pub fn crash() -> ! {
 /// Raises an exception with a stack pointer that is the hypervisor's: there is nowhere to put the frame, and the
 /// hypervisor ends the domain with a report.
 pub fn break_contract() -> ! {
+    fault_on(paravane_abi::ring1::ENTRY_AREA)
+}
+
+/// Raises an exception with a stack pointer in the kernel's own root table, which the kernel can read where it is mapped with all
+/// memory, and nobody but the hypervisor can write: the report walks to it.
+pub fn stack_in_table() -> ! {
+    fault_on(crate::mm::kernel_root().direct() + 0x800)
+}
+
+fn fault_on(stack: u64) -> ! {
     console::drain();
     // SAFETY: the domain is over.
     unsafe {
-        core::arch::asm!("mov rsp, {}", "ud2", in(reg) paravane_abi::ring1::ENTRY_AREA, options(noreturn));
+        core::arch::asm!("mov rsp, {}", "ud2", in(reg) stack, options(noreturn));
     }
 }
 

@@ -26,7 +26,10 @@ const FILES: [(&str, Writer); 18] = [
     ("counters", counters),
     ("cpus", |out| cpu::hotplug::report(out)),
     ("crash", |out| {
-        writeln!(out, "write here to crash the domain, 'stack' or 'iret' to have the hypervisor do it")
+        writeln!(
+            out,
+            "write here to crash the domain, 'stack', 'table' or 'iret' to have the hypervisor do it"
+        )
     }),
     ("lesson", |out| {
         lesson::report(out);
@@ -192,6 +195,7 @@ impl Item {
                 match bytes {
                     b"stack\n" => power::break_contract(),
                     b"iret\n" => power::return_from_nowhere(),
+                    b"table\n" => power::stack_in_table(),
                     _ => power::crash(),
                 }
             }

@@ -90,7 +90,7 @@ impl<M: Machine> Hypervisor<M> {
         };
         log::error!("{report}");
         let Some(root) = self.vcpu().paging.base() else { return };
-        for address in [regs.rip, regs.rsp] {
+        for address in [regs.rip, regs.rsp, view.cr2()] {
             let walk = crate::guest_memory::WalkReport::new(&self.frames, &self.machine, root, address);
             log::error!("{walk}");
         }

@@ -85,7 +85,8 @@ impl fmt::Display for WalkReport {
                 }
             }
             if let Some(target) = line.target {
-                write!(f, " -> {:?} {:?} x{}", target.owner(), target.kind(), target.type_count())?;
+                let uses = target.type_count();
+                write!(f, " -> {:?} {:?} x{uses}, {} refs", target.owner(), target.kind(), target.refs())?;
             }
             writeln!(f)?;
         }

@@ -245,7 +245,8 @@ fn a_walk_is_reported_as_far_as_it_goes() {
     assert!(text.contains("page walk of 0x0000008000002123"), "{text}");
     assert!(text.contains(&format!("L4[  1] in {}", tree.l4)), "{text}");
     assert!(text.contains(&format!("L1[  2] in {}", tree.l1)), "{text}");
-    assert!(text.contains("Domain(DomainId(1)) Writable x1"), "{text}");
+    let refs = world.frames.info(world.entry(tree.l1, 2).frame()).unwrap().refs();
+    assert!(text.contains(&format!("Domain(DomainId(1)) Writable x1, {refs} refs\n")), "{text}");
     assert!(text.contains(&format!("{:#018x} P US", world.entry(tree.l1, 2).0)), "{text}");
     let report = world.memory().walk_report(BASE + (1 << 30));
     assert_eq!(report.lines.iter().flatten().count(), 2, "ends at the empty L3 entry");
