@@ -12,3 +12,4 @@ pub mod scenario;
 pub mod source;
 pub mod status;
 pub mod trace;
+pub mod walks;

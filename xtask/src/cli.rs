@@ -29,9 +29,14 @@ pub enum Command {
     /// Count what each operation costs on each machine, side by side
     Compare(Compare),
     /// Remake the book's tables of counts from docs/compare.json
+    #[command(after_help = FIGURES_EXAMPLES)]
     Figures,
     /// Start a lab, or grade it
     Lab(Lab),
+    /// Show what happens during an operation, crossing by crossing: user, kernel, hypervisor
+    Trace(crate::trace::Options),
+    /// Try the HTML report of `compare` in a browser, and take the book's pictures of it
+    Report(crate::report::Options),
     /// Run the conformance suite of Xen's PV ABI on Paravane, or on real Xen
     Conformance(Box<Conformance>),
     /// Plant faults in the hypervisor, one at a time, and run the conformance suite on each
@@ -263,6 +268,7 @@ Examples:
                                                on two machines alone
   cargo xtask compare --twice                  all twice, and every difference
   cargo xtask compare --json counts.json       what was counted, for other programs
+  cargo xtask compare --html compare.html      charts and timelines in one file, to be shown to a class
   cargo xtask compare --list                   the operations
 
 Exit status: 0 when every cell is counted or has its reason, 1 when one is missing, a machine is, or
@@ -287,6 +293,12 @@ pub struct Compare {
     /// Write what was counted to this file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Write a report to this file: charts, timelines, page-table walks; it needs no network
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Keep what such a report is made of in this file, for `report` and `trace`
+    #[arg(long, value_name = "FILE")]
+    pub data: Option<PathBuf>,
     /// Boot the images as they were built last
     #[arg(long)]
     pub no_build: bool,
@@ -337,6 +349,11 @@ pub struct Lab {
     #[command(flatten)]
     pub setup: Setup,
 }
+
+const FIGURES_EXAMPLES: &str = "\
+Examples:
+  cargo xtask compare --json docs/compare.json   count anew
+  cargo xtask figures                            and write the counts into the book's tables";
 
 const CONFORMANCE_EXAMPLES: &str = "\
 Examples:

@@ -13,10 +13,12 @@ mod mutants;
 mod oracle;
 mod project;
 mod qemu;
+mod report;
 mod run;
 mod setup;
 mod stop;
 mod test;
+mod trace;
 
 use clap::Parser;
 use paravane_tests::status::Status;
@@ -39,6 +41,8 @@ fn dispatch(cli: cli::Cli) -> anyhow::Result<Status> {
         cli::Command::Compare(options) => compare::command(&project, &options),
         cli::Command::Figures => figures::command(&project),
         cli::Command::Lab(options) => lab::command(&project, &options),
+        cli::Command::Trace(options) => trace::command(&project, &options),
+        cli::Command::Report(options) => report::command(&project, &options),
         cli::Command::Conformance(options) => conformance::command(&project, &options),
         cli::Command::Mutants(options) => mutants::command(&project, &options),
         cli::Command::Test(options) => test::command(&project, &options),

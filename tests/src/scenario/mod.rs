@@ -17,6 +17,7 @@ mod oracle;
 mod processors;
 mod public;
 mod refuses;
+mod report;
 mod rings;
 mod shell;
 mod statuses;
@@ -134,6 +135,9 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "guests/grub", tier: Tier::Ci, run: public::grub },
     Scenario { name: "guests/grub-loads", tier: Tier::Ci, run: public::grub_loads },
     Scenario { name: "guests/debian", tier: Tier::Full, run: public::debian },
+    Scenario { name: "report/sample", tier: Tier::Ci, run: report::sample },
+    Scenario { name: "report/timeline", tier: Tier::Ci, run: report::timeline },
+    Scenario { name: "report/whole", tier: Tier::Full, run: report::whole },
     Scenario { name: "domains/isolation", tier: Tier::Ci, run: domains::isolation },
     Scenario { name: "domains/thousand", tier: Tier::Ci, run: domains::thousand },
     Scenario { name: "domains/overlap", tier: Tier::Ci, run: domains::overlap },

@@ -3,6 +3,7 @@
 mod table;
 
 use crate::project::Project;
+use crate::report::{self, data::Data};
 use crate::setup::{self, Bring, fixtures};
 use crate::{build, cli, run, stop};
 use anyhow::{Context, Result};
@@ -11,7 +12,9 @@ use paravane_tests::compare::operations::{Machine, OPERATIONS, Operation, named}
 use paravane_tests::compare::rows::{self, Row};
 use paravane_tests::compare::theory;
 use paravane_tests::status::Status;
-use paravane_tests::{compare, scenario};
+use paravane_tests::trace::observe::observe;
+use paravane_tests::trace::timeline::Timeline;
+use paravane_tests::{scenario, walks};
 
 /// Runs `compare`.
 pub fn command(project: &Project, options: &cli::Compare) -> Result<Status> {
@@ -21,10 +24,12 @@ pub fn command(project: &Project, options: &cli::Compare) -> Result<Status> {
     }
     let operations = chosen_operations(&options.operations)?;
     let machines = chosen_machines(&options.machine)?;
-    let context = prepare(project, options, &machines)?;
-    let (counted, mut faults) = run_all(&context, &machines, &operations);
+    let context = prepare(project, &options.setup, options.no_build, &machines)?;
+    let (timelines, mut faults) = run_all(&context, &machines, &operations);
+    let counted: Vec<Row> = timelines.iter().map(Row::from).collect();
     if options.twice {
         let (again, other_faults) = run_all(&context, &machines, &operations);
+        let again: Vec<Row> = again.iter().map(Row::from).collect();
         faults
             .extend(rows::differences(&counted, &again).into_iter().map(|line| format!("two runs: {line}")));
         faults.extend(other_faults.into_iter().filter(|fault| !faults.contains(fault)).collect::<Vec<_>>());
@@ -42,6 +47,9 @@ pub fn command(project: &Project, options: &cli::Compare) -> Result<Status> {
     if let Some(path) = &options.json {
         std::fs::write(path, json::of(&counted)?).with_context(|| format!("writing {}", path.display()))?;
     }
+    if options.html.is_some() || options.data.is_some() {
+        write_report(options, &context, &machines, timelines)?;
+    }
     faults.iter().for_each(|fault| println!("to settle: {fault}"));
     Ok(if faults.is_empty() { Status::Good } else { Status::CheckFailed })
 }
@@ -50,12 +58,40 @@ pub fn command(project: &Project, options: &cli::Compare) -> Result<Status> {
 pub fn counted(project: &Project, options: &cli::Compare) -> Result<Vec<Row>> {
     let (operations, machines) =
         (chosen_operations(&options.operations)?, chosen_machines(&options.machine)?);
-    let (rows, faults) = run_all(&prepare(project, options, &machines)?, &machines, &operations);
+    let context = prepare(project, &options.setup, options.no_build, &machines)?;
+    let (timelines, faults) = run_all(&context, &machines, &operations);
     anyhow::ensure!(faults.is_empty(), "{}", faults.join("\n"));
-    Ok(rows)
+    Ok(timelines.iter().map(Row::from).collect())
 }
 
-fn chosen_operations(names: &[String]) -> Result<Vec<&'static Operation>> {
+/// Writes what was counted, with walks through page tables, as a report, and as what it can be made of again.
+fn write_report(
+    options: &cli::Compare,
+    context: &scenario::Context,
+    machines: &[Machine],
+    timelines: Vec<Timeline>,
+) -> Result<()> {
+    let mut data = Data { made: made(options), timelines, walks: Vec::new() };
+    for machine in walks::MACHINES.into_iter().filter(|machine| machines.contains(machine)) {
+        run::say(format_args!("walking page tables on {}", machine.name()));
+        data.walks.extend(walks::observe(context, machine)?);
+    }
+    if let Some(path) = &options.data {
+        data.write(path)?;
+    }
+    options.html.iter().try_for_each(|path| report::write(&data, path))
+}
+
+/// The command, as a reader of the report could type it.
+fn made(options: &cli::Compare) -> String {
+    let machines = options.machine.iter().flat_map(|machine| ["--machine", machine]);
+    let words = options.operations.iter().map(String::as_str).chain(machines);
+    let words: String = words.map(|word| format!("{word} ")).collect();
+    format!("Made by: cargo xtask compare {words}--html FILE (Paravane {})", env!("CARGO_PKG_VERSION"))
+}
+
+/// The operations of these names; all of them if there is none.
+pub fn chosen_operations(names: &[String]) -> Result<Vec<&'static Operation>> {
     if names.is_empty() {
         return Ok(OPERATIONS.iter().collect());
     }
@@ -66,7 +102,8 @@ fn chosen_operations(names: &[String]) -> Result<Vec<&'static Operation>> {
     names.iter().map(find).collect()
 }
 
-fn chosen_machines(names: &[String]) -> Result<Vec<Machine>> {
+/// The machines of these names; all of them if there is none.
+pub fn chosen_machines(names: &[String]) -> Result<Vec<Machine>> {
     if names.is_empty() {
         return Ok(Machine::ALL.to_vec());
     }
@@ -79,9 +116,14 @@ fn chosen_machines(names: &[String]) -> Result<Vec<Machine>> {
 }
 
 /// Builds and brings what the machines need.
-fn prepare(project: &Project, options: &cli::Compare, machines: &[Machine]) -> Result<scenario::Context> {
-    let bring = Bring::from_options(&options.setup);
-    if options.no_build {
+pub fn prepare(
+    project: &Project,
+    setup: &cli::Setup,
+    no_build: bool,
+    machines: &[Machine],
+) -> Result<scenario::Context> {
+    let bring = Bring::from_options(setup);
+    if no_build {
         build::made(project)?;
     } else {
         build::all(project, bring)?;
@@ -99,21 +141,21 @@ fn prepare(project: &Project, options: &cli::Compare, machines: &[Machine]) -> R
     Ok(scenario::Context { xtask, images: build::images(project), scratch })
 }
 
-/// Boots each machine once: what was counted, and what kept a machine from counting.
+/// Boots each machine once: what happened, and what kept a machine from counting.
 fn run_all(
     context: &scenario::Context,
     machines: &[Machine],
     operations: &[&Operation],
-) -> (Vec<Row>, Vec<String>) {
-    let (mut counted, mut faults) = (Vec::new(), Vec::new());
+) -> (Vec<Timeline>, Vec<String>) {
+    let (mut timelines, mut faults) = (Vec::new(), Vec::new());
     for &machine in machines {
         run::say(format_args!("counting on {}", machine.name()));
-        match compare::observe(context, machine, operations) {
-            Ok(rows) => counted.extend(rows),
+        match observe(context, machine, operations) {
+            Ok(lines) => timelines.extend(lines),
             Err(error) => faults.push(format!("{error:#}")),
         }
     }
-    (counted, faults)
+    (timelines, faults)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! `cargo xtask setup`, and what every other command calls to get what it needs.
 
 mod apt;
+pub mod browser;
 pub mod fixtures;
 pub mod grub;
 mod index;
@@ -75,6 +76,7 @@ pub fn command(project: &Project, options: &cli::Setup) -> Result<Status> {
     note("PV GRUB", grub::pv(project, bring).map(|path| path.display().to_string()));
     note("Debian's kernel", fixtures::linux(project, bring).map(|path| path.display().to_string()));
     note("UEFI firmware", grub::firmware(project, bring).map(|found| found.code.display().to_string()));
+    note("browser", browser::need(project, bring).map(|found| found.program().display().to_string()));
     Ok(missing.unwrap_or(Status::Good))
 }
 

@@ -92,7 +92,7 @@ pub fn command(project: &Project, options: &cli::Test) -> Result<Status> {
 }
 
 /// What is in the names of scenarios that boot real Xen.
-const XEN: [&str; 4] = ["-xen", "oracle/", "conformance/xen", "conformance/diff"];
+const XEN: [&str; 5] = ["-xen", "oracle/", "conformance/xen", "conformance/diff", "report/whole"];
 
 /// The scenarios that boot machines.
 fn machines(run: &mut Run<'_>, bring: Bring, options: &cli::Test) -> Result<()> {
@@ -121,6 +121,10 @@ fn machines(run: &mut Run<'_>, bring: Bring, options: &cli::Test) -> Result<()> 
         if wanted.iter().any(|scenario| scenario.name.starts_with("guests/grub")) {
             setup::grub::need(run.project, bring)?;
             setup::grub::pv(run.project, bring)?;
+        }
+        // In the short tier a machine without a browser skips it; the long one leaves nothing out.
+        if options.full && wanted.iter().any(|scenario| scenario.name.starts_with("report/")) {
+            setup::browser::need(run.project, bring)?;
         }
         if wanted.iter().any(|scenario| scenario.name == "guests/debian") {
             fixtures::linux(run.project, bring)?;
