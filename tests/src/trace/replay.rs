@@ -77,6 +77,8 @@ fn effect(text: &str) -> Effect {
 struct Reading {
     lane: Lane,
     segment: usize,
+    /// Where the instruction lies.
+    address: u64,
     /// Instructions of that segment before it.
     before: u64,
 }
@@ -237,7 +239,12 @@ impl Replay {
                     Effect::Flushes => segment.flushes += 1,
                     Effect::ReadsTime => {
                         let before = segment.instructions + position as u64;
-                        self.readings.push(Reading { lane, segment: index, before });
+                        self.readings.push(Reading {
+                            lane,
+                            segment: index,
+                            address: instruction.address,
+                            before,
+                        });
                     }
                 }
             }
@@ -285,6 +292,7 @@ fn cut(mut segments: Vec<Segment>, readings: &[Reading]) -> Result<Vec<Segment>>
     segments[last.segment].instructions = last.before;
     segments[first.segment].instructions -= first.before;
     segments.drain(..first.segment);
+    segments[0].address = first.address;
     segments[0].reason = "begins".to_owned();
     segments[0].detail.clear();
     Ok(segments)

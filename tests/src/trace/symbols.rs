@@ -1,7 +1,7 @@
 //! The functions of an ELF file, by address.
 
 use anyhow::{Context, Result};
-use object::{Object, ObjectSymbol, SymbolKind};
+use object::{Object, ObjectSection, ObjectSymbol, SectionKind, SymbolKind};
 use std::path::Path;
 
 /// Functions in the order of their addresses.
@@ -20,8 +20,16 @@ impl Symbols {
         let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
         let file =
             object::File::parse(bytes.as_slice()).with_context(|| format!("reading {}", path.display()))?;
-        let named =
-            file.symbols().filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.is_definition());
+        // What is written in assembly has no kind.
+        let is_code = |symbol: &object::Symbol<'_, '_>| match symbol.kind() {
+            SymbolKind::Text => true,
+            SymbolKind::Label | SymbolKind::Unknown => symbol
+                .section_index()
+                .and_then(|index| file.section_by_index(index).ok())
+                .is_some_and(|section| section.kind() == SectionKind::Text),
+            _ => false,
+        };
+        let named = file.symbols().filter(|symbol| symbol.is_definition() && is_code(symbol));
         let mut functions: Vec<(u64, String)> = named
             .filter_map(|symbol| Some((symbol.address(), short(symbol.name().ok()?))))
             .filter(|(_, name)| !name.is_empty())
