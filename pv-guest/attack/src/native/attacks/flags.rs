@@ -46,7 +46,7 @@ const FLAGS: [u64; 14] = [
     1 << 20,
     1 << 21,
     0x003f_7fd7 & !0x0002_0100,
-    u64::MAX & !0x0002_0000,
+    !0x0002_0000,
 ];
 
 /// What is done with them: nothing, an exception, every way into the kernel.
