@@ -21,6 +21,9 @@ pub fn start(hardware: Hardware, memory: &mut MemoryMap, info: &BootInfo<'static
     if options.audit {
         extend_heap_for_audit(memory);
     }
+    let plans = Plan::all(&info.modules).unwrap_or_else(|error| panic!("no domain can be built: {error}"));
+    let needed: u64 = plans.iter().map(Plan::heap_bytes).sum();
+    assert!(needed == 0 || heap::extend(memory, needed.next_multiple_of(FRAME_SIZE)), "no RAM for the heap");
     let frames = frame_table(memory);
     let clock = Clock::new(clock::tsc_khz() * 1000, clock::tsc()).expect("calibration found a frequency");
     let wallclock = (clock::wall_clock(), 0);
@@ -30,7 +33,6 @@ pub fn start(hardware: Hardware, memory: &mut MemoryMap, info: &BootInfo<'static
     hypervisor.configure_consoles(options);
     // The decoder's tables are made on first use: now, not in a guest's first fault.
     paravane_core::emulate::prepare();
-    let plans = Plan::all(&info.modules).unwrap_or_else(|error| panic!("no domain can be built: {error}"));
     for plan in plans {
         let (name, memory, kind, entry) = (
             plan.config.name.clone(),

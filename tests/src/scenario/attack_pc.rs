@@ -51,8 +51,8 @@ fn attacker(image: &str, name: &str) -> String {
     format!("{image},name={name},machine=trap,memory=16M,extra=\"attack={name}\"")
 }
 
-/// PCs beside each other: each takes some of the hypervisor's heap (docs/caveats.md).
-const TOGETHER: usize = 4;
+/// PCs beside each other.
+const TOGETHER: usize = 8;
 
 /// All attacks that end a PC, each by a PC of its own, some at once: each ends, with a report, and nobody else.
 pub fn fatal(context: &Context) -> Result<Outcome> {

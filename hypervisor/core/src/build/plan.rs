@@ -145,6 +145,14 @@ impl<'a> Plan<'a> {
             .collect()
     }
 
+    /// Bytes of heap that the domain takes for good beside what every domain does.
+    pub fn heap_bytes(&self) -> u64 {
+        match self.arrangement {
+            Arrangement::Pv(_) => 0,
+            Arrangement::Pc(_) => crate::pc::HEAP_BYTES,
+        }
+    }
+
     /// Plans one domain.
     pub fn new(config: DomainConfig, kernel: &'a [u8], ramdisk: &'a [u8]) -> Result<Self, BuildError> {
         let image =

@@ -45,6 +45,10 @@ const ADDRESS_BITS: u32 = 40;
 /// Frames of the hypervisor's that a PC needs beside its memory.
 pub(crate) const FRAMES: u64 = (SHADOW_FRAMES + GUEST_GDT_PAGES) as u64;
 
+/// Bytes of heap that a PC takes, with an eighth for what cannot be filled. They are set aside when the hypervisor starts,
+/// since nobody can ask a PC to do with less.
+pub(crate) const HEAP_BYTES: u64 = (Pool::heap_bytes(SHADOW_FRAMES, SHADOW_RECORDS) as u64) * 9 / 8;
+
 /// What a domain has that is a PC.
 #[derive(Debug)]
 pub(crate) struct Pc {

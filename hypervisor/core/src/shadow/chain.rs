@@ -63,6 +63,11 @@ pub(super) struct Nodes(Vec<Node>);
 impl Nodes {
     const FREE: Node = Node { back: NONE, next: NONE, owner: NONE };
 
+    /// Bytes of heap for the nodes of so many tables.
+    pub const fn bytes(tables: usize) -> usize {
+        tables * ENTRIES * size_of::<Node>()
+    }
+
     /// Nodes for so many tables.
     pub fn new(tables: usize) -> Self {
         Self(vec![Self::FREE; tables * ENTRIES])

@@ -91,6 +91,13 @@ pub(super) struct Frames {
 }
 
 impl Frames {
+    /// Bytes of heap for room for so many records. The map's buckets are a power of two, of which it fills seven eighths.
+    pub const fn bytes(limit: usize) -> usize {
+        let buckets = (2 * limit * 8 / 7).next_power_of_two();
+        let bucket = size_of::<(u64, u32)>() + 1;
+        buckets * bucket + limit * (size_of::<Record>() + size_of::<u32>())
+    }
+
     /// Room for `limit` records, all of it taken now.
     pub fn new(limit: usize, seed: u64) -> Self {
         Self {
@@ -180,6 +187,20 @@ impl Frames {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What is set aside for a PC holds what its records take.
+    #[test]
+    fn the_heap_it_takes_is_told() {
+        for limit in [1, 100, 1000, 16 << 10] {
+            let frames = Frames::new(limit, 1);
+            let records = frames.records.capacity() * size_of::<Record>();
+            let taken =
+                frames.numbers.allocation_size() + records + frames.unused.capacity() * size_of::<u32>();
+            let told = Frames::bytes(limit);
+            assert!(taken <= told + 64, "{limit} records: {taken} bytes, {told} told");
+            assert!(told <= 2 * taken + 64, "{limit} records: {told} told, {taken} bytes");
+        }
+    }
 
     #[test]
     fn records_are_bounded_and_take_no_memory_later() {

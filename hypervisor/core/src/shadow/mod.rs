@@ -72,11 +72,18 @@ pub struct Pool {
     /// [`FEWEST_TABLES`] to [`MOST_TABLES`]. One instruction can need twenty (six pages, each with tables of its
     /// own), so a guest that is to get on needs more than that.
     pub frames: Vec<Mfn>,
-    /// How many guest frames can be remembered, as tables or as writable pages; at least [`FEWEST_RECORDS`]. Each
-    /// takes about 80 bytes, each table 6 KiB beside its frame.
+    /// How many guest frames can be remembered, as tables or as writable pages; at least [`FEWEST_RECORDS`]. What
+    /// they take of the heap, and the tables beside their frames, says [`Pool::heap_bytes`].
     pub records: usize,
     /// Something the guest does not know.
     pub seed: u64,
+}
+
+impl Pool {
+    /// Bytes of heap that a shadow of so many tables and records takes.
+    pub const fn heap_bytes(tables: usize, records: usize) -> usize {
+        Nodes::bytes(tables) + Frames::bytes(records)
+    }
 }
 
 /// How often what happened.
