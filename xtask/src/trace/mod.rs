@@ -15,7 +15,7 @@ use paravane_tests::compare::operations::{Machine, Operation};
 use paravane_tests::status::Status;
 use paravane_tests::trace::observe::observe;
 use paravane_tests::trace::timeline::Timeline;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
@@ -80,7 +80,11 @@ pub fn command(project: &Project, options: &Options) -> Result<Status> {
     };
     let view = view(options.all);
     for timeline in &timelines {
-        println!("{}", lanes::of(timeline, view));
+        match writeln!(std::io::stdout(), "{}", lanes::of(timeline, view)) {
+            // Who reads has seen enough: `trace ... | head`.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => break,
+            done => done.context("writing the timeline")?,
+        }
     }
     if let Some(path) = &options.json {
         let text = perfetto::of(&timelines)?;
