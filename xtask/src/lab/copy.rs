@@ -11,7 +11,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What tells a copy from any other folder, and which lab's it is.
-const MARK: &str = ".lab";
+const MARK: &str = ".lab/name";
+
+/// The project as it was when the copy was made, and the checks of then: a copy is graded with what it was made from,
+/// whatever became of the project since.
+const BASE: &str = ".lab/tree";
+const CHECKS: &str = ".lab/checks";
 
 /// The lab's text in a copy.
 const TEXT: &str = "LAB.md";
@@ -78,12 +83,24 @@ pub fn is_started(folder: &Path, lab: &Lab) -> Result<bool> {
 }
 
 /// Makes a copy.
-pub fn start(folder: &Path, lab: &Lab, files: &Tree) -> Result<()> {
+pub fn start(folder: &Path, lab: &Lab, files: &Tree, checks: &Tree) -> Result<()> {
     tree::sync(folder, files)?;
+    tree::sync(&folder.join(BASE), files)?;
+    tree::sync(&folder.join(CHECKS), checks)?;
     remember(folder);
     // Last: a copy that was cut short is none.
-    fs::write(folder.join(MARK), format!("{}\n", lab.folder))?;
-    Ok(())
+    mark(folder, lab)
+}
+
+fn mark(folder: &Path, lab: &Lab) -> Result<()> {
+    let path = folder.join(MARK);
+    path.parent().map_or(Ok(()), fs::create_dir_all)?;
+    fs::write(&path, format!("{}\n", lab.folder)).with_context(|| format!("writing {}", path.display()))
+}
+
+/// What a copy was made from: the project with the skeleton, and the checks.
+pub fn base(folder: &Path) -> Result<(Tree, Tree)> {
+    Ok((tree::read(&folder.join(BASE))?, tree::read(&folder.join(CHECKS))?))
 }
 
 /// Makes a folder with the lab's text and these files of its own alone.
@@ -100,8 +117,7 @@ pub fn start_with(
         let from = file(project, lab, from.as_ref())?;
         fs::copy(&from, folder.join(to)).with_context(|| format!("copying {}", from.display()))?;
     }
-    fs::write(folder.join(MARK), format!("{}\n", lab.folder))?;
-    Ok(())
+    mark(folder, lab)
 }
 
 /// Removes a copy, and nothing else.
@@ -120,7 +136,7 @@ fn remember(folder: &Path) {
         run::succeeds(command.args(arguments))
     };
     let _ = git(&["init", "--quiet"])
-        && fs::write(folder.join(".git/info/exclude"), format!("{MARK}\n")).is_ok()
+        && fs::write(folder.join(".git/info/exclude"), "/.lab/\n").is_ok()
         && git(&["add", "--all"])
         && git(&["commit", "--quiet", "--message", "The lab's beginning"]);
 }

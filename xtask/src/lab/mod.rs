@@ -44,13 +44,14 @@ pub fn command(project: &Project, options: &cli::Lab) -> Result<Status> {
         }
         (Kind::Prediction, _) => predict::command(project, lab, &folder, options),
         (Kind::Code(code), Some(answer)) => {
-            grade(project, options, lab, code, &copy::answered(project, lab, &answer)?)
+            let base = (copy::pristine(project, lab)?, copy::checks(project, lab)?);
+            grade(project, options, lab, code, &base, &copy::answered(project, lab, &answer)?)
         }
         (Kind::Code(code), None) if copy::is_started(&folder, lab)? => {
-            grade(project, options, lab, code, &tree::read(&folder)?)
+            grade(project, options, lab, code, &copy::base(&folder)?, &tree::read(&folder)?)
         }
         (Kind::Code(_), None) => {
-            copy::start(&folder, lab, &copy::pristine(project, lab)?)?;
+            copy::start(&folder, lab, &copy::pristine(project, lab)?, &copy::checks(project, lab)?)?;
             started(lab, &folder);
             Ok(Status::Good)
         }
@@ -67,8 +68,15 @@ fn started(lab: &Lab, folder: &Path) {
     println!("grade it     cargo xtask lab {}   (as often as you like)", lab.number);
 }
 
-/// Grades one state of the files.
-fn grade(project: &Project, options: &cli::Lab, lab: &Lab, code: &Code, files: &Tree) -> Result<Status> {
+/// Grades one state of the files, with the beginning and the checks that belong to it.
+fn grade(
+    project: &Project,
+    options: &cli::Lab,
+    lab: &Lab,
+    code: &Code,
+    (pristine, checks): &(Tree, Tree),
+    files: &Tree,
+) -> Result<Status> {
     let bring = Bring::from_options(&options.setup);
     let _lock = lock(project)?;
     if !options.no_boot && code.boot.is_some() {
@@ -76,17 +84,15 @@ fn grade(project: &Project, options: &cli::Lab, lab: &Lab, code: &Code, files: &
         // Better to hear that something is missing before the build than behind it.
         toolchain::need(project, bring)?;
     }
-    let pristine = copy::pristine(project, lab)?;
-    let checks = copy::checks(project, lab)?;
     let judge = Judge { project, lab, code };
     let mut lines: Vec<Line> = Vec::new();
     if !code.on_skeleton.is_empty() {
         // The skeleton's hypervisor, of the learner's files the tests alone.
         let mut broken = pristine.clone();
         broken.extend(files.iter().filter(|(name, _)| code.own.contains(&name.as_str())).map(judge::cloned));
-        lines.extend(judge.check(&judge.compose(&pristine, &broken, &checks)?, code.on_skeleton)?);
+        lines.extend(judge.check(&judge.compose(pristine, &broken, checks)?, code.on_skeleton)?);
     }
-    let composed = judge.compose(&pristine, files, &checks)?;
+    let composed = judge.compose(pristine, files, checks)?;
     lines.extend(judge.check(&composed, code.checks)?);
     if let Some(boot) = code.boot.as_ref().filter(|_| !options.no_boot) {
         lines.push(boot::check(&judge, bring, &composed, boot)?);

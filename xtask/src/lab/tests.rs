@@ -80,7 +80,11 @@ fn a_folder_that_is_no_copy_is_left_alone() {
     let error = copy::is_started(&folder, lab).unwrap_err();
     assert_eq!(stop::status_of(&error), Status::Usage);
     assert!(copy::discard(&folder, lab).is_err() && folder.join("thesis.txt").exists());
-    copy::start(&folder, &LABS[1], &Tree::new()).unwrap();
+    let checks = Tree::from([("check.rs".to_owned(), Vec::new())]);
+    copy::start(&folder, &LABS[1], &Tree::new(), &checks).unwrap();
+    // What it was made from is kept, and no part of it.
+    assert_eq!(copy::base(&folder).unwrap(), (Tree::new(), checks));
+    assert!(tree::read(&folder).unwrap().is_empty());
     assert!(copy::is_started(&folder, &LABS[1]).unwrap());
     assert!(copy::is_started(&folder, lab).is_err(), "another lab's");
     copy::discard(&folder, &LABS[1]).unwrap();

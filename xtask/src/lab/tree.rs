@@ -8,9 +8,9 @@ use std::path::Path;
 /// Files by their paths below the root, with `/` between the parts.
 pub type Tree = BTreeMap<String, Vec<u8>>;
 
-/// What is no part of the project, or not of a learner's copy: builds, histories, and the labs themselves with their
-/// solutions.
-const LEFT_OUT: [&str; 4] = ["target", ".git", "labs", "mutants.out"];
+/// What is no part of the project, or not of a learner's copy: builds, histories, the labs themselves with their
+/// solutions, and what a copy was made from.
+const LEFT_OUT: [&str; 5] = ["target", ".git", "labs", "mutants.out", ".lab"];
 
 /// Reads a work tree.
 pub fn read(root: &Path) -> Result<Tree> {
