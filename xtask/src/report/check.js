@@ -4,6 +4,15 @@
   const seen = { tabs: 0, charts: 0, timelines: 0, presses: 0, stretches: 0 };
   const main = document.getElementById("main");
   const settle = () => new Promise((done) => setTimeout(done, 8));
+  // Does something, and waits until the page has answered. Where it leads elsewhere the browser tells of that by an event of its
+  // own, whenever it gets to it: a time that was waited would do on an idle machine alone.
+  async function perform(act, goes) {
+    const before = location.href;
+    const told = new Promise((done) => addEventListener("hashchange", done, { once: true }));
+    act();
+    if (goes || location.href !== before) await Promise.race([told, new Promise((done) => setTimeout(done, 20000))]);
+    await settle();
+  }
   const all = (selector, node = main) => [...node.querySelectorAll(selector)];
   const holds = (condition, words) => { if (!condition) faults.push(`${location.hash || "#"}: ${words}`); return condition; };
   const group = (label) => all("[role=group]").find((node) => node.getAttribute("aria-label") === label);
@@ -16,9 +25,8 @@
     const before = main.innerHTML;
     const pressed = button.getAttribute("aria-pressed") === "true";
     button.focus();
-    button.click();
+    await perform(() => button.click());
     seen.presses += 1;
-    await settle();
     if (!pressed && !same) holds(main.innerHTML !== before, `${words} changes nothing`);
   }
   async function choose(label, name) {
@@ -29,8 +37,7 @@
   }
   async function tab(part) {
     const button = document.getElementById(`tab-${part}`);
-    button.click();
-    await settle();
+    await perform(() => button.click());
     seen.tabs += 1;
     holds(button.getAttribute("aria-selected") === "true", `the tab ${part} is not selected`);
     holds(all("section").length === 1 && main.firstElementChild.dataset.part === part, `${part} is not what is shown`);
@@ -65,12 +72,9 @@
       chart(`operation ${name}`);
     }
     for (let place = 0; place < all(".bar-of[role=link]").length; place++) {
-      all(".bar-of[role=link]")[place].dispatchEvent(new MouseEvent("click", { bubbles: true }));
-      await settle();
+      await perform(() => all(".bar-of[role=link]")[place].dispatchEvent(new MouseEvent("click", { bubbles: true })));
       holds(main.firstElementChild.dataset.part === "timelines", "a bar does not lead to its timeline");
-      history.back();
-      await settle();
-      await settle();
+      await perform(() => history.back(), true);
     }
   }
   async function machinesPart() {
