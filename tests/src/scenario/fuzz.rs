@@ -107,8 +107,10 @@ pub fn ring3_long(context: &Context) -> Result<Outcome> {
     told(alone + fuzz(context, Plan::new(6, 1_000_000).ring3().contested())?)
 }
 
-/// Some steps of a PC's fuzzer.
+/// Some steps of a PC's fuzzer; and an epoch in which a step takes the serial port away from the sum of all of them.
 pub fn trap(context: &Context) -> Result<Outcome> {
+    let plan = Plan::new(8, 995_000).pc();
+    once(context, plan, Fuzzed { reached: 994_000, calls: 994_000, ..Fuzzed::default() })?;
     told(fuzz(context, Plan::new(7, 20_000).pc())?)
 }
 
@@ -165,33 +167,39 @@ fn once(context: &Context, plan: Plan, sum: Fuzzed) -> Result<Fuzzed> {
     let machine =
         Machine { words: &words, options: &options, ring3: plan.ring3, pc: plan.pc, ..Machine::default() };
     let (driver, status) = attack::run(context, machine, &[Status::Good, Status::GuestCrash], 2 * HOUR)?;
-    let mut run = fuzzed(driver.console.lines()).with_context(|| format!("no line of {words}'s steps"))?;
-    if status == Status::GuestCrash {
-        run.reached = run.reached / EPOCH * EPOCH + EPOCH;
-        run.crashes = 1;
+    let (ended, under_way) = (sum_of(driver.console.lines()), under_way(driver.console.lines()));
+    if status == Status::Good {
+        return ended.with_context(|| format!("{words} ended well without its sum:\n{}", driver.tail()));
     }
-    Ok(run)
+    let run = under_way.with_context(|| format!("no line of {words}'s steps:\n{}", driver.tail()))?;
+    Ok(Fuzzed { reached: run.reached / EPOCH * EPOCH + EPOCH, crashes: 1, ..run })
 }
 
-/// Reads the last line that says how far a run came: `fuzz: seed S at N calls C done D`, or at the end
-/// `fuzz: seed S steps A to B: C calls, D done`.
-fn fuzzed(lines: &[String]) -> Option<Fuzzed> {
-    lines.iter().rev().find_map(|line| {
-        let words: Vec<&str> = line.strip_prefix("fuzz: seed ")?.split([' ', ':', ',']).collect();
-        let number = |name: &str, offset: isize| -> Option<u64> {
-            let at = words.iter().position(|word| *word == name)?;
-            words.get(at.checked_add_signed(offset)?)?.parse().ok()
-        };
-        let ended = number("calls", -1).zip(number("to", 1));
-        Some(match ended {
-            Some((calls, reached)) => Fuzzed { reached, calls, done: number("done", -1)?, crashes: 0 },
-            None => Fuzzed {
-                reached: number("at", 1)?,
-                calls: number("calls", 1)?,
-                done: number("done", 1)?,
-                crashes: 0,
-            },
-        })
+/// The last line of the fuzzer's that can be read so.
+fn last(lines: &[String], read: impl Fn(&str) -> Option<Fuzzed>) -> Option<Fuzzed> {
+    lines.iter().rev().find_map(|line| read(line.strip_prefix("fuzz: seed ")?))
+}
+
+/// The number that stands so many words behind this one.
+fn number(line: &str, name: &str, offset: isize) -> Option<u64> {
+    let words: Vec<&str> = line.split([' ', ':', ',']).collect();
+    let at = words.iter().position(|word| *word == name)?;
+    words.get(at.checked_add_signed(offset)?)?.parse().ok()
+}
+
+/// What a run that came to its end says: `fuzz: seed S steps A to B: C calls, D done`.
+fn sum_of(lines: &[String]) -> Option<Fuzzed> {
+    last(lines, |line| {
+        let (calls, done) = (number(line, "calls", -1)?, number(line, "done", -1)?);
+        Some(Fuzzed { reached: number(line, "to", 1)?, calls, done, crashes: 0 })
+    })
+}
+
+/// What it says at the beginning of each epoch: `fuzz: seed S at N calls C done D`.
+fn under_way(lines: &[String]) -> Option<Fuzzed> {
+    last(lines, |line| {
+        let (calls, done) = (number(line, "calls", 1)?, number(line, "done", 1)?);
+        Some(Fuzzed { reached: number(line, "at", 1)?, calls, done, crashes: 0 })
     })
 }
 
@@ -199,18 +207,22 @@ fn fuzzed(lines: &[String]) -> Option<Fuzzed> {
 mod tests {
     use super::*;
 
+    fn lines(text: &str) -> Vec<String> {
+        text.lines().map(str::to_owned).collect()
+    }
+
     #[test]
     fn the_fuzzers_lines_are_read() {
-        let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
-        let under_way =
-            "fuzz: seed 1 steps 0 to 5000, begun at 0\nfuzz: seed 1 at 2000 calls 2358 done 1244\nother";
-        assert_eq!(
-            fuzzed(&lines(under_way)),
-            Some(Fuzzed { reached: 2000, calls: 2358, done: 1244, crashes: 0 })
+        let early = lines(
+            "fuzz: seed 1 steps 0 to 5000, begun at 0\nfuzz: seed 1 at 2000 calls 2358 done 1244\nother",
         );
-        let end = "fuzz: seed 1 at 2000 calls 2358 done 1244\n\
-            fuzz: seed 1 steps 0 to 3000: 3000 calls, 1600 done (53 %), frames lost 11";
-        assert_eq!(fuzzed(&lines(end)), Some(Fuzzed { reached: 3000, calls: 3000, done: 1600, crashes: 0 }));
-        assert_eq!(fuzzed(&lines("nothing")), None);
+        assert_eq!(under_way(&early), Some(Fuzzed { reached: 2000, calls: 2358, done: 1244, crashes: 0 }));
+        assert_eq!(sum_of(&early), None, "a run that says no sum has none");
+        let end = lines(
+            "fuzz: seed 1 at 2000 calls 2358 done 1244\n\
+             fuzz: seed 1 steps 0 to 3000: 3000 calls, 1600 done (53 %), frames lost 11",
+        );
+        assert_eq!(sum_of(&end), Some(Fuzzed { reached: 3000, calls: 3000, done: 1600, crashes: 0 }));
+        assert_eq!(under_way(&lines("nothing")), None);
     }
 }

@@ -8,8 +8,9 @@ const FIFO: usize = 16;
 const CAN_SEND: u8 = 1 << 5;
 const SENT: u8 = 1 << 6;
 
-/// 115200 baud, 8 bits, no parity, queues on, no interrupts.
+/// 115200 baud, 8 bits, no parity, queues on, no interrupts. Clearing the queues would lose what they hold.
 pub fn initialise() {
+    drain();
     for (register, value) in [(1, 0), (3, 0x83), (0, 1), (1, 0), (3, 3), (2, 7), (4, 3)] {
         out(BASE + register, value);
     }

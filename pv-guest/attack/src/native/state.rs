@@ -6,6 +6,7 @@ use core::arch::asm;
 use super::guard::{stub, system_calls};
 use super::memory::{self, DIRECT};
 use super::registers::{self as regs, msr, out, wrmsr};
+use super::serial;
 use super::tables::{self, Table};
 
 /// CR0: PE, MP, ET, NE, WP, PG.
@@ -48,6 +49,7 @@ pub fn restore() {
         wrmsr(index, value);
     }
     quiet();
+    serial::initialise();
     debug_assert!(stub(0) > DIRECT);
 }
 
