@@ -28,8 +28,8 @@ pub fn break_contract() -> ! {
     fault_on(paravane_abi::ring1::ENTRY_AREA)
 }
 
-/// Raises an exception with a stack pointer in the kernel's own root table, which the kernel can read where it is mapped with all
-/// memory, and nobody but the hypervisor can write: the report walks to it.
+/// Raises an exception with a stack pointer in the kernel's own root table, which the kernel can read where it is mapped with
+/// all memory, and nobody but the hypervisor can write: the report walks to it.
 pub fn stack_in_table() -> ! {
     fault_on(crate::mm::kernel_root().direct() + 0x800)
 }

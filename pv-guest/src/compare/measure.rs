@@ -36,8 +36,8 @@ fn least(prepare: Act<'_>, act: Act<'_>) -> u64 {
     best
 }
 
-/// Runs the act once more between two marks, for whoever watches the machine, and again where that took longer than the least;
-/// the least of these runs is what it costs.
+/// Runs the act once more between two marks, for whoever watches the machine, and again where that took longer than the
+/// least; the least of these runs is what it costs.
 fn show(name: &str, prepare: Act<'_>, act: Act<'_>, least: u64) -> u64 {
     let mut best = u64::MAX;
     for _ in 0..SHOWN {
@@ -58,8 +58,8 @@ fn is_wanted(name: &str) -> bool {
     only.is_none_or(|names| names.split(':').any(|wanted| wanted == name))
 }
 
-/// Counts an act, if it is wanted, and writes its line: `compare NAME instructions=N looking=N`. The second, the cost of calling an empty act
-/// and of looking, is taken off the first. `prepare` runs before each repetition.
+/// Counts an act, if it is wanted, and writes its line: `compare NAME instructions=N looking=N`. The second, the cost of
+/// calling an empty act and of looking, is taken off the first. `prepare` runs before each repetition.
 pub fn line(out: &mut dyn Write, name: &str, prepare: Act<'_>, act: Act<'_>) -> fmt::Result {
     if !is_wanted(name) {
         return Ok(());

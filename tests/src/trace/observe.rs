@@ -57,8 +57,8 @@ impl Drop for Scratch {
     }
 }
 
-/// Boots a machine, has its guest do the operations that it has, and watches. Of each operation there is what the guest counted and what the
-/// log showed; the two agree to the last instruction.
+/// Boots a machine, has its guest do the operations that it has, and watches. Of each operation there is what the guest
+/// counted and what the log showed; the two agree to the last instruction.
 ///
 /// # Errors
 ///
@@ -191,7 +191,7 @@ fn timeline(
 ) -> Result<Timeline> {
     let (logged, counted) = (window.instructions(), count.instructions + count.looking);
     if logged != counted {
-        bail!("{}: the log shows {logged} instructions, the time stamp counter {counted}", count.operation,);
+        bail!("{}: the log shows {logged} instructions, the time stamp counter {counted}", count.operation);
     }
     let mut segments = window.segments.clone();
     // Calling the act and looking lie at its two ends.

@@ -31,6 +31,8 @@ pub struct Code {
     pub own: &'static [&'static str],
     /// Modules of checks: the file that is to name them, and the line. The checks lie in the lab's folder `checks`.
     pub hooks: &'static [(&'static str, &'static str)],
+    /// The module that the checks are tests of, by its path in the crate.
+    pub module: &'static str,
     /// Checks on what the learner wrote.
     pub checks: &'static [Check],
     /// Checks with the skeleton's hypervisor in place of the learner's: what must still be wrong there.
@@ -86,6 +88,7 @@ pub const LABS: [Lab; 4] = [
         kind: Kind::Code(Code {
             own: &[],
             hooks: &[(CALLS, "#[cfg(test)]\nmod lab_hypercall;")],
+            module: "calls::tests::lab_hypercall",
             checks: &[
                 check(
                     "the_table_has_the_row",
@@ -143,6 +146,7 @@ pub const LABS: [Lab; 4] = [
         kind: Kind::Code(Code {
             own: &["hypervisor/core/src/calls/tests/lab_attack.rs"],
             hooks: &[(CALLS, "#[cfg(test)]\nmod lab_check;")],
+            module: "calls::tests::lab_check",
             on_skeleton: &[check(
                 "the_attack_reads_the_secret",
                 "your attack reads another domain's secret on the broken hypervisor",
@@ -151,7 +155,7 @@ pub const LABS: [Lab; 4] = [
             checks: &[
                 check(
                     "the_attack_is_refused",
-                    "your attack fails on your hypervisor, and leaves no trace",
+                    "your attack fails on your hypervisor, and the books agree with the tables",
                     "LAB.md, Step 3",
                 ),
                 check(
@@ -186,6 +190,7 @@ pub const LABS: [Lab; 4] = [
         kind: Kind::Code(Code {
             own: &[],
             hooks: &[(FULL, "mod lab_check;")],
+            module: "full::tests::lab_check",
             checks: &[
                 check(
                     "gates_are_read_and_judged",

@@ -61,7 +61,10 @@ impl Judge<'_> {
         tree::sync(&place.root, composed)?;
         run::say(format_args!("building and running the checks of lab {}", self.lab.number));
         match build(&place)? {
-            Ok(program) => Ok(judged(&run_tests(&place, &program)?, checks)),
+            Ok(program) => {
+                let module = self.code.module;
+                Ok(judged(&run_tests(&place, &program, module)?, module, checks))
+            }
             Err(errors) => {
                 let what = "the hypervisor compiles";
                 Ok(vec![Line::failed("compiles", what, errors, "the compiler's message")])
@@ -101,12 +104,12 @@ fn build(place: &Project) -> Result<Result<PathBuf, String>> {
     Ok(Ok(program.clone()))
 }
 
-/// Runs the tests of the checks, one after the other so that their words are not mixed, and gives all that was said.
-fn run_tests(place: &Project, program: &Path) -> Result<String> {
+/// Runs the tests of the module of checks, one after the other so that their words are not mixed, and gives all that was said.
+fn run_tests(place: &Project, program: &Path, module: &str) -> Result<String> {
     let path = place.target.join("checks.txt");
     let file = File::create(&path).with_context(|| format!("making {}", path.display()))?;
     let mut command = Command::new(program);
-    command.current_dir(&place.root).args(["lab_", "--test-threads", "1"]).env("RUST_BACKTRACE", "0");
+    command.current_dir(&place.root).args([module, "--test-threads", "1"]).env("RUST_BACKTRACE", "0");
     command.stdin(Stdio::null()).stderr(file.try_clone()?).stdout(file);
     let mut child = command.spawn().with_context(|| format!("starting {}", run::shown(&command)))?;
     let start = Instant::now();
@@ -123,11 +126,12 @@ fn run_tests(place: &Project, program: &Path) -> Result<String> {
 }
 
 /// What libtest said of each check. One that it says nothing of has failed: silence is no success.
-fn judged(text: &str, checks: &[Check]) -> Vec<Line> {
+fn judged(text: &str, module: &str, checks: &[Check]) -> Vec<Line> {
     let line = |check: &Check| {
-        let result = match verdict(text, check.name) {
+        let test = format!("{module}::{}", check.name);
+        let result = match verdict(text, &test) {
             Some(true) => Ok(()),
-            Some(false) => Err(panicked(text, check.name)),
+            Some(false) => Err(panicked(text, &test)),
             None => Err(format!("it did not come to an end; said last:\n{}", tail(text))),
         };
         Line::of(check.name, check.about, result, check.read)
@@ -135,22 +139,22 @@ fn judged(text: &str, checks: &[Check]) -> Vec<Line> {
     checks.iter().map(line).collect()
 }
 
-/// The end of the test of this name.
-fn verdict(text: &str, name: &str) -> Option<bool> {
-    let end = format!("::{name} ... ");
-    text.lines().filter_map(|line| line.strip_prefix("test ")?.split_once(&end)).find_map(
-        |(_, end)| match end {
-            "ok" => Some(true),
-            "FAILED" => Some(false),
-            _ => None,
-        },
-    )
+/// The end of this test, by its whole path: the learner's crate may have others of the same name. Of two ends one is not
+/// libtest's, and neither is believed.
+fn verdict(text: &str, test: &str) -> Option<bool> {
+    let begin = format!("test {test} ... ");
+    let mut ends = text.lines().filter_map(|line| line.strip_prefix(&begin));
+    match (ends.next(), ends.next()) {
+        (Some("ok"), None) => Some(true),
+        (Some("FAILED"), None) => Some(false),
+        _ => None,
+    }
 }
 
 /// What a test said when it failed.
-fn panicked(text: &str, name: &str) -> String {
-    let header = format!("::{name} stdout ----");
-    let said = text.lines().skip_while(|line| !line.ends_with(&header)).skip(1);
+fn panicked(text: &str, test: &str) -> String {
+    let header = format!("---- {test} stdout ----");
+    let said = text.lines().skip_while(|line| *line != header).skip(1);
     let said = said.take_while(|line| !line.starts_with("---- ") && *line != "failures:");
     let said = said.filter(|line| !line.starts_with("note: ") && !line.is_empty());
     let said: Vec<&str> = said.filter(|line| !line.contains(" panicked at ")).take(12).collect();
@@ -192,6 +196,8 @@ failures:
     calls::tests::lab_check::bad
 ";
 
+    const MODULE: &str = "calls::tests::lab_check";
+
     const CHECKS: [Check; 4] = [
         Check { name: "good", about: "", read: "" },
         Check { name: "bad", about: "", read: "the manual" },
@@ -201,11 +207,22 @@ failures:
 
     #[test]
     fn what_tests_said_is_understood() {
-        let lines = judged(SAID, &CHECKS);
+        let lines = judged(SAID, MODULE, &CHECKS);
         assert_eq!(lines[0].failed, None);
         assert_eq!(lines[1].failed, Some(("expected 1, saw 2".into(), "the manual".into())));
         assert_eq!(lines[2].failed.as_ref().unwrap().0, "it failed without a word");
         assert!(lines[3].failed.as_ref().unwrap().0.starts_with("it did not come to an end"));
+    }
+
+    /// A test of the same name elsewhere, and a line that is printed by what is tested.
+    #[test]
+    fn a_check_passes_by_its_own_end_alone() {
+        let elsewhere = format!("test calls::ring1::lab_check::bad ... ok\n{SAID}");
+        assert!(judged(&elsewhere, MODULE, &CHECKS)[1].failed.is_some());
+        let elsewhere = format!("test calls::ring1::{MODULE}::absent ... ok\n{SAID}");
+        assert!(judged(&elsewhere, MODULE, &CHECKS)[3].failed.is_some());
+        let printed = format!("test {MODULE}::bad ... ok\n{SAID}");
+        assert!(judged(&printed, MODULE, &CHECKS)[1].failed.is_some());
     }
 
     #[test]

@@ -51,18 +51,13 @@ pub(super) fn shown(
             CpuidLeaf { ecx: answer.ecx | native(7, 0).ecx & UMIP, ..answer }
         }
         0x8000_0001 => {
-            let has = |feature, there| if there { 0 } else { feature };
-            let hidden = has(NX, cpu.model.no_execute) | has(RDTSCP, cpu.model.tsc_aux) | APIC;
-            CpuidLeaf { edx: answer.edx & !hidden | extended_tables(&native), ..answer }
+            let unless = |there, feature| if there { 0 } else { feature };
+            let hidden = unless(cpu.model.no_execute, NX) | unless(cpu.model.tsc_aux, RDTSCP) | APIC;
+            CpuidLeaf { edx: answer.edx & !hidden | native(0x8000_0001, 0).edx & TABLES, ..answer }
         }
         0x8000_0008 => CpuidLeaf { eax: answer.eax & !0xff | u32::from(cpu.model.physical_bits), ..answer },
         _ => answer,
     }
-}
-
-/// PSE and PGE where AMD repeats them.
-fn extended_tables(native: impl Fn(u32, u32) -> CpuidLeaf) -> u32 {
-    native(0x8000_0001, 0).edx & TABLES
 }
 
 fn policy(cpu: &FullCpu, native: impl Fn(u32, u32) -> CpuidLeaf) -> CpuidPolicy {

@@ -4,7 +4,8 @@
 //! The parts know nothing of domains: [`full`](crate::full) is the virtual processor, [`shadow`](crate::shadow) its page
 //! tables, [`platform`](crate::platform) the board. Here they are joined, and joined to the rest of the hypervisor:
 //! [`entry`] takes what the real processor reports, [`effects`] does what the virtual one asks for, [`resume`] prepares the
-//! return; [`patching`] replaces what would not trap, before the guest starts; [`tables`] has the frames that only the real processor looks at, [`linear`] the guest's view of its memory.
+//! return; [`patching`] replaces what would not trap, before the guest starts; [`tables`] has the frames that only the real
+//! processor looks at, [`linear`] the guest's view of its memory.
 
 mod effects;
 mod entry;

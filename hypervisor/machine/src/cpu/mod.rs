@@ -117,8 +117,8 @@ pub fn prevent_user_instructions(prevent: bool) {
 /// executed: a kernel that believes itself on a processor without SMEP may.
 pub fn prevent_user_execution(prevent: bool) {
     let smep = Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION;
-    let old = Cr4::read();
-    if Features::detect().smep && old.contains(smep) != prevent {
+    // The register first: to ask a processor what it has may cost much more, where it is a virtual one.
+    if Cr4::read().contains(smep) != prevent && Features::detect().smep {
         // SAFETY: ring 0 runs on its own tables, in which no page is for ring 3 but those it never executes.
         unsafe { Cr4::update(|flags| flags.set(smep, prevent)) };
     }

@@ -3,8 +3,7 @@
 use pv_attack_logic::pc::ends_the_machine;
 use pv_attack_logic::random::Random;
 
-use super::Row;
-use crate::attacks::Report;
+use crate::attacks::{Report, Row};
 use crate::guard::{Regs, Start};
 use crate::native::guard;
 use crate::native::memory::{self, HYPERVISOR, NX, RW, entry_of, frame, map};
@@ -136,9 +135,8 @@ fn strings(report: &mut Report) {
             // Four bytes end behind the edge of two.
             let crosses =
                 at & 0xfff == 0xffe && code.iter().any(|byte| matches!(byte, 0x6d | 0x6f)) && code.len() == 1;
-            let narrow = code.contains(&0x67);
             let good = if good && !crosses { whole(&ended, code) } else { fault };
-            report.check(format_args!("{code:x?} at {at:#x}: {ended:x?}"), good || narrow);
+            report.check(format_args!("{code:x?} at {at:#x}: {ended:x?}"), good);
         }
     }
     (0x1fe..0x200).for_each(|word| memory::write(l1 + word * 8, 0));
@@ -168,7 +166,7 @@ fn storm(report: &mut Report) {
         let ended = guard::run(&start);
         report.check(format_args!("{what}: {ended:x?}"), ended.vector == FIRST_IRQ.into());
     };
-    for counts in [2, 3, 1, 0xffff_u16 >> 10] {
+    for counts in [2, 3, 1, 63] {
         start_ticks(counts);
         for _ in 0..200 {
             take(report, "an interrupt that is ended");
@@ -222,16 +220,17 @@ fn controllers(report: &mut Report) {
                 out(0x40, counts);
                 out(0x40, 0);
                 let ended = exec(&[0xfb, 0x90, 0x90, 0x90, 0x90, 0xfa], Regs::default());
-                let good = ended.vector == 6 || ended.vector < 0x100;
-                report.check(format_args!("{first:#x} {vector:#x} {mode:#x}: {ended:x?}"), good);
+                report.check(
+                    format_args!("{first:#x} {vector:#x} {mode:#x}: {ended:x?}"),
+                    ended.vector < 0x100,
+                );
                 [0x20, 0x60 | random.next() as u8 & 7, 0xa0, 0x80, 0x68, 0x0c, 0x0a, 0x0b]
                     .into_iter()
                     .for_each(|word| {
                         out(0x20, word);
                         out(0xa0, word);
                     });
-                let read = [input(0x20), input(0xa0), input(0x21), input(0xa1), input(0x4d0), input(0x4d1)];
-                report.check(format_args!("{read:x?}"), read.len() == 6);
+                [0x20, 0xa0, 0x21, 0xa1, 0x4d0, 0x4d1].into_iter().for_each(|port| _ = input(port));
             }
         }
     }

@@ -1,11 +1,10 @@
 //! Every way into a kernel, and the hypervisor's own that are for others.
 
-use super::Row;
-use crate::attacks::Report;
+use crate::attacks::{Report, Row};
 use crate::guard::{Regs, Start};
 use crate::native::guard::{self, SYSCALL, SYSCALL32, SYSENTER};
-use crate::native::memory::HYPERVISOR;
-use crate::native::registers::{msr, wrmsr};
+use crate::native::memory::{self, ADDRESS, HYPERVISOR, RW, US, frame, read, slot, write};
+use crate::native::registers::{msr, rdmsr, set_cr3, wrmsr};
 use crate::native::state;
 use crate::native::subject::{self, CODE, DATA, NOTHING, PAGE_FAULT, PROTECTION, exec, exec_user};
 use crate::native::tables::{self, USER_CODE32};
@@ -143,19 +142,17 @@ fn system_calls(report: &mut Report) {
 }
 
 fn compatibility(report: &mut Report) {
-    use crate::native::memory::{RW, US, frame, slot, write};
-    use crate::native::registers::set_cr3;
     // The programs' code below 4 GiB, in a root of its own: the last page of the four, too.
-    let root = crate::native::memory::copy_of_root();
+    let root = memory::copy_of_root();
     let pages = [frame(), frame()];
     for (page, va) in pages.into_iter().zip([0x40_0000_u64, 0xffff_f000]) {
         let mut table = root;
         for level in [4, 3, 2] {
             let place = table + slot(va, level) * 8;
-            if crate::native::memory::read(place) == 0 {
+            if read(place) == 0 {
                 write(place, frame() | RW | US);
             }
-            table = crate::native::memory::read(place) & crate::native::memory::ADDRESS;
+            table = read(place) & ADDRESS;
         }
         write(table + slot(va, 1) * 8, page | RW | US);
     }
@@ -188,9 +185,9 @@ fn compatibility(report: &mut Report) {
             &[0x0f, 0x20, 0xc0],
         ] {
             let end = if va == 0xffff_f000 { 0x1000 - code.len() as u64 } else { 0x20 };
-            crate::native::memory::place(page + end, code);
+            memory::place(page + end, code);
             if end == 0x20 {
-                crate::native::memory::place(page + end + code.len() as u64, &[0x0f, 0x0b, 0x0f, 0x0b]);
+                memory::place(page + end + code.len() as u64, &[0x0f, 0x0b, 0x0f, 0x0b]);
             }
             for cs in [USER_CODE32, tables::USER_CODE] {
                 let start = Start { rip: va + end, cs: cs.into(), rsp: 0x40_0f00, ..subject::user(&[]) };
@@ -222,7 +219,7 @@ fn swapgs(report: &mut Report) {
         wrmsr(msr::GS_BASE, value);
         wrmsr(msr::KERNEL_GS_BASE, 0x7000);
         let ended = exec(&code, Regs::default());
-        let swapped = crate::native::registers::rdmsr(msr::KERNEL_GS_BASE) == value;
+        let swapped = rdmsr(msr::KERNEL_GS_BASE) == value;
         report.check(format_args!("swapgs of {value:#x}: {ended:x?}"), ended.vector == 6 && swapped);
         let ended = exec_user(&code, Regs::default());
         report.check(format_args!("swapgs by a program: {ended:x?}"), ended.vector == PROTECTION);

@@ -1,7 +1,6 @@
 //! Flags that no kernel sets, in every frame and by `popf`.
 
-use super::Row;
-use crate::attacks::Report;
+use crate::attacks::{Report, Row};
 use crate::guard::{Regs, Start};
 use crate::native::guard::{self, SYSCALL};
 use crate::native::state;

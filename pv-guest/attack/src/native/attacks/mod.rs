@@ -13,18 +13,8 @@ mod walks;
 use pv_attack_logic::pc;
 
 use super::{fatal, memory, subject, trapped};
-use crate::attacks::Report;
+use crate::attacks::{Report, Row};
 use crate::say;
-
-/// One attack that the domain survives.
-pub struct Row {
-    /// Its name, after `attack.`.
-    pub name: &'static str,
-    /// What it would do if it were let through.
-    pub reason: &'static str,
-    /// Makes it.
-    pub run: fn(&mut Report),
-}
 
 const TABLES: &[&[Row]] = &[
     walks::ROWS,

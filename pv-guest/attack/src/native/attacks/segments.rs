@@ -1,7 +1,6 @@
 //! Descriptors of every kind in the GDT, and everything that loads one.
 
-use super::Row;
-use crate::attacks::Report;
+use crate::attacks::{Report, Row};
 use crate::guard::{Regs, Start};
 use crate::native::guard::{self, Ended};
 use crate::native::memory::{self, ADDRESS, HYPERVISOR, RW, entry_of, frame, map};
@@ -201,7 +200,7 @@ fn far(report: &mut Report) {
     for (word, raw) in tables::system(CODE, 0, 0x8c).into_iter().enumerate() {
         set_descriptor(FREE + 16 + word as u16 * 8, raw | 0x08 << 16);
     }
-    // jmp m16:64, call m16:64, jmp m16:32, call m16:16, retfq, retf, iretq, iret, iretw; lss, lfs, lgs.
+    // jmp and call m16:64, jmp m16:32, call m16:16, lfs and lgs of 64 and 32 bits, call m16:32.
     const WAYS: [&[u8]; 8] = [
         &[0x48, 0xff, 0x2f],
         &[0x48, 0xff, 0x1f],

@@ -1,7 +1,6 @@
 //! More tables than anybody keeps copies of, and rights that change all the time.
 
-use super::Row;
-use crate::attacks::Report;
+use crate::attacks::{Report, Row};
 use crate::guard::Regs;
 use crate::native::memory::{self, NX, RW, SLOT, US, USER, entry_of, frame, map, read, slot, write};
 use crate::native::registers::{invlpg, msr, set_cr0, set_cr3, wrmsr};

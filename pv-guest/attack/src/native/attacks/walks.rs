@@ -2,8 +2,7 @@
 
 use pv_attack_logic::random::Random;
 
-use super::Row;
-use crate::attacks::Report;
+use crate::attacks::{Report, Row};
 use crate::guard::Regs;
 use crate::native::memory::{
     self, ADDRESS, NX, PS, RW, SLOT, US, WINDOW, entry_of, frame, map, read, slot, write,

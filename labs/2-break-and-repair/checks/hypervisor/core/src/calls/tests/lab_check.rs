@@ -13,6 +13,7 @@ use paravane_abi::mmu::{
 };
 use std::fmt::Debug;
 use std::format;
+use std::time::{SystemTime, UNIX_EPOCH};
 use std::vec::Vec;
 
 const SEEDS: [u64; 4] = [0x9e37_79b9_7f4a_7c15, 0x0bad_5eed, 7, 0xfeed_f00d_dead];
@@ -33,11 +34,16 @@ impl Dice {
     }
 }
 
+/// What no earlier run had. All else is the same in each.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64)
+}
+
 /// The attack on a secret that no earlier run had: what it was, what was seen, and the victim's frame.
 fn attacked(seed: u64) -> (Stage, u64, u64, Mfn) {
     let mut dice = Dice(seed);
     let mut stage = Stage::new();
-    let secret = dice.next();
+    let secret = dice.next() ^ now();
     let which = dice.below(1000) as usize;
     let victim = stage.hide(secret, which);
     let seen = attack(&mut stage, victim.get());

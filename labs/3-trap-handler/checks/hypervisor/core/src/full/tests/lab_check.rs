@@ -37,6 +37,28 @@ fn instead(what: &str, mut world: World, event: Event, vector: u8, code: u64) {
     same(what, (entered(&mut world, event), world.frame::<1>()[0]), (vector, code));
 }
 
+/// A gate of which the tables show half, or which lies where addresses end: the guest's own page fault, or #GP.
+fn a_gate_that_cannot_be_read() {
+    let table_at = |page: u64, handled: u64| {
+        let mut world = World::kernel();
+        world.mem.map(page, false, true);
+        world.cpu.idtr.base = page + 0xf00;
+        let gate = Gate::interrupt(handler(handled as u8), KERNEL_CS, 0, 0);
+        // The gates 0 to 15 are on the page.
+        for (word, value) in gate.0.into_iter().enumerate() {
+            world.mem.poke_word(page + 0xf00 + handled * 16 + word as u64 * 8, value);
+        }
+        world
+    };
+    let interrupt = Event::interrupt(0x20);
+    let page = STACK + 0x4000;
+    let mut missing = table_at(page, 14);
+    let vector = entered(&mut missing, interrupt);
+    same("a gate in a page that is missing", (vector, missing.cpu.cr2), (14, page + 0x1100));
+    let end = table_at(0x7fff_ffff_f000, 13);
+    instead("a gate whose address is not canonical", end, interrupt, 13, 0x20 << 3 | 2 | 1);
+}
+
 /// 6.13 and 6.14.1; volume 2, INT n.
 #[test]
 fn gates_are_read_and_judged() {
@@ -69,6 +91,7 @@ fn gates_are_read_and_judged() {
         11,
         gate_code,
     );
+    a_gate_that_cannot_be_read();
     // The kind is judged before the present bit, and for a program the DPL before both faults of the code segment.
     instead(
         "neither kind nor present",
