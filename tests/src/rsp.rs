@@ -1,7 +1,7 @@
 //! A client of the GDB remote serial protocol, as far as it takes to stop a machine and read its registers
 //! (GDB manual, appendix "GDB Remote Serial Protocol"; register order of QEMU's x86-64 stub).
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -107,25 +107,26 @@ impl Stub {
     pub fn memory(&mut self, address: u64, length: usize) -> Result<Vec<u8>> {
         self.send(&format!("m{address:x},{length:x}"))?;
         let reply = self.receive()?;
-        let bytes = reply.as_bytes().chunks(2).map(|digits| {
-            std::str::from_utf8(digits).ok().and_then(|digits| u8::from_str_radix(digits, 16).ok())
-        });
-        bytes.collect::<Option<Vec<u8>>>().with_context(|| format!("memory at {address:#x}: {reply:.40}"))
+        // An error is a letter and two digits, and so never whole bytes.
+        let bytes = bytes_of(&reply).filter(|bytes| bytes.len() == length);
+        bytes.with_context(|| format!("memory at {address:#x}: {reply:.40}"))
     }
 
-    /// Has the emulator's monitor carry out a command; what it printed.
-    pub fn monitor(&mut self, command: &str) -> Result<String> {
+    /// Has the emulator's monitor carry out a command of those that print nothing unless they are refused.
+    pub fn monitor(&mut self, command: &str) -> Result<()> {
         let digits: String = command.bytes().map(|byte| format!("{byte:02x}")).collect();
         self.send(&format!("qRcmd,{digits}"))?;
-        let mut printed = String::new();
+        let mut printed = Vec::new();
         loop {
             let reply = self.receive()?;
             match reply.strip_prefix('O') {
-                Some("K") => return Ok(printed),
-                Some(digits) => printed += digits,
+                _ if reply == "OK" => break,
+                Some(digits) => printed.extend(bytes_of(digits).with_context(|| reply.clone())?),
                 None => bail!("the stub answered the monitor's {command:?} with {reply:?}"),
             }
         }
+        ensure!(printed.is_empty(), "the monitor said of {command:?}: {}", String::from_utf8_lossy(&printed));
+        Ok(())
     }
 
     fn command(&mut self, text: &str) -> Result<()> {
@@ -216,6 +217,16 @@ fn unpack(bytes: &[u8]) -> Result<Option<(String, usize)>> {
     Ok(Some((String::from_utf8(content.to_vec())?, start + length + 3)))
 }
 
+/// The bytes that pairs of hexadecimal digits stand for.
+fn bytes_of(digits: &str) -> Option<Vec<u8>> {
+    let pairs = digits.as_bytes().chunks(2);
+    let byte = |pair: &[u8]| match pair {
+        [_, _] => u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok(),
+        _ => None,
+    };
+    pairs.map(byte).collect()
+}
+
 /// Sixteen general registers and RIP of eight bytes, then EFLAGS, CS, SS of four, in the target's byte order.
 fn parse_registers(text: &str) -> Result<Registers> {
     let word = |at: usize, size: usize| -> Result<u64> {
@@ -251,8 +262,18 @@ mod tests {
     }
 
     #[test]
+    fn digits_are_whole_bytes() {
+        assert_eq!(bytes_of("00ff7f"), Some(vec![0, 0xff, 0x7f]));
+        for bad in ["E14", "0", "zz"] {
+            assert_eq!(bytes_of(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
     fn registers_are_found_at_their_places() {
         let mut bytes = [0u8; 17 * 8 + 24];
+        bytes[32..40].copy_from_slice(&2u64.to_le_bytes());
+        bytes[40..48].copy_from_slice(&1u64.to_le_bytes());
         bytes[56..64].copy_from_slice(&0xffff_8080_0002_0ff0_u64.to_le_bytes());
         bytes[128..136].copy_from_slice(&0xffff_ffff_8020_1234_u64.to_le_bytes());
         bytes[140..144].copy_from_slice(&0xe069u32.to_le_bytes());
@@ -261,6 +282,7 @@ mod tests {
         let registers = parse_registers(&text).unwrap();
         assert_eq!(registers.rip, 0xffff_ffff_8020_1234);
         assert_eq!(registers.rsp, 0xffff_8080_0002_0ff0);
+        assert_eq!(registers.arguments, [1, 2]);
         assert_eq!((registers.cs, registers.ss, registers.ring()), (0xe069, 0xe071, 1));
         assert!(parse_registers(&text[..200]).is_err());
         assert!(parse_registers(&"zz".repeat(200)).is_err());

@@ -102,7 +102,7 @@ pub const ORDERS: &[Order] = &[
         places: &[on("null-hypercall", PvRing1), on("cr-read", PvRing1)],
     },
     Order {
-        because: "the ring that has the kernel's pages to itself returns by its own iretq, the shared one by a hypercall",
+        because: "in ring 1 a gate of its own leads there; a `syscall` from ring 3 is first told from a program's",
         places: &[on("null-hypercall", PvRing1), on("null-hypercall", PvRing3)],
     },
     Order {

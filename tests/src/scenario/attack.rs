@@ -120,6 +120,9 @@ const TOGETHER: &[&str] = &[
 /// The hypervisor's words when all its books agree at the end, and when nobody has written what is not to be written.
 pub(super) const AUDIT: [&str; 2] = ["audit: all counts agree", "audit: the hypervisor is unchanged"];
 
+/// What the hypervisor is told, so that it says this, and what its guests say.
+pub(super) const WATCHED: &str = "paravane.audit guest_loglvl=all";
+
 /// A machine for the attacking kernel.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Machine<'a> {
@@ -135,16 +138,21 @@ pub struct Machine<'a> {
     pub pc: bool,
 }
 
+/// The attacking kernel.
+pub(super) fn image(context: &Context) -> Result<String> {
+    let image = context.images.join("pv-guest-attack.elf");
+    Ok(image.to_str().context("a path in UTF-8")?.to_owned())
+}
+
 /// The command that starts the attacking kernel, and beside it a domain that does nothing but keep its memory. Every count
 /// is checked at the end.
 pub fn command(context: &Context, machine: Machine<'_>) -> Result<std::process::Command> {
-    let image = context.images.join("pv-guest-attack.elf");
-    let image = image.to_str().context("a path in UTF-8")?;
+    let image = image(context)?;
     let pc = if machine.pc { "machine=trap,memory=24M," } else { "" };
     let attacker = format!("{image},name=attacker,{pc}extra=\"{}\"", machine.words);
     let bystander = format!("{image},name=bystander,memory=16M,vcpus=1,extra=attack=bystander");
     // What the bystander says while the attacker has the console is a message of a guest's.
-    let hypervisor = format!("paravane.audit guest_loglvl=all {}", machine.hypervisor);
+    let hypervisor = format!("{WATCHED} {}", machine.hypervisor);
     let mut arguments = vec!["--guest", &attacker, "--guest", &bystander, "-v"];
     arguments.extend(["--hypervisor-append", &hypervisor]);
     if machine.ring3 {

@@ -1,10 +1,11 @@
 //! The attacking kernel as a PC: alone on a bare machine, and under Paravane beside domains that it must not reach.
 
-use super::attack::{self, AUDIT, Machine, has_line, unchanged};
+use super::attack::{self, AUDIT, Machine, WATCHED, has_line, unchanged};
+use super::statuses::ends;
 use super::{Context, LIMIT, Outcome, none_left};
-use crate::driver::{Driver, Stdin, shell_status};
+use crate::driver::{Driver, Stdin};
 use crate::status::Status;
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use pv_attack_logic::pc::{self, Last};
 use rustix::process::Signal;
 
@@ -35,13 +36,9 @@ pub fn survived_whole(context: &Context) -> Result<Outcome> {
 
 /// Those of them that ask for no more than a processor does, on a bare machine.
 pub fn bare(context: &Context) -> Result<Outcome> {
-    let image = context.images.join("pv-guest-attack.elf");
-    let image = image.to_str().context("a path in UTF-8")?;
-    let arguments = ["--machine", "native", "--memory", "32M", "--guest", image];
-    let mut driver = Driver::start(context.qemu(&arguments), Stdin::Null)?;
-    let status = shell_status(driver.finish(LIMIT)?);
-    let good = status == i32::from(Status::Good.code());
-    ensure!(good, "status {status}; printed last:\n{}", driver.tail());
+    let image = attack::image(context)?;
+    let arguments = ["--machine", "native", "--memory", "32M", "--guest", &image];
+    let driver = ends(context.qemu(&arguments), None, Status::Good)?;
     let made = all_tried(&driver, &[pc::EVERYWHERE])?;
     Ok(Outcome::Passed(format!("{made} attacks on a bare machine")))
 }
@@ -61,35 +58,29 @@ pub fn fatal(context: &Context) -> Result<Outcome> {
 }
 
 fn fatal_together(context: &Context, attacks: &[Last]) -> Result<()> {
-    let image = context.images.join("pv-guest-attack.elf");
-    let image = image.to_str().context("a path in UTF-8")?;
+    let image = &attack::image(context)?;
     let mut guests: Vec<String> = attacks.iter().map(|last| attacker(image, last.name)).collect();
     let count = guests.len();
     guests.push(format!(
         "{image},name=bystander,memory=16M,vcpus=1,extra=\"attack=bystander attackers={count}\""
     ));
-    let mut arguments = vec!["-v", "--hypervisor-append", "paravane.audit guest_loglvl=all"];
+    let mut arguments = vec!["-v", "--hypervisor-append", WATCHED];
     arguments.extend(guests.iter().flat_map(|guest| ["--guest", guest.as_str()]));
-    let mut driver = Driver::start(context.qemu(&arguments), Stdin::Null)?;
-    let status = shell_status(driver.finish(LIMIT)?);
-    let crashed = status == i32::from(Status::GuestCrash.code());
-    ensure!(crashed, "status {status}; printed last:\n{}", driver.tail());
+    let driver = ends(context.qemu(&arguments), None, Status::GuestCrash)?;
     for number in 1..=count {
         has_line(&driver, &format!("d{number}v0 crashed: triple fault"))?;
     }
     AUDIT.into_iter().try_for_each(|words| has_line(&driver, words))?;
-    unchanged(&driver)?;
-    none_left(driver.id())
+    unchanged(&driver)
 }
 
 /// PCs that wait for good, spin, and fault for ever, beside a domain that keeps its timer and comes to its end.
 pub fn forever(context: &Context) -> Result<Outcome> {
-    let image = context.images.join("pv-guest-attack.elf");
-    let image = image.to_str().context("a path in UTF-8")?;
+    let image = &attack::image(context)?;
     let mut guests: Vec<String> = pc::FOREVER.iter().map(|last| attacker(image, last.name)).collect();
     guests.push("pv-guest,name=tick,memory=24M,extra=role=ticker seconds=3".into());
     // Time goes by instructions, so that a busy host makes no ticks late.
-    let mut arguments = vec!["-v", "--icount=4", "--hypervisor-append", "paravane.audit guest_loglvl=all"];
+    let mut arguments = vec!["-v", "--icount=4", "--hypervisor-append", WATCHED];
     arguments.extend(guests.iter().flat_map(|guest| ["--guest", guest.as_str()]));
     let mut driver = Driver::start(context.qemu(&arguments), Stdin::Null)?;
     driver.wait_for("the end of the domain beside them", LIMIT, |console| {

@@ -4,10 +4,11 @@ use super::{Context, Outcome};
 use crate::compare::operations::{Machine, OPERATIONS, Operation};
 use crate::compare::rows::{self, Row};
 use crate::compare::{json, observe, theory};
+use crate::source;
 use anyhow::{Context as _, Result, bail};
 
 /// The counts in the book, and what remakes them.
-const BOOK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/compare.json");
+const BOOK: &str = "docs/compare.json";
 const REMADE_BY: &str = "cargo xtask compare --json docs/compare.json && cargo xtask figures";
 
 /// How far a count may lie from the book's, in parts of a hundred. A change to the code moves counts by a few; one that moves
@@ -52,7 +53,8 @@ fn count(context: &Context, machines: &[Machine]) -> Result<Vec<Row>> {
 
 /// Whether the book still says what is counted.
 fn current(rows: &[Row]) -> Result<()> {
-    let text = std::fs::read_to_string(BOOK).with_context(|| format!("reading {BOOK}"))?;
+    let text =
+        std::fs::read_to_string(source::root().join(BOOK)).with_context(|| format!("reading {BOOK}"))?;
     let stale = stale(rows, &json::read(&text)?);
     if !stale.is_empty() {
         bail!("the book says something else; remade by: {REMADE_BY}\n{}", stale.join("\n"));

@@ -7,7 +7,6 @@ use crate::driver::{Driver, Stdin, shell_status};
 use crate::source;
 use anyhow::{Context as _, Result, bail, ensure};
 use std::path::Path;
-use std::process::Command;
 
 /// Labs whose answer is code.
 const CODE: usize = 3;
@@ -30,17 +29,17 @@ pub fn in_turn(context: &Context) -> Result<Outcome> {
 
 /// Lab 1 with its boot.
 pub fn first(context: &Context) -> Result<Outcome> {
-    with_boot(context, 1)
+    complete(context, 1)
 }
 
 /// Lab 2, which boots nothing.
 pub fn second(context: &Context) -> Result<Outcome> {
-    with_boot(context, 2)
+    complete(context, 2)
 }
 
 /// Lab 3 with its boot.
 pub fn third(context: &Context) -> Result<Outcome> {
-    with_boot(context, 3)
+    complete(context, 3)
 }
 
 /// Lab 4: a blank form is not sealed, the solution is sealed, measured and explained.
@@ -53,7 +52,7 @@ pub fn fourth(context: &Context) -> Result<Outcome> {
     Ok(Outcome::Passed("sealed, measured, explained; a prediction that was changed later is refused".into()))
 }
 
-fn with_boot(context: &Context, lab: usize) -> Result<Outcome> {
+fn complete(context: &Context, lab: usize) -> Result<Outcome> {
     let checks = whole(context, lab, &[])?;
     let wrong = wrong_answers(context, lab)?;
     Ok(Outcome::Passed(format!(
@@ -111,7 +110,8 @@ fn refuses_a_blank_form(context: &Context) -> Result<()> {
 
 /// The solution's prediction, changed when its counts are known.
 fn tampered(context: &Context) -> Result<()> {
-    let folder = target(context)?.join("labs/4-solution");
+    let target = context.target().context("the images lie in a target folder")?;
+    let folder = target.join("labs/4-solution");
     let path = folder.join("prediction.txt");
     let text = std::fs::read_to_string(&path)?;
     std::fs::write(&path, text.replacen("trap-over-native = ", "trap-over-native = 1", 1))?;
@@ -129,17 +129,11 @@ fn fresh(context: &Context, lab: usize) -> Result<String> {
     Ok(folder.to_str().context("a path is text")?.to_owned())
 }
 
-/// The target folder, in which the images lie in `kernel/images`.
-fn target(context: &Context) -> Result<&Path> {
-    context.images.ancestors().nth(2).context("the images lie in a target folder")
-}
-
 /// Runs `cargo xtask lab`.
 fn graded(context: &Context, lab: usize, options: &[&str]) -> Result<Graded> {
-    let mut command = Command::new(&context.xtask);
-    command.env("CARGO_TARGET_DIR", target(context)?);
-    command.args(["lab", &lab.to_string(), "--no-setup"]).args(options);
-    let mut driver = Driver::start(command, Stdin::Null)?;
+    let number = lab.to_string();
+    let arguments = [&["lab", &number, "--no-setup"], options].concat();
+    let mut driver = Driver::start(context.command(&arguments), Stdin::Null)?;
     let status = shell_status(driver.finish(LIMIT)?);
     if !(0..=1).contains(&status) {
         bail!("lab {lab} {options:?} ended with status {status}:\n{}", driver.tail());

@@ -25,7 +25,7 @@ mod toolstack;
 
 use crate::driver::{Driver, Stdin};
 use anyhow::{Result, bail};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -174,16 +174,27 @@ pub struct Context {
 }
 
 impl Context {
+    /// The target folder: the images lie in its `kernel/images`.
+    #[must_use]
+    pub fn target(&self) -> Option<&Path> {
+        self.images.ancestors().nth(2)
+    }
+
+    /// `cargo xtask` with these arguments, for the same target folder.
+    #[must_use]
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.xtask);
+        if let Some(target) = self.target() {
+            command.env("CARGO_TARGET_DIR", target);
+        }
+        command.args(args);
+        command
+    }
+
     /// `cargo xtask qemu` with the images as they are.
     #[must_use]
     pub fn qemu(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(&self.xtask);
-        // They lie in `kernel/images` of some target folder.
-        if let Some(target) = self.images.ancestors().nth(2) {
-            command.env("CARGO_TARGET_DIR", target);
-        }
-        command.args(["qemu", "--no-build", "--no-setup"]).args(args);
-        command
+        self.command(&[&["qemu", "--no-build", "--no-setup"], args].concat())
     }
 
     /// Runs the demonstration to its end; the status must be 0.

@@ -7,7 +7,6 @@ use crate::source;
 use crate::status::Status;
 use anyhow::{Context as _, Result, bail, ensure};
 use std::path::Path;
-use std::process::Command;
 
 /// What a few operations were on all machines: enough for every part of a report.
 const SAMPLE: &str = "tests/golden/report.json";
@@ -20,18 +19,6 @@ const PLANTED: [(&str, &str, &str); 3] = [
     ("<main id=\"main\">", "<img alt=\"\" src=\"http://127.0.0.1:9/x.png\"><main id=\"main\">", "127.0.0.1"),
 ];
 
-impl Context {
-    /// Another command of `xtask`, which brings nothing.
-    fn other(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(&self.xtask);
-        if let Some(target) = self.images.ancestors().nth(2) {
-            command.env("CARGO_TARGET_DIR", target);
-        }
-        command.args(args);
-        command
-    }
-}
-
 fn text(path: &Path) -> Result<&str> {
     path.to_str().context("a path in UTF-8")
 }
@@ -40,7 +27,7 @@ fn text(path: &Path) -> Result<&str> {
 pub fn sample(context: &Context) -> Result<Outcome> {
     let data = source::root().join(SAMPLE);
     let good = context.scratch.join("sample.html");
-    let made = context.other(&["report", "--data", text(&data)?, "--output", text(&good)?, "--untried"]);
+    let made = context.command(&["report", "--data", text(&data)?, "--output", text(&good)?, "--untried"]);
     ends(made, None, Status::Good)?;
     let Some(seen) = pressed(context, &good)? else {
         return Ok(Outcome::Skipped("no browser here: cargo xtask setup brings one".into()));
@@ -50,7 +37,8 @@ pub fn sample(context: &Context) -> Result<Outcome> {
         ensure!(page.contains(from), "the report has no {from:?}");
         let bad = context.scratch.join(format!("sample-bad-{place}.html"));
         std::fs::write(&bad, page.replacen(from, to, 1))?;
-        let driver = ends(context.other(&["report", "--no-setup", text(&bad)?]), None, Status::CheckFailed)?;
+        let driver =
+            ends(context.command(&["report", "--no-setup", text(&bad)?]), None, Status::CheckFailed)?;
         says(&driver, wrong)?;
     }
     Ok(Outcome::Passed(format!("{seen}; {} planted faults are told", PLANTED.len())))
@@ -58,7 +46,7 @@ pub fn sample(context: &Context) -> Result<Outcome> {
 
 /// What was seen in a report, if there is a browser.
 fn pressed(context: &Context, page: &Path) -> Result<Option<String>> {
-    let mut driver = Driver::start(context.other(&["report", "--no-setup", text(page)?]), Stdin::Null)?;
+    let mut driver = Driver::start(context.command(&["report", "--no-setup", text(page)?]), Stdin::Null)?;
     let status = shell_status(driver.finish(LIMIT)?);
     match status {
         status if status == i32::from(Status::Missing.code()) => Ok(None),
@@ -76,7 +64,7 @@ pub fn timeline(context: &Context) -> Result<Outcome> {
     let json = context.scratch.join("timeline.json");
     let options = ["--machine", "pv-ring3", "--from", text(&data)?, "--json", text(&json)?];
     let driver =
-        ends(context.other(&[&["trace", "null-syscall"], &options[..]].concat()), None, Status::Good)?;
+        ends(context.command(&[&["trace", "null-syscall"], &options[..]].concat()), None, Status::Good)?;
     // A kernel in ring 3 is reached, and left, through the hypervisor: in, up, in, and back.
     for words in ["null-syscall on pv-ring3: ", "entries into the hypervisor: 2 (", "  user  ", "╰", "◀"]
     {
@@ -90,14 +78,14 @@ pub fn timeline(context: &Context) -> Result<Outcome> {
         ensure!(file.contains(words), "the file for Perfetto has no {words}");
     }
     let absent = ["trace", "null-hypercall", "--machine", "native", "--from", text(&data)?];
-    let driver = ends(context.other(&absent), None, Status::Usage)?;
+    let driver = ends(context.command(&absent), None, Status::Usage)?;
     says(&driver, "there is no hypervisor")
 }
 
 /// All operations on all machines, counted, drawn and pressed.
 pub fn whole(context: &Context) -> Result<Outcome> {
     let page = context.scratch.join("whole.html");
-    let made = context.other(&["compare", "--no-build", "--no-setup", "--html", text(&page)?]);
+    let made = context.command(&["compare", "--no-build", "--no-setup", "--html", text(&page)?]);
     let mut driver = Driver::start(made, Stdin::Null)?;
     let status = shell_status(driver.finish(LIMIT * 3)?);
     ensure!(status == 0, "counting ended with status {status}:\n{}", driver.tail());

@@ -12,7 +12,7 @@ use crate::compare::rows::{self, Counts};
 use crate::driver::{Driver, Stdin};
 use crate::rsp::Stub;
 use crate::scenario::{Context, LIMIT};
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -201,6 +201,7 @@ fn timeline(
         segments[index].instructions -= part;
         looking -= part;
     }
+    ensure!(looking == 0, "{}: {looking} instructions of looking are at neither end", count.operation);
     for segment in &mut segments {
         let symbols = match segment.lane {
             Lane::Kernel => Some(kernel),

@@ -182,20 +182,28 @@ fn set(guest: &mut Guest, name: &str, value: &str) -> Result<(), String> {
         "maxmem" => config.maxmem_kib = mib(value)? * 1024,
         "vcpus" => config.vcpus = number(value)?,
         "cpus" => config.share.cpus = read_cpus(value).ok_or_else(bad)?,
-        "exclusive" => config.share.exclusive = value == "1",
+        "exclusive" => config.share.exclusive = switch(value).ok_or_else(bad)?,
         "cpu_weight" => config.share.weight = u16::try_from(number(value)?).map_err(|_| bad())?,
         "cap" => config.share.cap = number(value)?,
         "on_poweroff" => config.actions.on_poweroff = action(value).ok_or_else(bad)?,
         "on_reboot" => config.actions.on_reboot = action(value).ok_or_else(bad)?,
         "on_crash" => config.actions.on_crash = action(value).ok_or_else(bad)?,
         "on_watchdog" => config.actions.on_watchdog = action(value).ok_or_else(bad)?,
-        "patch_sites" => config.patch_sites = value == "1",
+        "patch_sites" => config.patch_sites = switch(value).ok_or_else(bad)?,
         "max_restarts" => config.restarts = number(value)?,
         "machine" => config.machine = Some(MachineKind::from_name(value).ok_or_else(bad)?),
         "type" if value == "pv" => {}
         _ => return Err(format!("`{name}` is not known here")),
     }
     Ok(())
+}
+
+fn switch(value: &str) -> Option<bool> {
+    match value {
+        "0" => Some(false),
+        "1" => Some(true),
+        _ => None,
+    }
 }
 
 fn action(value: &str) -> Option<Action> {

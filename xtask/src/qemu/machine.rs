@@ -55,6 +55,13 @@ pub fn check(options: &cli::Qemu) -> Result<()> {
     let guests = guests::all(options)?;
     for guest in &guests {
         within("vcpus", guest.config.vcpus, VCPUS_MAX)?;
+        match guest.config.machine {
+            Some(_) if native::chosen(options) => {
+                return Err(stop::usage("a guest's machine= is a hypervisor's; --machine native has none"));
+            }
+            Some(kind) => one_of("machine", kind.name(), machines)?,
+            None => {}
+        }
         if guest.config.patch_sites && (on_xen(options) || guest.config.machine != Some(MachineKind::Trap)) {
             return Err(stop::usage(
                 "patch_sites=1 is about instructions that do not trap; allowed with: --machine trap",
@@ -221,6 +228,9 @@ mod tests {
             ("--vcpus 0", "1 to 32"),
             ("--guest pv-guest,vcpus=33", "1 to 32"),
             ("--guest pv-guest,colour=red", "colour"),
+            ("--hypervisor xen --guest pv-guest,machine=trap", "pv-ring3"),
+            ("--machine native --guest pv-guest,machine=trap", "has none"),
+            ("--machine trap --guest pv-guest,patch_sites=yes", "patch_sites"),
             ("--guest pv-guest,patch_sites=1", "--machine trap"),
             ("--machine native --guest pv-guest,patch_sites=1", "--machine trap"),
             ("--accel kvm --cpu max,-umip", "--accel tcg"),
