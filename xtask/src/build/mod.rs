@@ -41,8 +41,8 @@ pub const IMAGES: [Image; 6] = [
     Image { package: TOOLSTACK, what: "the toolstack" },
 ];
 
-/// Those that are placed under their own names.
-const OTHER_KERNELS: [&str; 3] = ["pv-guest-attack", "paravane-conformance", TOOLSTACK];
+/// So many of them are what every machine boots from; those behind are kernels for tests, placed under their own names.
+const BOOTED: usize = 3;
 
 /// Position-independent code, linked in a fixed place: the hypervisor runs its first instructions elsewhere,
 /// and the others lose nothing by it. One set of flags for all, because cargo keeps one copy of each library:
@@ -90,10 +90,10 @@ pub fn all(project: &Project, bring: Bring) -> Result<Built> {
 
 /// Builds the hypervisor, the guest kernel and its programs, with more options of cargo's.
 pub fn to_boot(project: &Project, bring: Bring, options: &[&str]) -> Result<Built> {
-    packages(project, bring, &IMAGES[..3], options)
+    packages(project, bring, &IMAGES[..BOOTED], options)
 }
 
-/// Builds these packages, the first three of [`IMAGES`] among them.
+/// Builds these packages, the first [`BOOTED`] of [`IMAGES`] in front.
 fn packages(project: &Project, bring: Bring, images: &[Image], options: &[&str]) -> Result<Built> {
     let (toolchain, busybox) = {
         let _lock = setup::lock(project)?;
@@ -111,8 +111,8 @@ fn packages(project: &Project, bring: Bring, images: &[Image], options: &[&str])
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     let hypervisor = place(&one("paravane")?, &folder.join("paravane.elf"))?;
     let guest = place(&one("pv-guest")?, &folder.join("pv-guest.elf"))?;
-    for kernel in images.iter().map(|image| image.package).filter(|package| OTHER_KERNELS.contains(package)) {
-        place(&one(kernel)?, &folder.join(format!("{kernel}.elf")))?;
+    for Image { package, .. } in &images[BOOTED..] {
+        place(&one(package)?, &folder.join(format!("{package}.elf")))?;
     }
     let mut programs = executables.remove("pv-guest-user").unwrap_or_default();
     programs.insert("busybox".into(), busybox);

@@ -54,12 +54,16 @@ pub fn command(project: &Project, options: &cli::Compare) -> Result<Status> {
     Ok(if faults.is_empty() { Status::Good } else { Status::CheckFailed })
 }
 
-/// Counts what the options choose, for who has another use of it than the table.
-pub fn counted(project: &Project, options: &cli::Compare) -> Result<Vec<Row>> {
-    let (operations, machines) =
-        (chosen_operations(&options.operations)?, chosen_machines(&options.machine)?);
-    let context = prepare(project, &options.setup, options.no_build, &machines)?;
-    let (timelines, faults) = run_all(&context, &machines, &operations);
+/// Counts operations on machines, for who has another use of it than the table.
+pub fn counted(
+    project: &Project,
+    setup: &cli::Setup,
+    no_build: bool,
+    operations: &[&Operation],
+    machines: &[Machine],
+) -> Result<Vec<Row>> {
+    let context = prepare(project, setup, no_build, machines)?;
+    let (timelines, faults) = run_all(&context, machines, operations);
     anyhow::ensure!(faults.is_empty(), "{}", faults.join("\n"));
     Ok(timelines.iter().map(Row::from).collect())
 }

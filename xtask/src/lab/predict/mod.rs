@@ -6,9 +6,8 @@ use super::catalogue::Lab;
 use super::copy;
 use super::report::{self, Line};
 use crate::project::Project;
-use crate::{cli, compare, digest, stop};
+use crate::{cli, compare, digest};
 use anyhow::{Context, Result};
-use clap::Parser;
 use form::{Counts, MACHINES, OPERATIONS, Prediction};
 use paravane_tests::compare::operations::Machine;
 use paravane_tests::compare::rows::Row;
@@ -155,7 +154,8 @@ fn counts(project: &Project, folder: &Path, seal: &str, options: &cli::Lab) -> R
     if options.no_boot {
         return Ok(None);
     }
-    let rows = measure(project, options)?;
+    let operations = compare::chosen_operations(&OPERATIONS.map(str::to_owned))?;
+    let rows = compare::counted(project, &options.setup, options.no_build, &operations, &MACHINES)?;
     let line = |row: &Row| {
         let entries: u64 = row.counted.entries.values().sum();
         format!("{} {} {} {entries}\n", row.operation, row.machine.name(), row.instructions)
@@ -166,16 +166,6 @@ fn counts(project: &Project, folder: &Path, seal: &str, options: &cli::Lab) -> R
     parse(&text, seal)
         .context("a machine has not counted each operation: cargo xtask compare says why")
         .map(Some)
-}
-
-fn measure(project: &Project, options: &cli::Lab) -> Result<Vec<Row>> {
-    let mut words = vec!["xtask".to_owned(), "compare".to_owned()];
-    words.extend(OPERATIONS.map(str::to_owned));
-    words.extend(MACHINES.iter().flat_map(|machine| ["--machine".to_owned(), machine.name().to_owned()]));
-    let cli = cli::Cli::try_parse_from(words).map_err(stop::usage)?;
-    let cli::Command::Compare(chosen) = cli.command else { return Err(stop::usage("compare is gone")) };
-    let chosen = cli::Compare { setup: options.setup, no_build: options.no_build, ..chosen };
-    compare::counted(project, &chosen)
 }
 
 /// The counts, if they are of this seal and all there.
