@@ -16,7 +16,7 @@ const SAMPLE: &str = "tests/golden/report.json";
 const PLANTED: [(&str, &str, &str); 3] = [
     ("const native = rowOf(name, \"native\");\n  const rows", "planted();\n  const rows", "planted"),
     ("class: \"mark\", x: left", "class: \"none\", x: left", "has no mark"),
-    ("<main id=\"main\">", "<img alt=\"\" src=\"http://127.0.0.1:9/x.png\"><main id=\"main\">", "127.0.0.1"),
+    ("<main id=\"main\"", "<img alt=\"\" src=\"http://127.0.0.1:9/x.png\"><main id=\"main\"", "127.0.0.1"),
 ];
 
 fn text(path: &Path) -> Result<&str> {

@@ -81,7 +81,7 @@ fn on_xen(
     project: &Project,
     options: &cli::Qemu,
     built: &Built,
-    qemu: &setup::qemu::Qemu,
+    qemu: &setup::program::Program,
     mode: Mode,
 ) -> Result<Status> {
     let bring = Bring::from_options(&options.setup);
@@ -111,7 +111,7 @@ fn on_bare_machine(
     project: &Project,
     options: &cli::Qemu,
     built: &Built,
-    qemu: &setup::qemu::Qemu,
+    qemu: &setup::program::Program,
     mode: Mode,
 ) -> Result<Status> {
     let mut guest = guests::all(options)?.remove(0);

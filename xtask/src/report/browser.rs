@@ -52,7 +52,12 @@ impl Browser {
         command.args(["--disable-sync", "--hide-scrollbars", "--force-color-profile=srgb", "--lang=en-US"]);
         command.arg("--remote-debugging-pipe").arg(format!("--user-data-dir={}", profile.display()));
         command.arg("about:blank").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        for (name, value) in program.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
         let mut child = command.spawn().context("starting the browser")?;
         let input = child.stdin.take().context("no pipe to the browser")?;
         let output = child.stdout.take().context("no pipe from the browser")?;
@@ -78,16 +83,19 @@ impl Browser {
         Ok(browser)
     }
 
-    /// Sends a request, and gives its answer.
-    pub fn ask(&mut self, method: &str, parameters: Value) -> Result<Value> {
+    /// Sends a request, and does not wait for its answer.
+    fn send(&mut self, method: &str, parameters: Value) -> Result<()> {
         self.number += 1;
         let mut message = json!({"id": self.number, "method": method, "params": parameters});
         if !self.page.is_empty() {
             message["sessionId"] = json!(self.page);
         }
-        write!(self.input, "{message}\0")
-            .and_then(|()| self.input.flush())
-            .context("speaking to the browser")?;
+        write!(self.input, "{message}\0").and_then(|()| self.input.flush()).context("speaking to the browser")
+    }
+
+    /// Sends a request, and gives its answer.
+    pub fn ask(&mut self, method: &str, parameters: Value) -> Result<Value> {
+        self.send(method, parameters)?;
         let end = Instant::now() + LIMIT;
         loop {
             let message = self.next(end).with_context(|| format!("waiting for {method}"))?;
@@ -151,9 +159,9 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // It may be gone already, or take the folder's files with it while it goes.
+        // It may be gone already, or take the folder's files with it while it goes; one that hangs would never answer.
         self.page.clear();
-        let _ = self.ask("Browser.close", json!({}));
+        let _ = self.send("Browser.close", json!({}));
         let end = Instant::now() + Duration::from_secs(10);
         while Instant::now() < end && !matches!(self.child.try_wait(), Ok(Some(_))) {
             std::thread::sleep(Duration::from_millis(50));

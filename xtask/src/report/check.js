@@ -184,12 +184,22 @@
     }
   }
 
+  async function skip() {
+    await tab("walks");
+    const [address, before] = [location.href, main.innerHTML];
+    await perform(() => document.querySelector(".skip").click());
+    seen.presses += 1;
+    holds(location.href === address && main.innerHTML === before, "the way to the charts leads to another part");
+    holds(document.activeElement === main, "the way to the charts does not lead to them");
+  }
+
   await overviewPart();
   await operationsPart();
   await machinesPart();
   await entriesPart();
   await timelinesPart();
   await walksPart();
+  await skip();
   const theme = document.getElementById("theme");
   for (const _ of [1, 2]) {
     const before = getComputedStyle(document.body).backgroundColor;

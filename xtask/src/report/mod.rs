@@ -54,7 +54,7 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     pub keep: Option<PathBuf>,
     /// Take the book's pictures, in this folder or in docs/img
-    #[arg(long, value_name = "FOLDER", num_args = 0..=1)]
+    #[arg(long, value_name = "FOLDER", num_args = 0..=1, require_equals = true)]
     pub pictures: Option<Option<PathBuf>>,
     /// Make the report, and try nothing
     #[arg(long, requires = "output", conflicts_with = "pictures")]

@@ -5,6 +5,7 @@ pub mod browser;
 pub mod fixtures;
 pub mod grub;
 mod index;
+pub mod program;
 pub mod qemu;
 mod store;
 pub mod toolchain;
@@ -68,7 +69,7 @@ pub fn command(project: &Project, options: &cli::Setup) -> Result<Status> {
         }
     };
     note("kernel toolchain", toolchain::need(project, bring).map(|found| found.name));
-    note("emulator", qemu::need(project, bring).map(|found| found.program().display().to_string()));
+    note("emulator", qemu::need(project, bring).map(|found| found.path().display().to_string()));
     note("BusyBox", fixtures::busybox(project, bring).map(|path| path.display().to_string()));
     note("Xen headers", fixtures::xen_headers(project, bring).map(|path| path.display().to_string()));
     note("Xen", fixtures::xen(project, bring).map(|path| path.display().to_string()));
@@ -76,7 +77,7 @@ pub fn command(project: &Project, options: &cli::Setup) -> Result<Status> {
     note("PV GRUB", grub::pv(project, bring).map(|path| path.display().to_string()));
     note("Debian's kernel", fixtures::linux(project, bring).map(|path| path.display().to_string()));
     note("UEFI firmware", grub::firmware(project, bring).map(|found| found.code.display().to_string()));
-    note("browser", browser::need(project, bring).map(|found| found.program().display().to_string()));
+    note("browser", browser::need(project, bring).map(|found| found.path().display().to_string()));
     Ok(missing.unwrap_or(Status::Good))
 }
 

@@ -148,7 +148,7 @@ function entriesPart(chosen, mode) {
       svg("text", { class: "faint", x: right + 10, y: y + 16 }, note)];
   });
   const none = counted.length === 0 || counted.every(({ row }) => !entriesOf(row));
-  const why = machine === "native" ? "there is no hypervisor to enter." : "nobody counted them in this run.";
+  const why = machine === "native" ? "there is no hypervisor to enter." : "none of these operations needs one.";
   return html("section", {}, html("h2", {}, "Why the hypervisor was entered"),
     html("p", { class: "lead" }, "Each entry has a cause: a call, a fault, an interrupt. Shares show what an operation is made of; counts compare operations."),
     choices("Machine", machines, machine, (other) => go("entries", other, mode || "shares"), { mark: tag }),

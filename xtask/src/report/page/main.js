@@ -51,6 +51,12 @@ function paint(dark) {
 theme.addEventListener("click", () => paint(document.documentElement.dataset.theme !== "dark"));
 paint(matchMedia("(prefers-color-scheme: dark)").matches);
 
+// The address says which part is shown: the way to the charts leads past the tabs, and not to another address.
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  document.getElementById("main").focus();
+});
+
 // On paper all parts follow one another, as they were last chosen.
 addEventListener("beforeprint", () => {
   paint(false);
