@@ -103,7 +103,9 @@ pub fn parse(lines: &[String], machine: Machine) -> Result<Vec<Walk>> {
     Ok(walks)
 }
 
-fn hexadecimal(text: &str) -> Option<u64> {
+/// A number as reports write it: `0x`, then digits to the base 16.
+#[must_use]
+pub fn hexadecimal(text: &str) -> Option<u64> {
     u64::from_str_radix(text.strip_prefix("0x")?, 16).ok()
 }
 

@@ -10,6 +10,7 @@ mod figures;
 mod image;
 mod lab;
 mod mutants;
+mod number;
 mod oracle;
 mod project;
 mod qemu;

@@ -6,26 +6,27 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
+/// A cell's object.
+#[must_use]
+pub fn value(row: &Row) -> Value {
+    let counted = &row.counted;
+    json!({
+        "operation": row.operation,
+        "machine": row.machine.name(),
+        "instructions": row.instructions,
+        "entries": counted.entries,
+        "cr3_loads": counted.cr3_loads,
+        "flushes": counted.flushes,
+    })
+}
+
 /// A list with an object for each cell that was counted.
 ///
 /// # Errors
 ///
 /// None that is expected: numbers and names can all be written.
 pub fn of(rows: &[Row]) -> Result<String> {
-    let list: Vec<Value> = rows
-        .iter()
-        .map(|row| {
-            let counted = &row.counted;
-            json!({
-                "operation": row.operation,
-                "machine": row.machine.name(),
-                "instructions": row.instructions,
-                "entries": counted.entries,
-                "cr3_loads": counted.cr3_loads,
-                "flushes": counted.flushes,
-            })
-        })
-        .collect();
+    let list: Vec<Value> = rows.iter().map(value).collect();
     let mut text = serde_json::to_string_pretty(&list).context("writing JSON")?;
     text.push('\n');
     Ok(text)
@@ -73,6 +74,9 @@ mod tests {
         let text = of(&rows).unwrap();
         assert_eq!(read(&text).unwrap(), rows);
         assert!(read("[{}]").is_err() && read("{}").is_err());
+        assert!(
+            read(&text.replace("pv-ring1", "vax")).is_err() && read(&text.replace("int3", "tea")).is_err()
+        );
         let list: Vec<Value> = serde_json::from_str(&text).unwrap();
         assert_eq!(
             list,

@@ -7,14 +7,14 @@ use crate::run;
 use anyhow::{Context, Result};
 use paravane_tests::status::Status;
 use std::fs;
-use tables::{Counts, pages, remade};
+use tables::{counts, pages, remade};
 
 /// Runs `figures`.
 pub fn command(project: &Project) -> Result<Status> {
-    let counts = Counts::of_tree(&project.root)?;
+    let rows = counts(&project.root)?;
     for path in pages(&project.root) {
         let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-        let made = remade(&text, &counts).with_context(|| format!("in {}", path.display()))?;
+        let made = remade(&text, &rows).with_context(|| format!("in {}", path.display()))?;
         if made != text {
             fs::write(&path, made).with_context(|| format!("writing {}", path.display()))?;
             run::say(format_args!("remade {}", path.display()));

@@ -11,10 +11,12 @@
 //!
 //! Without an operation a table has all of them.
 
+use crate::number::grouped;
 use anyhow::{Context, Result, bail};
+use paravane_tests::compare::json;
 use paravane_tests::compare::operations::{Machine, OPERATIONS, Operation, named};
+use paravane_tests::compare::rows::{Cell, Row, cell};
 use paravane_tests::source;
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,59 +39,19 @@ const NANOBENCHMARKS: [(&str, &[&str]); 7] = [
     ("ptemod", &["pte-write", "pte-write-batch"]),
 ];
 
-/// What was counted of an operation on a machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Count {
-    instructions: u64,
-    /// By reason.
-    entries: Option<BTreeMap<String, u64>>,
-    cr3_loads: Option<u64>,
-    flushes: Option<u64>,
+/// Reads what was counted, of a work tree.
+pub fn counts(root: &Path) -> Result<Vec<Row>> {
+    let path = root.join(COUNTS);
+    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    json::read(&text).with_context(|| format!("in {}", path.display()))
 }
 
-/// All that was counted.
-#[derive(Clone, Debug, Default)]
-pub struct Counts(BTreeMap<(&'static str, Machine), Count>);
-
-impl Counts {
-    /// Reads the counts of a work tree.
-    pub fn of_tree(root: &Path) -> Result<Self> {
-        let path = root.join(COUNTS);
-        let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-        Self::parse(&text).with_context(|| format!("in {}", path.display()))
-    }
-
-    /// Reads a list of `{"operation", "machine", "instructions", "entries", "cr3_loads", "flushes"}`, of which the last three
-    /// may be null.
-    pub fn parse(text: &str) -> Result<Self> {
-        let list: Vec<Value> = serde_json::from_str(text).context("no list of counts")?;
-        let mut counts = BTreeMap::new();
-        for cell in &list {
-            let word = |key: &str| cell[key].as_str().with_context(|| format!("{cell} has no {key}"));
-            let operation =
-                named(word("operation")?).with_context(|| format!("unknown operation: {cell}"))?;
-            let machine =
-                Machine::named(word("machine")?).with_context(|| format!("unknown machine: {cell}"))?;
-            let instructions = cell["instructions"].as_u64().with_context(|| format!("no count: {cell}"))?;
-            let entries = cell["entries"].as_object().map(|reasons| {
-                reasons
-                    .iter()
-                    .map(|(reason, count)| (reason.clone(), count.as_u64().unwrap_or_default()))
-                    .collect()
-            });
-            let (cr3_loads, flushes) = (cell["cr3_loads"].as_u64(), cell["flushes"].as_u64());
-            counts.insert((operation.name, machine), Count { instructions, entries, cr3_loads, flushes });
-        }
-        Ok(Self(counts))
-    }
-
-    /// A cell; `None` where the list says that there is none.
-    fn get(&self, operation: &Operation, machine: Machine) -> Result<Option<&Count>> {
-        let found = self.0.get(&(operation.name, machine));
-        if found.is_none() && operation.absent_on(machine).is_none() {
-            bail!("{} on {} was not counted", operation.name, machine.name());
-        }
-        Ok(found)
+/// A cell; `None` where the list says that there is none.
+fn get<'a>(rows: &'a [Row], operation: &Operation, machine: Machine) -> Result<Option<&'a Row>> {
+    match cell(rows, operation, machine) {
+        Cell::Counted(row) => Ok(Some(row)),
+        Cell::Absent(_) => Ok(None),
+        Cell::Missing => bail!("{} on {} was not counted", operation.name, machine.name()),
     }
 }
 
@@ -104,7 +66,7 @@ fn is_begin(line: &str) -> bool {
 }
 
 /// A page with its tables made anew.
-pub fn remade(page: &str, counts: &Counts) -> Result<String> {
+pub fn remade(page: &str, rows: &[Row]) -> Result<String> {
     let mut text = String::new();
     let mut lines = page.lines();
     while let Some(line) = lines.next() {
@@ -113,7 +75,7 @@ pub fn remade(page: &str, counts: &Counts) -> Result<String> {
             continue;
         }
         let wish = line[BEGIN.len()..].trim_end_matches("-->").trim();
-        text += &format!("\n{}\n{END}\n", table(wish, counts).with_context(|| format!("for {line}"))?);
+        text += &format!("\n{}\n{END}\n", table(wish, rows).with_context(|| format!("for {line}"))?);
         if !lines.any(|line| line == END) {
             bail!("{line} has no {END}");
         }
@@ -121,15 +83,15 @@ pub fn remade(page: &str, counts: &Counts) -> Result<String> {
     Ok(text)
 }
 
-fn table(wish: &str, counts: &Counts) -> Result<String> {
+fn table(wish: &str, rows: &[Row]) -> Result<String> {
     let words: Vec<&str> = wish.split_whitespace().collect();
     match words.as_slice() {
-        ["machines", names @ ..] => machines(&operations(names)?, counts),
+        ["machines", names @ ..] => machines(&operations(names)?, rows),
         ["machine", name, names @ ..] => {
             let machine = Machine::named(name).with_context(|| format!("no machine is named {name}"))?;
-            one_machine(machine, &operations(names)?, counts)
+            one_machine(machine, &operations(names)?, rows)
         }
-        ["adams-agesen"] => adams_agesen(counts),
+        ["adams-agesen"] => adams_agesen(rows),
         _ => bail!("there is no such table"),
     }
 }
@@ -139,19 +101,6 @@ fn operations(names: &[&str]) -> Result<Vec<&'static Operation>> {
         return Ok(OPERATIONS.iter().collect());
     }
     names.iter().map(|name| named(name).with_context(|| format!("no operation is named {name}"))).collect()
-}
-
-/// A number with its thousands apart.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// How many times `base` a count is: whole from 10 on, else with tenths, rounded down.
@@ -171,16 +120,16 @@ fn head(words: &[&str], numbers: &[&str]) -> String {
 }
 
 /// Instructions on each machine.
-fn across(operation: &Operation, counts: &Counts) -> Result<Vec<String>> {
-    let native = counts.get(operation, Machine::Native)?.map(|count| count.instructions);
+fn across(operation: &Operation, rows: &[Row]) -> Result<Vec<String>> {
+    let native = get(rows, operation, Machine::Native)?.map(|row| row.instructions);
     Machine::ALL
         .into_iter()
         .map(|machine| {
-            let Some(count) = counts.get(operation, machine)? else { return Ok("n/a".to_owned()) };
-            let number = grouped(count.instructions);
+            let Some(row) = get(rows, operation, machine)? else { return Ok("n/a".to_owned()) };
+            let number = grouped(row.instructions);
             Ok(match native {
                 Some(native) if machine != Machine::Native => {
-                    format!("{number} ({})", times(count.instructions, native))
+                    format!("{number} ({})", times(row.instructions, native))
                 }
                 _ => number,
             })
@@ -188,27 +137,25 @@ fn across(operation: &Operation, counts: &Counts) -> Result<Vec<String>> {
         .collect()
 }
 
-fn machines(operations: &[&Operation], counts: &Counts) -> Result<String> {
+fn machines(operations: &[&Operation], rows: &[Row]) -> Result<String> {
     let mut text = head(&["operation"], &Machine::ALL.map(Machine::name));
     for operation in operations {
-        text += &format!("| `{}` | {} |\n", operation.name, across(operation, counts)?.join(" | "));
+        text += &format!("| `{}` | {} |\n", operation.name, across(operation, rows)?.join(" | "));
     }
     Ok(text)
 }
 
-fn one_machine(machine: Machine, operations: &[&Operation], counts: &Counts) -> Result<String> {
+fn one_machine(machine: Machine, operations: &[&Operation], rows: &[Row]) -> Result<String> {
     let mut text = head(&["operation"], &["instructions", "to native", "entries", "CR3 loads", "flushes"]);
     for operation in operations {
-        let Some(count) = counts.get(operation, machine)? else { continue };
-        let native = counts.get(operation, Machine::Native)?.map(|native| native.instructions);
-        let ratio = native.map_or_else(|| "n/a".to_owned(), |native| times(count.instructions, native));
-        let shown = |number: Option<u64>| number.map_or_else(|| "not counted".to_owned(), grouped);
+        let Some(row) = get(rows, operation, machine)? else { continue };
+        let native = get(rows, operation, Machine::Native)?.map(|native| native.instructions);
         let cells = [
-            grouped(count.instructions),
-            ratio,
-            count.entries.as_ref().map_or_else(|| "not counted".to_owned(), reasons),
-            shown(count.cr3_loads),
-            shown(count.flushes),
+            grouped(row.instructions),
+            native.map_or_else(|| "n/a".to_owned(), |native| times(row.instructions, native)),
+            reasons(&row.counted.entries),
+            grouped(row.counted.cr3_loads),
+            grouped(row.counted.flushes),
         ];
         text += &format!("| `{}` | {} |\n", operation.name, cells.join(" | "));
     }
@@ -224,14 +171,14 @@ fn reasons(entries: &BTreeMap<String, u64>) -> String {
     if some.is_empty() { "none".to_owned() } else { some.join(", ") }
 }
 
-fn adams_agesen(counts: &Counts) -> Result<String> {
+fn adams_agesen(rows: &[Row]) -> Result<String> {
     let mut text = head(&["theirs", "ours"], &Machine::ALL.map(Machine::name));
     for (theirs, ours) in NANOBENCHMARKS {
         if ours.is_empty() {
             text += &format!("| {theirs} | none |{}\n", " n/a |".repeat(Machine::ALL.len()));
         }
         for operation in operations(ours)?.iter().filter(|_| !ours.is_empty()) {
-            let cells = across(operation, counts)?.join(" | ");
+            let cells = across(operation, rows)?.join(" | ");
             text += &format!("| {theirs} | `{}` | {cells} |\n", operation.name);
         }
     }
@@ -241,27 +188,32 @@ fn adams_agesen(counts: &Counts) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use paravane_tests::compare::rows::Counted;
 
-    fn counts() -> Counts {
-        let mut list = Vec::new();
-        for operation in &OPERATIONS {
-            for (index, machine) in Machine::ALL.into_iter().enumerate() {
-                if operation.absent_on(machine).is_none() {
-                    let instructions = [40, 42, 1234, 5_678_901, 724][index];
-                    list.push(json!({"operation": operation.name, "machine": machine.name(),
-                        "instructions": instructions, "entries": {"exception": 1, "hypercall": 0},
-                        "cr3_loads": 2, "flushes": null}));
-                }
-            }
-        }
-        Counts::parse(&Value::from(list).to_string()).unwrap()
+    fn sample() -> Vec<Row> {
+        let cells = OPERATIONS
+            .iter()
+            .flat_map(|operation| Machine::ALL.map(|machine| (operation, machine)))
+            .filter(|(operation, machine)| operation.absent_on(*machine).is_none());
+        let row = |(operation, machine): (&Operation, Machine)| {
+            let instructions = match machine {
+                Machine::Native => 40,
+                Machine::PvRing1 => 42,
+                Machine::PvRing3 => 1234,
+                Machine::Trap => 5_678_901,
+                Machine::Xen => 724,
+            };
+            let entries = BTreeMap::from([("exception".to_owned(), 1), ("hypercall".to_owned(), 0)]);
+            let counted = Counted { entries, cr3_loads: 2, flushes: 1000 };
+            Row { operation: operation.name, machine, instructions, counted }
+        };
+        cells.map(row).collect()
     }
 
     #[test]
     fn the_book_is_current() {
         let root = source::root();
-        let counts = Counts::of_tree(root).unwrap_or_else(|error| panic!("{error:#}"));
+        let rows = counts(root).unwrap_or_else(|error| panic!("{error:#}"));
         let pages = pages(root);
         assert!(
             pages.len() > 5,
@@ -271,7 +223,7 @@ mod tests {
         let mut stale = Vec::new();
         for path in &pages {
             let text = fs::read_to_string(path).unwrap();
-            let made = remade(&text, &counts).unwrap_or_else(|error| panic!("{}: {error:#}", path.display()));
+            let made = remade(&text, &rows).unwrap_or_else(|error| panic!("{}: {error:#}", path.display()));
             if made != text {
                 stale.push(path.display().to_string());
             }
@@ -283,7 +235,7 @@ mod tests {
     #[test]
     fn tables_are_made_where_they_are_asked_for() {
         let page = "a\n<!-- compare: machines int3 null-hypercall -->\nstale\n<!-- /compare -->\nb\n";
-        let made = remade(page, &counts()).unwrap();
+        let made = remade(page, &sample()).unwrap();
         assert!(
             made.starts_with("a\n<!-- compare: machines int3 null-hypercall -->\n\n| operation | native |"),
             "{made}"
@@ -294,20 +246,20 @@ mod tests {
         );
         assert!(made.contains("| `null-hypercall` | n/a | 42 | 1,234 | n/a | 724 |"), "{made}");
         assert!(made.ends_with("|\n\n<!-- /compare -->\nb\n") && !made.contains("stale"), "{made}");
-        assert_eq!(remade(&made, &counts()).unwrap(), made, "made once, it stays");
+        assert_eq!(remade(&made, &sample()).unwrap(), made, "made once, it stays");
     }
 
     #[test]
     fn a_machine_shows_its_entries() {
-        let made = table("machine trap in", &counts()).unwrap();
-        assert!(made.contains("| `in` | 5,678,901 | 141,972x | 1 exception | 2 | not counted |"), "{made}");
-        let all = table("machine native", &counts()).unwrap();
+        let made = table("machine trap in", &sample()).unwrap();
+        assert!(made.contains("| `in` | 5,678,901 | 141,972x | 1 exception | 2 | 1,000 |"), "{made}");
+        let all = table("machine native", &sample()).unwrap();
         assert_eq!(all.lines().count(), OPERATIONS.len() - 1 + 2, "{all}");
     }
 
     #[test]
     fn their_table_has_their_rows() {
-        let made = table("adams-agesen", &counts()).unwrap();
+        let made = table("adams-agesen", &sample()).unwrap();
         for (theirs, _) in NANOBENCHMARKS {
             assert!(made.contains(&format!("| {theirs} |")), "{made}");
         }
@@ -322,12 +274,10 @@ mod tests {
             ("<!-- compare: machines tea -->\n<!-- /compare -->", "no operation is named tea"),
             ("<!-- compare: machines int3 -->\n", "has no <!-- /compare -->"),
         ] {
-            let error = format!("{:#}", remade(page, &counts()).unwrap_err());
+            let error = format!("{:#}", remade(page, &sample()).unwrap_err());
             assert!(error.contains(wrong), "{page}: {error}");
         }
-        let error = format!("{:#}", table("machines int3", &Counts::default()).unwrap_err());
+        let error = format!("{:#}", table("machines int3", &[]).unwrap_err());
         assert!(error.contains("int3 on native was not counted"), "{error}");
-        assert!(Counts::parse("[{\"operation\":\"int3\",\"machine\":\"vax\",\"instructions\":1}]").is_err());
-        assert!(Counts::parse("{}").is_err());
     }
 }

@@ -2,9 +2,11 @@
 
 use crate::trace::fold;
 use anyhow::{Context, Result, bail, ensure};
+use paravane_tests::compare::json;
 use paravane_tests::compare::operations::{Machine, OPERATIONS, named};
+use paravane_tests::compare::rows::Row;
 use paravane_tests::trace::timeline::{Lane, Segment, Timeline};
-use paravane_tests::walks::{Step, Target, Walk};
+use paravane_tests::walks::{self, Step, Target, Walk};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -37,7 +39,7 @@ impl Data {
             "made": self.made,
             "machines": Machine::ALL.iter().filter(|it| there(it)).map(|it| it.name()).collect::<Vec<_>>(),
             "operations": operations.collect::<Vec<_>>(),
-            "rows": self.timelines.iter().map(of_row).collect::<Vec<_>>(),
+            "rows": self.timelines.iter().map(|line| json::value(&Row::from(line))).collect::<Vec<_>>(),
             "timelines": timelines,
             "walks": self.walks.iter().map(of_walk).collect::<Vec<_>>(),
             "words": words.list,
@@ -87,13 +89,6 @@ impl Words {
         self.places.insert(word.to_owned(), self.list.len() - 1);
         self.list.len() - 1
     }
-}
-
-fn of_row(line: &Timeline) -> Value {
-    json!({
-        "operation": line.operation, "machine": line.machine.name(), "instructions": line.instructions(),
-        "entries": line.entries(), "cr3_loads": line.cr3_loads(), "flushes": line.flushes(),
-    })
 }
 
 /// A stretch is a place in the list of those that differ; the order is a list of such places.
@@ -168,8 +163,7 @@ fn count(value: &Value, key: &str) -> Result<u64> {
 }
 
 fn hexadecimal(text: &str) -> Result<u64> {
-    let digits = text.strip_prefix("0x").with_context(|| format!("{text} is not hexadecimal"))?;
-    Ok(u64::from_str_radix(digits, 16)?)
+    walks::hexadecimal(text).with_context(|| format!("{text} is not hexadecimal"))
 }
 
 fn place(value: &Value) -> Result<(&'static str, Machine)> {

@@ -1,6 +1,7 @@
 //! A timeline for a terminal: three lanes side by side, time going down, a line for each stretch.
 
 use super::fold::{Run, runs};
+use crate::number::grouped;
 use paravane_tests::trace::timeline::{Lane, Segment, Timeline};
 use std::fmt::Write;
 
@@ -97,19 +98,6 @@ fn sums(timeline: &Timeline) -> String {
         grouped(timeline.cr3_loads()),
         grouped(timeline.flushes()),
     )
-}
-
-/// A number with a comma between thousands.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// Instructions of each of these: one number if they agree, else the least and the most.
@@ -324,10 +312,5 @@ entries into the hypervisor: 1,500 (1,500 #PF); CR3 loads: 3,000; flushes: 1,500
         let text = of(&Timeline { operation: "in", machine: Machine::PvRing1, segments }, PLAIN);
         assert!(text.contains("┣ 20 "), "{text}");
         assert!(text.contains("\n  ┃ 7 ◀"), "{text}");
-    }
-
-    #[test]
-    fn thousands_are_set_apart() {
-        assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
     }
 }
