@@ -22,10 +22,16 @@ struct Hunk {
     new: Vec<String>,
 }
 
+/// What begins a line that tells of a change without its lines: a file renamed as it is, or one that is no text.
+const WITHOUT_LINES: [&str; 3] = ["similarity index 100%", "Binary files ", "GIT binary patch"];
+
 /// Applies a patch; what cannot be applied to the letter is refused.
 pub fn apply(tree: &mut Tree, patch: &str) -> Result<()> {
     let files = parse(patch)?;
     ensure!(!files.is_empty(), "the patch changes nothing");
+    for name in files.iter().flat_map(|file| [&file.old, &file.new]).flatten() {
+        ensure!(is_inside(name), "the patch names {name:?}, which is no path inside the tree");
+    }
     for file in files {
         let name = file.new.as_ref().or(file.old.as_ref()).context("a part of the patch names no file")?;
         let changed = change(tree, &file).with_context(|| format!("applying the patch to {name}"))?;
@@ -37,6 +43,11 @@ pub fn apply(tree: &mut Tree, patch: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether a path leads to a file of the tree's: what is written by it must not land elsewhere.
+fn is_inside(name: &str) -> bool {
+    !name.split('/').any(|part| matches!(part, "" | "." | ".."))
 }
 
 fn change(tree: &Tree, file: &FilePatch) -> Result<String> {
@@ -60,10 +71,11 @@ fn change(tree: &Tree, file: &FilePatch) -> Result<String> {
     Ok(lines.iter().map(|line| format!("{line}\n")).collect())
 }
 
-/// Where `old` stands in `lines` from `from` on; of several places the one nearest to `wanted`.
+/// Where `old` stands in `lines` from `from` on; of several places the one nearest to `wanted`. No lines stand nowhere,
+/// but in an empty file.
 fn place(lines: &[String], old: &[String], from: usize, wanted: usize) -> Option<usize> {
     if old.is_empty() {
-        return (wanted <= lines.len()).then_some(wanted);
+        return lines.is_empty().then_some(0);
     }
     let places = lines.windows(old.len()).enumerate().skip(from);
     let places = places.filter(|(_, window)| *window == old).map(|(at, _)| at);
@@ -89,6 +101,8 @@ fn parse(patch: &str) -> Result<Vec<FilePatch>> {
             rest = (olds, news);
             let file = files.last_mut().context("a hunk before a file")?;
             file.hunks.push(Hunk { line: start, ..Hunk::default() });
+        } else if WITHOUT_LINES.iter().any(|begin| line.starts_with(begin)) {
+            bail!("{line:?} cannot be applied: a patch is what `git diff --no-renames` writes of texts");
         }
     }
     ensure!(rest == (0, 0), "the last hunk is cut short");
@@ -96,7 +110,9 @@ fn parse(patch: &str) -> Result<Vec<FilePatch>> {
 }
 
 fn add(hunk: &mut Hunk, line: &str, rest: &mut (usize, usize)) -> Result<()> {
-    let (sign, text) = line.split_at_checked(1).unwrap_or((" ", ""));
+    // Editors and mails take the blank from an empty line.
+    let (sign, text) =
+        if line.is_empty() { (" ", "") } else { line.split_at_checked(1).unwrap_or((line, "")) };
     let (old, new) = match sign {
         " " => (true, true),
         "-" => (true, false),
@@ -191,5 +207,73 @@ index 1..2 100644
         assert!(refused("a\n", "").contains("nothing"));
         assert!(refused("a\n", "--- a/x\n+++ b/x\n@@ -1,2 +1,1 @@\n-a\n").contains("cut short"));
         assert!(refused("a\n", "--- a/q\n+++ b/q\n@@ -1,1 +1,1 @@\n-a\n+b\n").contains("no such file"));
+    }
+
+    /// Beside a change that can be applied, so that it would go unnoticed.
+    #[test]
+    fn changes_without_lines_are_refused() {
+        let good = "--- a/x\n+++ b/x\n@@ -1,1 +1,1 @@\n-a\n+b\n";
+        for part in [
+            "diff --git a/y b/z\nsimilarity index 100%\nrename from y\nrename to z\n",
+            "diff --git a/y b/y\nindex 1..2 100644\nBinary files a/y and b/y differ\n",
+            "diff --git a/y b/y\nindex 1..2 100644\nGIT binary patch\nliteral 1\nIcmZPo000310RR91\n",
+        ] {
+            for patch in [format!("{good}{part}"), format!("{part}{good}")] {
+                let mut there = tree(&[("x", "a\n"), ("y", "1\n")]);
+                let error = format!("{:#}", apply(&mut there, &patch).unwrap_err());
+                assert!(error.contains("git diff --no-renames"), "{error}");
+                assert_eq!(there, tree(&[("x", "a\n"), ("y", "1\n")]), "nothing was changed");
+            }
+        }
+        // A hunk's own line may say what it will.
+        let mut there = tree(&[("x", "Binary files\n")]);
+        apply(&mut there, "--- a/x\n+++ b/x\n@@ -1,1 +1,2 @@\n Binary files\n+GIT binary patch\n").unwrap();
+        assert_eq!(there, tree(&[("x", "Binary files\nGIT binary patch\n")]));
+    }
+
+    #[test]
+    fn paths_lead_nowhere_else() {
+        for name in ["../x", "y/../../x", "/x", "//x", "y//x", "./x", "y/./x", "y/", "..", "."] {
+            let make = format!("--- /dev/null\n+++ b/{name}\n@@ -0,0 +1,1 @@\n+a\n");
+            let rename = format!("--- a/x\n+++ b/{name}\n@@ -1,1 +1,1 @@\n-a\n+b\n");
+            let remove = format!("--- a/{name}\n+++ /dev/null\n@@ -1,1 +0,0 @@\n-a\n");
+            for patch in [make, rename, remove] {
+                let mut there = tree(&[("x", "a\n"), (name, "a\n")]);
+                if patch.starts_with("--- /dev/null") {
+                    there.remove(name);
+                }
+                let before = there.clone();
+                let error = format!("{:#}", apply(&mut there, &patch).unwrap_err());
+                assert!(error.contains("no path inside the tree"), "{name}: {error}");
+                assert_eq!(there, before);
+            }
+        }
+        let absolute = "--- /dev/null\n+++ /tmp/x\n@@ -0,0 +1,1 @@\n+a\n";
+        assert!(apply(&mut Tree::new(), absolute).is_err());
+        let dotted = "--- /dev/null\n+++ b/.cargo/..x\n@@ -0,0 +1,1 @@\n+a\n";
+        apply(&mut Tree::new(), dotted).unwrap();
+    }
+
+    #[test]
+    fn lines_without_surroundings_have_no_place() {
+        for header in ["@@ -0,0 +1,1 @@", "@@ -1,0 +2,1 @@", "@@ -2,0 +3,1 @@"] {
+            let patch = format!("--- a/x\n+++ b/x\n{header}\n+new\n");
+            assert!(apply(&mut tree(&[("x", "a\nb\n")]), &patch).is_err(), "{header}");
+        }
+        let mut empty = tree(&[("x", "")]);
+        apply(&mut empty, "--- a/x\n+++ b/x\n@@ -0,0 +1,1 @@\n+new\n").unwrap();
+        assert_eq!(empty, tree(&[("x", "new\n")]));
+    }
+
+    #[test]
+    fn of_lines_without_a_sign_only_an_empty_one_is_context() {
+        let patch = |line: &str| format!("--- a/x\n+++ b/x\n@@ -1,2 +1,2 @@\n-a\n+b\n{line}\n");
+        let mut there = tree(&[("x", "a\n\n")]);
+        apply(&mut there, &patch("")).unwrap();
+        assert_eq!(there, tree(&[("x", "b\n\n")]));
+        for line in ["é", "éa", "x", "\t"] {
+            let error = format!("{:#}", apply(&mut tree(&[("x", "a\n\n")]), &patch(line)).unwrap_err());
+            assert!(error.contains("is no line of a hunk"), "{line}: {error}");
+        }
     }
 }
