@@ -44,8 +44,39 @@ fn skeletons_and_solutions_apply() {
             let is_test = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).contains(&test);
             assert_eq!(checks.values().filter(|bytes| is_test(bytes)).count(), 1, "{}", check.name);
         }
-        assert!(composed.len() > pristine.len(), "the checks are there");
+        for (name, bytes) in &checks {
+            assert!(composed.get(name) == Some(bytes), "{name} is not what the lab's checks say");
+        }
+        for (file, line) in code.hooks {
+            assert!(composed[*file].ends_with(format!("\n{line}\n").as_bytes()), "{file} lacks {line}");
+        }
+        for (name, path) in wrong_answers(lab) {
+            let answered = copy::answered(&project, lab, &path).unwrap_or_else(|error| panic!("{error:#}"));
+            assert!(answered != pristine && answered != solved, "{name} is not nearly right");
+            let check = name.split('.').nth(1).unwrap_or_default();
+            let mut all = code.checks.iter().chain(code.on_skeleton);
+            // As a line of the report names it.
+            assert!(all.any(|it| Line::ok(it.name, it.about).name == check), "{name} names no check");
+        }
     }
+}
+
+/// Answers that are nearly right, `LAB.CHECK.patch`: of a lab, with their names.
+fn wrong_answers(lab: &Lab) -> Vec<(String, PathBuf)> {
+    let files = source::files(&source::root().join("labs/solutions/wrong"), &[".patch"]);
+    let named =
+        files.into_iter().map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), path));
+    named.filter(|(name, _)| name.split('.').next() == Some(&lab.number.to_string())).collect()
+}
+
+/// One that is no lab's would never be graded.
+#[test]
+fn every_wrong_answer_is_a_labs() {
+    let all = source::files(&source::root().join("labs/solutions/wrong"), &[".patch"]).len();
+    let graded: Vec<usize> =
+        LABS.iter().filter(|lab| code(lab).is_some()).map(|lab| wrong_answers(lab).len()).collect();
+    assert!(graded.iter().all(|count| *count > 0), "{graded:?}");
+    assert_eq!(graded.iter().sum::<usize>(), all);
 }
 
 /// A learner finds no solution in a copy, and no check; and what grading takes of a copy are no tests but their own.
