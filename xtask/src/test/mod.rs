@@ -92,7 +92,8 @@ pub fn command(project: &Project, options: &cli::Test) -> Result<Status> {
 }
 
 /// What is in the names of scenarios that boot real Xen.
-const XEN: [&str; 5] = ["-xen", "oracle/", "conformance/xen", "conformance/diff", "report/whole"];
+const XEN: [&str; 6] =
+    ["-xen", "oracle/", "conformance/xen", "conformance/diff", "compare/all", "report/whole"];
 
 /// The scenarios that boot machines.
 fn machines(run: &mut Run<'_>, bring: Bring, options: &cli::Test) -> Result<()> {
