@@ -174,13 +174,11 @@ compare int3 instructions=2100 looking=6
 compare: done";
 
     fn rows() -> Vec<Row> {
-        let row = |count: Counts| Row {
-            operation: count.operation,
-            machine: Machine::PvRing1,
-            instructions: count.instructions,
-            counted: Counted::default(),
+        let row = |operation, instructions, reason: &str, cr3_loads, flushes| {
+            let counted = Counted { entries: BTreeMap::from([(reason.to_owned(), 1)]), cr3_loads, flushes };
+            Row { operation, machine: Machine::PvRing1, instructions, counted }
         };
-        parse(&lines(SOME), Machine::PvRing1).unwrap().into_iter().map(row).collect()
+        vec![row("null-syscall", 35, "syscall", 4, 0), row("int3", 2100, "#BP", 2, 1)]
     }
 
     #[test]
@@ -221,9 +219,20 @@ compare: done";
     fn runs_differ_where_they_do() {
         let rows = rows();
         assert_eq!(differences(&rows, &rows), [""; 0]);
-        let mut other = rows.clone();
-        other[0].instructions += 1;
-        assert_eq!(differences(&rows, &other).len(), 1);
+        let changes: [fn(&mut Row); 5] = [
+            |row| row.instructions += 1,
+            |row| row.counted.cr3_loads += 1,
+            |row| row.counted.flushes += 1,
+            |row| *row.counted.entries.entry("syscall".to_owned()).or_default() += 1,
+            |row| row.counted.entries.clear(),
+        ];
+        for change in changes {
+            let mut other = rows.clone();
+            change(&mut other[0]);
+            let found = differences(&rows, &other);
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert!(found[0].starts_with("null-syscall on pv-ring1: 35 "), "{found:?}");
+        }
         assert_eq!(differences(&rows, &rows[..1]).len(), 1);
         assert_eq!(differences(&rows[..1], &rows).len(), 1);
     }
